@@ -1,0 +1,282 @@
+"""Every error that a caller may want to tell apart.
+
+Each class carries its data as attributes, a one-line message that says what, where and what to do,
+and an exit code for the command line. ``docs/errors.md`` is generated from this module.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AdapterStoreError(Exception):
+    """Base of all errors that adapterstore raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+class NotAStore(AdapterStoreError):
+    """The folder is not, and is not inside, a store."""
+
+    exit_code = 3
+
+    def __init__(self, path: str, problem: str = "no .adapterstore here or in any folder above"):
+        self.path = path
+        super().__init__(f"{path}: {problem}; make a store with 'adapterstore init'")
+
+
+class StoreExists(AdapterStoreError):
+    """``init`` where a store is already."""
+
+    exit_code = 3
+
+    def __init__(self, path: str):
+        self.path = path
+        super().__init__(f"{path}: there is a store already; nothing was changed")
+
+
+class UnsupportedFormat(AdapterStoreError):
+    """The store was written in a format version that this release can't read."""
+
+    exit_code = 3
+
+    def __init__(self, where: str, found: object, supported: int):
+        self.where, self.found, self.supported = where, found, supported
+        super().__init__(
+            f"{where}: format version {found!r}, but this release reads up to {supported}; "
+            "upgrade adapterstore"
+        )
+
+
+class UnknownRevision(AdapterStoreError):
+    """No commit goes by this name."""
+
+    exit_code = 4
+
+    def __init__(self, revision: str, problem: str = "no such branch, tag, update or commit"):
+        self.revision = revision
+        super().__init__(f"{revision!r}: {problem}; 'adapterstore log' lists what there is")
+
+
+class AmbiguousRevision(AdapterStoreError):
+    """An abbreviated id that begins several ids."""
+
+    exit_code = 4
+
+    def __init__(self, revision: str, candidates: list[str]):
+        self.revision, self.candidates = revision, candidates
+        super().__init__(
+            f"{revision!r} is ambiguous: it begins {', '.join(candidates)}; give more digits"
+        )
+
+
+class RefMoved(AdapterStoreError):
+    """Somebody else moved the branch between our reading and our writing it."""
+
+    exit_code = 5
+
+    def __init__(self, ref: str, expected: str | None, actual: str | None):
+        self.ref, self.expected, self.actual = ref, expected, actual
+        super().__init__(
+            f"{ref} moved from {expected or 'nothing'} to {actual or 'nothing'} meanwhile; "
+            "nothing was changed: run the command again"
+        )
+
+
+class StoreBusy(AdapterStoreError):
+    """Another process holds a lock for too long."""
+
+    exit_code = 5
+
+    def __init__(self, lock: str, problem: str):
+        self.lock = lock
+        super().__init__(f"{lock}: {problem}")
+
+
+class CorruptStore(AdapterStoreError):
+    """Something in the store is not what its name or its format says; nothing was repaired."""
+
+    exit_code = 6
+
+    def __init__(self, where: str, problem: str):
+        self.where, self.problem = where, problem
+        super().__init__(f"{where}: {problem}; run 'adapterstore fsck', restore it from a clone")
+
+
+class ObjectMissing(CorruptStore):
+    """A tensor file that a commit names is not in the store."""
+
+    def __init__(self, where: str, object_id: str):
+        self.object_id = object_id
+        super().__init__(where, f"object {object_id} is missing")
+
+
+# --- operands ------------------------------------------------------------------------------------
+
+
+class UnreadableFile(AdapterStoreError):
+    """A file or folder that was named can't be read."""
+
+    exit_code = 7
+
+    def __init__(self, path: str, problem: str):
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+class MalformedTensorFile(AdapterStoreError):
+    """A safetensors file whose header and bytes do not agree."""
+
+    exit_code = 7
+
+    def __init__(self, path: str, problem: str):
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: not a valid safetensors file: {problem}; save or copy it again")
+
+
+class MalformedAdapter(AdapterStoreError):
+    """A PEFT folder or a delta whose parts do not agree."""
+
+    exit_code = 7
+
+    def __init__(self, path: str, problem: str):
+        self.path, self.problem = path, problem
+        super().__init__(f"{path}: {problem}")
+
+
+class NotLinear(AdapterStoreError):
+    """An adapter that is not a linear change of the base's weights."""
+
+    exit_code = 8
+
+    def __init__(self, path: str, feature: str, why: str):
+        self.path, self.feature = path, feature
+        super().__init__(f"{path}: {feature} can't be stored: {why}")
+
+
+class ShapeMismatch(AdapterStoreError):
+    """Two things that must have one shape have two."""
+
+    exit_code = 8
+
+    def __init__(
+        self, name: str, left: str, left_shape: object, right: str, right_shape: object
+    ):
+        self.name, self.left, self.right = name, left, right
+        self.left_shape, self.right_shape = left_shape, right_shape
+        super().__init__(
+            f"{name}: {left} has shape {left_shape}, but {right} has {right_shape}; "
+            "they belong to different models"
+        )
+
+
+class CannotExport(AdapterStoreError):
+    """The state has no such form."""
+
+    exit_code = 8
+
+    def __init__(self, what: str, why: str):
+        self.what = what
+        super().__init__(f"can't export {what}: {why}")
+
+
+class BaseModelMismatch(AdapterStoreError):
+    """An adapter, or the weights at hand, belong to another base model than the store's."""
+
+    exit_code = 9
+
+    def __init__(self, store: str, adapter: str, problem: str | None = None):
+        self.store, self.adapter = store, adapter
+        super().__init__(
+            problem
+            or f"the store's base model is {store!r}, but the adapter was made for {adapter!r}; "
+            "if these are one model, say so: adapterstore config base.aliases --add "
+            f"{adapter!r}"
+        )
+
+
+class BaseModelUnavailable(AdapterStoreError):
+    """The base model's weights are needed and not at hand."""
+
+    exit_code = 9
+
+    def __init__(self, name: str, problem: str):
+        self.name = name
+        super().__init__(
+            f"base model {name!r}: {problem}; "
+            "give its folder: adapterstore config base.path FOLDER"
+        )
+
+
+class InvalidCoefficient(AdapterStoreError):
+    """Not a finite decimal number, or one with too many digits to stay exact."""
+
+    exit_code = 10
+
+    def __init__(self, text: str, problem: str = "not a finite decimal number"):
+        self.text = text
+        super().__init__(f"coefficient {text!r}: {problem}; write it like -0.7")
+
+
+class InvalidSetting(AdapterStoreError):
+    """A setting, recipe or option with an unknown name or a value out of range."""
+
+    exit_code = 10
+
+    def __init__(self, where: str, problem: str):
+        self.where = where
+        super().__init__(f"{where}: {problem}")
+
+
+# --- knowledge and updates -----------------------------------------------------------------------
+
+
+class FactFileError(AdapterStoreError):
+    """A fact file that can't be used; found before any model is loaded."""
+
+    exit_code = 11
+
+    def __init__(self, path: str, problem: str, line: int | None = None, field: str | None = None):
+        self.path, self.problem, self.line, self.field = path, problem, line, field
+        place = path if line is None else f"{path}:{line}"
+        super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
+
+
+class Contradiction(AdapterStoreError):
+    """Two answers for one fact."""
+
+    exit_code = 12
+
+    def __init__(self, key: str, first: str, first_answer: str, second: str, second_answer: str):
+        self.key, self.first, self.second = key, first, second
+        self.first_answer, self.second_answer = first_answer, second_answer
+        super().__init__(
+            f"{key}: {first} says {first_answer!r}, but {second} says {second_answer!r}; "
+            "remove one of them"
+        )
+
+
+class UpdateRejected(AdapterStoreError):
+    """The gate refused an update; the branch did not move."""
+
+    exit_code = 13
+
+    def __init__(self, update: str, reasons: list[str]):
+        self.update, self.reasons = update, reasons
+        super().__init__(
+            f"update/{update} was refused: {'; '.join(reasons)}; the branch did not move. "
+            f"See it with: adapterstore show update/{update}"
+        )
+
+
+class TrainingFailed(AdapterStoreError):
+    """Training came to no usable result (loss not finite, nothing trainable)."""
+
+    exit_code = 14
+
+    def __init__(self, phase: str, problem: str):
+        self.phase = phase
+        super().__init__(f"{phase}: {problem}")
