@@ -57,19 +57,19 @@ class UnknownRevision(AdapterStoreError):
     exit_code = 4
 
     def __init__(self, revision: str, problem: str = "no such branch, tag, update or commit"):
-        self.revision = revision
+        self.revision, self.problem = revision, problem
         super().__init__(f"{revision!r}: {problem}; 'adapterstore log' lists what there is")
 
 
 class AmbiguousRevision(AdapterStoreError):
-    """An abbreviated id that begins several ids."""
+    """A name that could stand for several things."""
 
     exit_code = 4
 
     def __init__(self, revision: str, candidates: list[str]):
         self.revision, self.candidates = revision, candidates
         super().__init__(
-            f"{revision!r} is ambiguous: it begins {', '.join(candidates)}; give more digits"
+            f"{revision!r} is ambiguous: it may be {', '.join(candidates)}; write more of it"
         )
 
 

@@ -1,0 +1,1 @@
+"""Exact sums of deltas: compositions, and the tensors that they stand for."""

@@ -1,0 +1,75 @@
+"""The base model's weights on this machine, and that they are the ones the store was made over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adapterstore.adapters.base_model import BaseModel, check_same_base, describe_base
+
+from adapterstore.demo import MODEL_PATH
+from adapterstore.errors import BaseModelUnavailable, UnreadableFile
+from adapterstore.history.settings import Settings
+
+DEMO_NAME = "demo"
+
+
+def name_base(text: str, revision: str | None) -> tuple[BaseModel, Path | None]:
+    """Return what ``init --base TEXT`` says: ``demo``, a folder, or a Hub name.
+
+    The second value is the folder with the weights, if they are at hand.
+
+    Raises:
+        UnreadableFile: a path that is not a folder.
+        BaseModelUnavailable: the folder has no model in it.
+    """
+    folder = Path(text).expanduser()
+    if text == DEMO_NAME:
+        return describe_base(MODEL_PATH, DEMO_NAME, None), MODEL_PATH
+    if folder.is_dir():
+        return describe_base(folder, folder.resolve().name, revision), folder.resolve()
+    if text.startswith((".", "/", "~")) or folder.exists():
+        raise UnreadableFile(text, "not a folder; give a model's folder or its name on the Hub")
+    return BaseModel(name=text, revision=revision), None
+
+
+def find_base(base: BaseModel, settings: Settings) -> Path:
+    """Return the folder of the base model's weights; nothing is downloaded.
+
+    Looked for in this order: the setting ``base.path``, the demo model, the Hub cache.
+
+    Raises:
+        BaseModelUnavailable: not at hand.
+    """
+    if (path := settings.base_path) is not None:
+        if not path.is_dir():
+            raise BaseModelUnavailable(str(base.name), f"base.path is {path}, which is no folder")
+        return path
+    if base.name is None:
+        raise BaseModelUnavailable("not named yet", "commit an adapter that names its base")
+    if base.name == DEMO_NAME:
+        return MODEL_PATH
+    return _find_in_hub_cache(base.name, base.revision)
+
+
+def _find_in_hub_cache(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise BaseModelUnavailable(
+            name, f"not in the Hub cache{at}; fetch it with 'hf download {name}'"
+        ) from error
+
+
+def check_base(recorded: BaseModel, folder: Path) -> BaseModel:
+    """Compare the weights in a folder with the store's record; return the full description.
+
+    Raises:
+        BaseModelMismatch: these are other weights, or another tokenizer.
+    """
+    loaded = describe_base(folder, recorded.name, recorded.revision)
+    check_same_base(recorded, loaded)
+    return loaded

@@ -1,0 +1,119 @@
+"""Write a state as files that other tools load: a LoRA adapter, a dense delta, a merged model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from adapterstore.adapters.dense import write_delta
+from adapterstore.algebra.dense import merge_into_base, sum_dense
+from adapterstore.algebra.lowrank import materialize_lora
+
+from adapterstore.errors import CannotExport, UnreadableFile
+from adapterstore.history.ingest import LORA_CONFIG, LORA_WEIGHTS
+from adapterstore.history.leaves import Leaves, open_leaves
+from adapterstore.history.model_card import model_card
+from adapterstore.history.snapshot import Snapshot
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.durable import fsync_folder
+from adapterstore.store.repository import Repository
+
+if TYPE_CHECKING:
+    from adapterstore.algebra.lowrank import MaterializedLora
+
+ExportKind = Literal["lora", "delta", "model"]
+
+
+def lora_of(leaves: Leaves, what: str) -> MaterializedLora:
+    """Return the terms as one LoRA adapter: ranks concatenated, exact.
+
+    Raises:
+        CannotExport: a term is dense, or there is none.
+    """
+    if leaves.dense:
+        raise CannotExport(
+            f"{what} as lora", "it holds a dense delta; export it as delta or as model"
+        )
+    if not leaves.lora:
+        raise CannotExport(f"{what} as lora", "it is the base model itself, the empty sum")
+    return materialize_lora(leaves.lora)
+
+
+def export_state(
+    repository: Repository,
+    snapshot: Snapshot,
+    what: str,
+    target: Path,
+    kind: ExportKind | None,
+    base_folder: Path | None,
+    progress: Progress = NO_PROGRESS,
+) -> ExportKind:
+    """Write a state into a folder that is not there yet, all of it or nothing.
+
+    Args:
+        repository: the store.
+        snapshot: the state.
+        what: its name, for messages.
+        target: the folder to make.
+        kind: None chooses ``lora`` where every term is one, else ``delta``.
+        base_folder: the base's weights; needed for ``model`` only.
+        progress: told of every tensor file.
+
+    Returns:
+        The kind written.
+
+    Raises:
+        CannotExport: the state has no such form, or the folder is there already.
+        CorruptStore: a delta's bytes are not what its id says.
+    """
+    with open_leaves(repository, snapshot.composition, progress) as leaves, _new(target) as draft:
+        chosen: ExportKind = kind or ("delta" if leaves.dense else "lora")
+        if chosen == "lora":
+            write_lora(lora_of(leaves, what), draft)
+        elif chosen == "delta":
+            terms = [*leaves.lora, *leaves.dense]
+            if not terms:
+                raise CannotExport(f"{what} as delta", "it is the base model itself, the empty sum")
+            write_delta(draft, sum_dense(terms), base_name=snapshot.base.name)
+        else:
+            if base_folder is None:
+                raise ValueError("a merged model needs the base's folder")
+            merge_into_base(base_folder, [*leaves.lora, *leaves.dense], draft, progress)
+        card = model_card(snapshot.base, snapshot.composition, f"State {snapshot.commit[:12]}")
+        (draft / "README.md").write_text(card, encoding="utf-8")
+    return chosen
+
+
+def write_lora(lora: MaterializedLora, folder: Path) -> None:
+    """Write an adapter as a PEFT folder."""
+    from safetensors.torch import save_file
+
+    config = json.dumps(lora.config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (folder / LORA_CONFIG).write_text(config, encoding="utf-8")
+    save_file(lora.tensors, folder / LORA_WEIGHTS, metadata={"format": "pt"})
+
+
+@contextmanager
+def _new(target: Path) -> Iterator[Path]:
+    """Give a folder beside ``target`` to fill; it takes the target's name at the end."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CannotExport(f"to {target}", "it is there already; name a new folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    except OSError as error:
+        raise UnreadableFile(str(target), error.strerror or str(error)) from error
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if target.is_dir():
+            target.rmdir()
+        draft.rename(target)
+        fsync_folder(target.parent)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

@@ -1,0 +1,139 @@
+"""From an adapter, delta or model on disk to a delta in the store."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pygit2
+from adapterstore.adapters.base_model import BaseModel
+from adapterstore.adapters.dense import DenseDelta, difference, read_delta
+from adapterstore.adapters.lora import LoraAdapter, read_lora
+from adapterstore.adapters.operand import identify_operand
+from adapterstore.adapters.tensor_file import TensorFile, read_tensor_file
+from pygit2.enums import FileMode
+
+from adapterstore.algebra.coefficient import ONE
+from adapterstore.algebra.composition import Composition, Term
+from adapterstore.errors import UnreadableFile
+from adapterstore.history.fit import base_with_adapter, base_with_delta
+from adapterstore.identifiers import DeltaId
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.repository import Repository
+
+LORA_CONFIG = "adapter_config.json"
+LORA_WEIGHTS = "adapter_model.safetensors"
+DELTA_CONFIG = "delta.json"
+
+
+@dataclass(frozen=True)
+class IngestedDelta:
+    """A delta whose bytes are in the store; no commit names it yet."""
+
+    delta: DeltaId
+    fit: Callable[[BaseModel], BaseModel]
+    """Checks the delta against a base model; returns the base with what the delta tells of it."""
+
+    def composition(self, role: str = "adapter") -> Composition:
+        """Return 1 · delta."""
+        return Composition.of([Term(self.delta, ONE, role)])
+
+
+def ingest(
+    repository: Repository,
+    path: Path,
+    base: BaseModel,
+    aliases: Sequence[str],
+    base_folder: Callable[[], Path],
+    progress: Progress = NO_PROGRESS,
+) -> IngestedDelta:
+    """Validate a PEFT folder, delta folder or fine-tuned model, and store its tensor files.
+
+    Args:
+        repository: the store.
+        path: the folder, or the safetensors file in it.
+        base: what the store knows of its base model.
+        aliases: other names of the base model.
+        base_folder: gives the base's weights; asked only for a fine-tuned model, whose delta is
+            tuned − base.
+        progress: told of every byte.
+
+    Raises:
+        UnreadableFile, MalformedAdapter, MalformedTensorFile: the files are not what they say.
+        NotLinear: an adapter that is no linear change of weights.
+        BaseModelMismatch, ShapeMismatch: made for another model.
+    """
+    kind, folder = identify_operand(path)
+    if kind == "lora":
+        adapter = read_lora(folder)
+        base_with_adapter(base, adapter, aliases)
+        return _store_lora(repository, adapter, aliases, progress)
+    if kind == "delta":
+        delta = read_delta(folder)
+        base_with_delta(base, delta, aliases)
+        return _store_dense(repository, delta, aliases, progress, move=False)
+    scratch = repository.folder / "lfs" / "tmp"
+    scratch.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
+        out = Path(temporary) / "delta"
+        delta = difference(base_folder(), folder, out, progress)
+        return _store_dense(repository, delta, aliases, progress, move=True)
+
+
+def _store_lora(
+    repository: Repository, adapter: LoraAdapter, aliases: Sequence[str], progress: Progress
+) -> IngestedDelta:
+    config = _read_bytes(adapter.folder / LORA_CONFIG)
+    with ExitStack() as stack:
+        staged = stack.enter_context(repository.objects.stage(adapter.tensor_file.path, progress))
+        _check_unchanged(adapter.tensor_file, staged.path)
+        pointer = repository.objects.publish(staged)
+    delta = _write_folder(repository, {LORA_CONFIG: config, LORA_WEIGHTS: pointer.to_bytes()})
+    return IngestedDelta(delta, lambda base: base_with_adapter(base, adapter, aliases))
+
+
+def _store_dense(
+    repository: Repository,
+    delta: DenseDelta,
+    aliases: Sequence[str],
+    progress: Progress,
+    move: bool,
+) -> IngestedDelta:
+    files = {DELTA_CONFIG: _read_bytes(delta.folder / DELTA_CONFIG)}
+    with ExitStack() as stack:
+        staged_files = {}
+        for name, tensor_file in delta.shards.items():
+            staged = stack.enter_context(
+                repository.objects.stage(tensor_file.path, progress, move=move)
+            )
+            _check_unchanged(tensor_file, staged.path)
+            staged_files[name] = staged
+        for name, staged in staged_files.items():
+            files[name] = repository.objects.publish(staged).to_bytes()
+    stored = _write_folder(repository, files)
+    return IngestedDelta(stored, lambda base: base_with_delta(base, delta, aliases))
+
+
+def _check_unchanged(checked: TensorFile, copy: Path) -> None:
+    """The header was checked first, the bytes copied after: both must be of one file."""
+    copied = read_tensor_file(copy)
+    if (copied.size, copied.tensors) != (checked.size, checked.tensors):
+        raise UnreadableFile(str(checked.path), "it changed while it was read; try again")
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableFile(str(path), error.strerror or str(error)) from error
+
+
+def _write_folder(repository: Repository, files: dict[str, bytes]) -> DeltaId:
+    builder = repository.git.TreeBuilder()
+    for name, data in files.items():
+        builder.insert(name, repository.git.create_blob(data), FileMode.BLOB)
+    tree: pygit2.Oid = builder.write()
+    return DeltaId(str(tree))

@@ -1,0 +1,91 @@
+"""A composition's deltas as the algebra wants them: verified files behind lazy loaders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from adapterstore.adapters.dense import dense_leaf, read_delta
+from adapterstore.adapters.lora import lora_leaf, read_lora
+from adapterstore.algebra.dense import DenseLeaf
+from adapterstore.algebra.lowrank import LoraLeaf
+
+from adapterstore.algebra.composition import Composition
+from adapterstore.errors import CorruptStore
+from adapterstore.history.ingest import DELTA_CONFIG, LORA_CONFIG, LORA_WEIGHTS
+from adapterstore.history.snapshot import delta_files
+from adapterstore.identifiers import DeltaId
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.objects import Pointer
+from adapterstore.store.repository import Repository
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """The terms of a composition by kind, each with its coefficient, in canonical order."""
+
+    lora: list[tuple[Decimal, LoraLeaf]]
+    dense: list[tuple[Decimal, DenseLeaf]]
+
+
+def delta_kind(repository: Repository, delta: DeltaId) -> str:
+    """Return ``lora`` or ``dense``; raise `CorruptStore` for anything else."""
+    names = set(delta_files(repository, delta))
+    if LORA_CONFIG in names:
+        return "lora"
+    if DELTA_CONFIG in names:
+        return "dense"
+    raise CorruptStore(f"delta {delta}", "is neither an adapter nor a dense delta")
+
+
+@contextmanager
+def open_leaves(
+    repository: Repository, composition: Composition, progress: Progress = NO_PROGRESS
+) -> Iterator[Leaves]:
+    """Verify the deltas of a composition and open them for as long as the block runs.
+
+    Raises:
+        CorruptStore, ObjectMissing: a delta is not what its id says.
+    """
+    leaves = Leaves([], [])
+    with TemporaryDirectory(prefix="adapterstore-") as scratch:
+        for term in composition:
+            folder = Path(scratch) / term.delta
+            weights = _lay_out(repository, term.delta, folder, progress)
+            if (folder / LORA_CONFIG).exists():
+                adapter = read_lora(folder, f"delta {term.delta}", weights[LORA_WEIGHTS])
+                leaves.lora.append((term.coefficient, lora_leaf(adapter)))
+            else:
+                delta = read_delta(folder, weights)
+                leaves.dense.append((term.coefficient, dense_leaf(delta)))
+        yield leaves
+
+
+def _lay_out(
+    repository: Repository, delta: DeltaId, folder: Path, progress: Progress
+) -> dict[str, Path]:
+    """Write a delta's small files into a folder; return where its tensor files lie."""
+    folder.mkdir()
+    weights = {}
+    for name, data in delta_files(repository, delta).items():
+        where = f"delta {delta}: {name}"
+        if name.endswith(".safetensors"):
+            weights[name] = repository.objects.verify(
+                Pointer.from_bytes(data, where), where, progress
+            )
+        else:
+            (folder / name).write_bytes(data)
+    if LORA_CONFIG in {p.name for p in folder.iterdir()} and LORA_WEIGHTS not in weights:
+        raise CorruptStore(f"delta {delta}", f"has no {LORA_WEIGHTS}")
+    return weights
+
+
+def lora_rank(repository: Repository, delta: DeltaId) -> int | None:
+    """Return the rank that a LoRA delta's config states (None for a dense delta)."""
+    data = delta_files(repository, delta).get(LORA_CONFIG)
+    return int(json.loads(data)["r"]) if data is not None else None

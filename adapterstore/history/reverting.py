@@ -1,0 +1,87 @@
+"""Take a commit or an update back: its change leaves the state, and its facts leave the ledger."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pygit2
+
+from adapterstore.errors import UnknownRevision
+from adapterstore.history.operands import Change
+from adapterstore.history.snapshot import LEDGER
+from adapterstore.identifiers import CommitId
+from adapterstore.store.repository import Change as PathChange
+from adapterstore.store.repository import Repository
+
+
+@dataclass(frozen=True)
+class LedgerRevert:
+    """What a revert does to the ledger."""
+
+    changes: dict[str, PathChange]
+    """Path → the content from before the reverted change (None: the fact was not there)."""
+    kept: list[str]
+    """Prompts of facts that a later update changed again, and which therefore stay."""
+
+
+def revert_ledger(repository: Repository, tip: CommitId, change: Change) -> LedgerRevert:
+    """Return the ledger changes that take ``change`` back from ``tip``.
+
+    A fact goes back to what it was before the change if it is still what the change made of it.
+    """
+    restored: dict[str, PathChange] = {}
+    kept = []
+    for path, before, after in _ledger_difference(repository, change):
+        now = _blob_id(repository, tip, path)
+        if now == after:
+            restored[path] = before
+        elif now != before:
+            kept.append(_prompt(repository, now if now is not None else after, path))
+    return LedgerRevert(restored, sorted(kept))
+
+
+def _ledger_difference(
+    repository: Repository, change: Change
+) -> list[tuple[str, pygit2.Oid | None, pygit2.Oid | None]]:
+    """Return path, blob before and blob after of each ledger file that a change touched."""
+    empty = repository.git[repository.git.TreeBuilder().write()]
+    assert isinstance(empty, pygit2.Tree)
+    before = repository.tree(change.before, LEDGER) if change.before is not None else None
+    after = repository.tree(change.after, LEDGER)
+    difference = (before or empty).diff_to_tree(after or empty)
+    rows = []
+    for delta in difference.deltas:
+        old, new = delta.old_file, delta.new_file
+        rows.append(
+            (
+                f"{LEDGER}/{new.path or old.path}",
+                old.id if delta.status_char() != "A" else None,
+                new.id if delta.status_char() != "D" else None,
+            )
+        )
+    return rows
+
+
+def _blob_id(repository: Repository, commit_id: CommitId, path: str) -> pygit2.Oid | None:
+    try:
+        return repository.commit(commit_id).tree[path].id
+    except KeyError:
+        return None
+
+
+def _prompt(repository: Repository, blob_id: pygit2.Oid | None, path: str) -> str:
+    if blob_id is None:
+        return path
+    content = json.loads(repository.blob(blob_id))
+    return str(content.get("prompt", path))
+
+
+def check_part_of_history(
+    repository: Repository, tip: CommitId, change: Change, revision: str
+) -> None:
+    """Raise `UnknownRevision` unless ``change`` lies below ``tip``: only that can be taken back."""
+    if change.after != tip and not repository.git.descendant_of(
+        pygit2.Oid(hex=tip), pygit2.Oid(hex=change.after)
+    ):
+        raise UnknownRevision(revision, "is not part of this branch's history")

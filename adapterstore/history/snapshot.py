@@ -1,0 +1,115 @@
+"""What one commit holds, and how a new one is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pygit2
+from adapterstore.adapters.base_model import BaseModel
+
+from adapterstore.algebra.composition import Composition
+from adapterstore.errors import CorruptStore
+from adapterstore.history.model_card import model_card
+from adapterstore.identifiers import CommitId, DeltaId
+from adapterstore.store.messages import format_message
+from adapterstore.store.repository import Change, Repository
+
+GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+LEDGER = "facts"
+UPDATE = "update"
+_SAFE_NAME = re.compile(r"[^/\0]+")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A commit's composition and base model."""
+
+    commit: CommitId
+    composition: Composition
+    base: BaseModel
+
+
+def read_snapshot(repository: Repository, commit_id: CommitId) -> Snapshot:
+    """Read what a commit holds.
+
+    Raises:
+        CorruptStore: it is not a commit of a store.
+        UnsupportedFormat: a newer release wrote it.
+    """
+    where = f"commit {commit_id[:12]}"
+    composition = Composition.from_bytes(
+        repository.read_required(commit_id, "composition.json"), where
+    )
+    base = BaseModel.from_bytes(repository.read_required(commit_id, "base.json"), where)
+    return Snapshot(commit_id, composition, base)
+
+
+@dataclass(frozen=True)
+class NewCommit:
+    """A commit to be written: its state, and how it came to be."""
+
+    composition: Composition
+    base: BaseModel
+    subject: str
+    trailers: Mapping[str, str]
+    body: str = ""
+    ledger: Mapping[str, Change] = field(default_factory=dict)
+    """Ledger paths that change: new content, or None to remove one."""
+    update_files: Mapping[str, bytes] = field(default_factory=dict)
+    """What made this commit: file name → content, for the folder ``update/``."""
+
+
+def write_snapshot(repository: Repository, parent: CommitId | None, new: NewCommit) -> CommitId:
+    """Write a commit on top of ``parent``; no ref names it yet.
+
+    The tree depends on nothing but ``parent`` and ``new``: writing it twice gives one tree.
+    """
+    before = repository.tree(parent) if parent is not None else None
+    changes: dict[str, Change] = {
+        ".gitattributes": GIT_ATTRIBUTES,
+        "base.json": new.base.to_bytes(),
+        "composition.json": new.composition.to_bytes(),
+        "README.md": model_card(new.base, new.composition, new.subject).encode(),
+        "deltas": _deltas_tree(repository, new.composition),
+        UPDATE: _flat_tree(repository, new.update_files),
+    }
+    for path, change in new.ledger.items():
+        if not path.startswith(f"{LEDGER}/"):
+            raise ValueError(f"{path} is not a path of the ledger")
+        changes[path] = change
+    tree = repository.write_tree(before, changes)
+    message = format_message(new.subject, new.body, new.trailers)
+    return repository.write_commit(tree, [parent] if parent is not None else [], message)
+
+
+def _deltas_tree(repository: Repository, composition: Composition) -> pygit2.Oid | None:
+    """Return the tree ``deltas/``: a delta's id is its folder's tree id, so no bytes are needed."""
+    if not composition.terms:
+        return None
+    builder = repository.git.TreeBuilder()
+    for term in composition:
+        if not isinstance(repository.git.get(term.delta), pygit2.Tree):
+            raise CorruptStore(f"delta {term.delta}", "its folder is not in the store")
+        builder.insert(term.delta, pygit2.Oid(hex=term.delta), pygit2.enums.FileMode.TREE)
+    return builder.write()
+
+
+def _flat_tree(repository: Repository, files: Mapping[str, bytes]) -> pygit2.Oid | None:
+    if not files:
+        return None
+    builder = repository.git.TreeBuilder()
+    for name, data in files.items():
+        if not _SAFE_NAME.fullmatch(name) or name in {".", "..", ".git"}:
+            raise ValueError(f"{name!r} can't be a file name in a commit")
+        builder.insert(name, repository.git.create_blob(data), pygit2.enums.FileMode.BLOB)
+    return builder.write()
+
+
+def delta_files(repository: Repository, delta: DeltaId) -> dict[str, bytes]:
+    """Return the files of a delta's folder as git holds them: name → bytes or pointer text."""
+    tree = repository.git.get(delta)
+    if not isinstance(tree, pygit2.Tree):
+        raise CorruptStore(f"delta {delta}", "its folder is not in the store")
+    return {str(entry.name): entry.data for entry in tree if isinstance(entry, pygit2.Blob)}

@@ -1,0 +1,121 @@
+"""Publish an update: its commits at once, on the branch or beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from adapterstore.adapters.base_model import BaseModel
+
+from adapterstore.algebra.composition import Composition
+from adapterstore.history.log import read_log
+from adapterstore.history.snapshot import NewCommit, read_snapshot, write_snapshot
+from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.store.refs import list_refs, move_ref
+from adapterstore.store.repository import Change, Repository
+from adapterstore.store.revisions import PHASES, REJECTED, find_update, known_update_ids
+
+ID_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One commit of an update: ``forget`` or ``learn``, and the state after it."""
+
+    operation: str
+    subject: str
+    composition: Composition
+    base: BaseModel
+    scale: str
+
+
+def new_update_id(repository: Repository, facts_digest: str) -> UpdateId:
+    """Return an id for an update by these facts: the start of their SHA-256, ``-2`` if taken."""
+    known = known_update_ids(repository)
+    name, number = facts_digest[:ID_DIGITS], 1
+    while (update := UpdateId(name if number == 1 else f"{name}-{number}")) in known:
+        number += 1
+    return update
+
+
+def find_applied(repository: Repository, tip: CommitId, facts_digest: str) -> UpdateId | None:
+    """Return the update by exactly these facts that is still in effect at ``tip``.
+
+    In effect means that each of its deltas has the coefficient that the update gave it: neither
+    reverted nor replaced nor scaled.
+    """
+    now = read_snapshot(repository, tip).composition
+    for entry in read_log(repository, tip):
+        if entry.trailers.get("Facts-SHA256") != facts_digest or entry.operation not in PHASES:
+            continue
+        if entry.update is None:
+            continue
+        commits = find_update(repository, entry.update)
+        before = repository.parents(commits[0])[0]
+        after = read_snapshot(repository, commits[-1]).composition
+        change = after - read_snapshot(repository, before).composition
+        if all(now.coefficient(term.delta) == term.coefficient for term in change):
+            return entry.update
+        return None
+    return None
+
+
+def publish_update(
+    repository: Repository,
+    ref: str,
+    start: CommitId,
+    update: UpdateId,
+    facts_digest: str,
+    phases: Sequence[Phase],
+    files: Mapping[str, bytes],
+    ledger: Mapping[str, Change],
+    *,
+    accepted: bool,
+    body: str,
+) -> list[CommitId]:
+    """Write one commit a phase and make them visible by one move of one ref.
+
+    Args:
+        repository: the store.
+        ref: the branch's full name.
+        start: the commit that the update was computed from.
+        update: the update's id.
+        facts_digest: SHA-256 of the fact file.
+        phases: in order; the last one carries the ledger.
+        files: what goes to ``update/`` in each of the commits.
+        ledger: ledger paths that change.
+        accepted: True moves the branch; False leaves it and makes
+            ``refs/adapterstore/rejected/<update>``.
+        body: the commit messages' text.
+
+    Raises:
+        RefMoved: the branch is not at ``start`` any more; nothing is visible.
+    """
+    commits: list[CommitId] = []
+    for number, phase in enumerate(phases, 1):
+        parent = commits[-1] if commits else start
+        new = NewCommit(
+            composition=phase.composition,
+            base=phase.base,
+            subject=phase.subject,
+            body=body,
+            trailers={
+                "Operation": phase.operation,
+                "Scale": phase.scale,
+                "Update": update,
+                "Facts-SHA256": facts_digest,
+            },
+            ledger=ledger if number == len(phases) else {},
+            update_files=files,
+        )
+        commits.append(write_snapshot(repository, parent, new))
+    if accepted:
+        move_ref(repository, ref, start, commits[-1], f"update: {update}")
+    else:
+        move_ref(repository, f"{REJECTED}{update}", None, commits[-1], f"rejected: {update}")
+    return commits
+
+
+def find_rejected(repository: Repository, update: UpdateId) -> CommitId | None:
+    """Return the last commit of a rejected update (None: no such one)."""
+    return list_refs(repository, REJECTED).get(f"{REJECTED}{update}")

@@ -1,0 +1,38 @@
+"""Commit messages with git trailers, which ``git interpret-trailers`` reads too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.*)")
+
+
+def format_message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
+    """Return one commit message; line breaks in the subject and in values become spaces."""
+    parts = [_one_line(subject)]
+    if body.strip():
+        # A body's own last paragraph must not be read as trailers.
+        parts.append("\n".join(line.rstrip() for line in body.strip().splitlines()))
+    block = "\n".join(f"{name}: {_one_line(value)}" for name, value in trailers.items())
+    if block:
+        parts.append(block)
+    return "\n\n".join(parts) + "\n"
+
+
+def parse_trailers(message: str) -> dict[str, str]:
+    """Return the trailers of a message: its last paragraph, if every line of it is one."""
+    paragraphs = message.strip().split("\n\n")
+    if len(paragraphs) < 2:
+        return {}
+    matches = [_TRAILER.fullmatch(line) for line in paragraphs[-1].split("\n")]
+    return {m[1]: m[2].strip() for m in matches if m} if all(matches) else {}
+
+
+def subject_of(message: str) -> str:
+    """Return the first line of a message."""
+    return message.partition("\n")[0]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,183 @@
+"""Tensor files by their SHA-256, in the place where Git LFS keeps them.
+
+An object file, once present under its name, is complete and its bytes hash to its name: the bytes
+are hashed while they are copied to a temporary file of the same file system, fsynced, and only then
+renamed. Layout and pointer text: git-lfs, docs/spec.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapterstore.errors import CorruptStore, ObjectMissing, UnreadableFile
+from adapterstore.identifiers import ObjectId
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.durable import fsync_folder, make_folder
+
+CHUNK_BYTES = 1 << 20
+_OBJECT_ID = re.compile(r"[0-9a-f]{64}")
+_POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (0|[1-9]\d*)\n"
+)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What git holds in the place of a tensor file."""
+
+    object_id: ObjectId
+    size: int
+
+    def to_bytes(self) -> bytes:
+        """Return the pointer's canonical text."""
+        return (
+            "version https://git-lfs.github.com/spec/v1\n"
+            f"oid sha256:{self.object_id}\nsize {self.size}\n"
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Pointer:
+        """Read a pointer; raise `CorruptStore` on anything but canonical text."""
+        match = _POINTER.fullmatch(data)
+        if match is None:
+            raise CorruptStore(where, "not a Git LFS pointer")
+        return cls(ObjectId(match[1].decode()), int(match[2]))
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A complete, durable copy that has no name in the store yet."""
+
+    path: Path
+    pointer: Pointer
+
+
+class ObjectStore:
+    """The folder ``lfs/`` of a store."""
+
+    def __init__(self, folder: Path):
+        self._objects = folder / "objects"
+        self._temporary = folder / "tmp"
+
+    def path(self, object_id: ObjectId) -> Path:
+        """Return where an object lies, or would lie."""
+        return self._objects / object_id[:2] / object_id[2:4] / object_id
+
+    @contextmanager
+    def stage(
+        self, source: Path, progress: Progress = NO_PROGRESS, move: bool = False
+    ) -> Iterator[StagedFile]:
+        """Bring a file's bytes in, hashed in the same pass; forgotten unless `publish` is called.
+
+        With ``move``, a file that is on the store's file system already is taken, not copied.
+
+        Raises:
+            UnreadableFile: the source can't be read, or the disk is full.
+        """
+        make_folder(self._temporary)
+        temporary = self._temporary / uuid.uuid4().hex
+        try:
+            if move:
+                source.replace(temporary)
+                digest, size = _hash(temporary, progress)
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+            else:
+                digest, size = _copy(source, temporary, progress)
+            yield StagedFile(temporary, Pointer(ObjectId(digest), size))
+        except OSError as error:
+            name = error.filename or source
+            raise UnreadableFile(str(name), error.strerror or str(error)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def publish(self, staged: StagedFile) -> Pointer:
+        """Give a staged file its name, durably; one that is there already stays as it is."""
+        target = self.path(staged.pointer.object_id)
+        if not self._present(staged.pointer):
+            make_folder(target.parent)
+            staged.path.chmod(0o444)
+            staged.path.replace(target)
+            fsync_folder(target.parent)
+        return staged.pointer
+
+    def _present(self, pointer: Pointer) -> bool:
+        try:
+            return self.path(pointer.object_id).stat().st_size == pointer.size
+        except FileNotFoundError:
+            return False
+
+    def open_path(self, pointer: Pointer, where: str) -> Path:
+        """Return the path of an object that is there with its full size.
+
+        Raises:
+            ObjectMissing: no such object.
+            CorruptStore: the object has another size.
+        """
+        path = self.path(pointer.object_id)
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise ObjectMissing(where, pointer.object_id) from None
+        if size != pointer.size:
+            raise CorruptStore(
+                where, f"object {pointer.object_id} has {size} bytes, not {pointer.size}"
+            )
+        return path
+
+    def verify(self, pointer: Pointer, where: str, progress: Progress = NO_PROGRESS) -> Path:
+        """Return the path of an object after hashing all its bytes.
+
+        Raises:
+            ObjectMissing: no such object.
+            CorruptStore: its bytes do not hash to its name.
+        """
+        path = self.open_path(pointer, where)
+        digest, _ = _hash(path, progress)
+        if digest != pointer.object_id:
+            raise CorruptStore(where, f"object {pointer.object_id} hashes to {digest}")
+        return path
+
+    def names(self) -> Iterator[tuple[Path, ObjectId | None]]:
+        """Yield every file under ``objects/`` and the id it is named by (None: no proper name)."""
+        for path in sorted(p for p in self._objects.rglob("*") if not p.is_dir()):
+            name = path.name
+            proper = _OBJECT_ID.fullmatch(name) and path == self.path(ObjectId(name))
+            yield path, ObjectId(name) if proper else None
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
+        progress.start(f"storing {source.name}", os.fstat(reader.fileno()).st_size)
+        buffer = bytearray(CHUNK_BYTES)
+        view = memoryview(buffer)
+        while count := reader.readinto(buffer):
+            part = view[:count]
+            digest.update(part)
+            while part:
+                part = part[writer.write(part) :]
+            size += count
+            progress.advance(count)
+        os.fsync(writer.fileno())
+    return digest.hexdigest(), size
+
+
+def _hash(path: Path, progress: Progress) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as reader:
+        progress.start(f"checking {path.name[:12]}", os.fstat(reader.fileno()).st_size)
+        buffer = bytearray(CHUNK_BYTES)
+        view = memoryview(buffer)
+        while count := reader.readinto(buffer):
+            digest.update(view[:count])
+            size += count
+            progress.advance(count)
+    return digest.hexdigest(), size

@@ -1,0 +1,212 @@
+"""The bare git repository of a store: open, read trees, write trees and commits.
+
+Nothing here moves a ref (see `adapterstore.store.refs`): what is written stays invisible until one
+does.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import pygit2
+from pygit2.enums import FileMode, Option
+
+from adapterstore.errors import CorruptStore, NotAStore, StoreExists, UnsupportedFormat
+from adapterstore.identifiers import CommitId
+from adapterstore.store.durable import fsync_folder
+from adapterstore.store.objects import ObjectStore
+
+FOLDER_NAME = ".adapterstore"
+FORMAT = 1
+_FALLBACK_AUTHOR = ("adapterstore", "adapterstore@localhost")
+
+Change = bytes | pygit2.Oid | None
+"""New content of a path: a file's bytes, an existing tree or blob, or None to remove it."""
+
+
+class Repository:
+    """One store's git repository and its tensor files."""
+
+    def __init__(self, folder: Path):
+        """Open the store in ``folder`` (the ``.adapterstore`` folder itself).
+
+        Raises:
+            NotAStore: the folder is not a bare git repository.
+            UnsupportedFormat: a newer release wrote it.
+        """
+        # Before any ref names it, an object has to be on disk (git's core.fsync).
+        pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
+        try:
+            self.git = pygit2.Repository(str(folder))
+        except (pygit2.GitError, KeyError) as error:
+            raise NotAStore(str(folder), f"not a git repository ({error})") from error
+        if not self.git.is_bare:
+            raise NotAStore(str(folder), "a git work tree, not a bare repository")
+        self.folder = folder
+        self.objects = ObjectStore(folder / "lfs")
+        self._check_format()
+        name, email = self._author()
+        self.git.set_ident(name, email)
+
+    def _check_format(self) -> None:
+        config = self.git.config
+        found = str(config["adapterstore.format"] if "adapterstore.format" in config else FORMAT)
+        if not found.isdecimal() or int(found) > FORMAT:
+            raise UnsupportedFormat(str(self.folder), found, FORMAT)
+
+    def _author(self) -> tuple[str, str]:
+        try:
+            signature = self.git.default_signature
+        except KeyError:
+            return _FALLBACK_AUTHOR
+        return signature.name, signature.email
+
+    @classmethod
+    def create(cls, parent: Path, fill: Callable[[Repository], None]) -> Repository:
+        """Make a repository ``parent/.adapterstore``, all of it or nothing.
+
+        ``fill`` writes the first commit; the repository gets its name after that.
+
+        Raises:
+            StoreExists: there is one.
+        """
+        target = parent / FOLDER_NAME
+        if target.exists():
+            raise StoreExists(str(target))
+        parent.mkdir(parents=True, exist_ok=True)
+        # Made aside and renamed: a kill half way leaves no half-made store.
+        draft = parent / f"{FOLDER_NAME}-{uuid.uuid4().hex}"
+        try:
+            git = pygit2.init_repository(str(draft), bare=True, initial_head="main")
+            git.config["core.logAllRefUpdates"] = "always"
+            git.config["adapterstore.format"] = FORMAT
+            (draft / "lfs" / "objects").mkdir(parents=True)
+            (draft / "lfs" / "tmp").mkdir()
+            for folder, _, _ in os.walk(draft):
+                fsync_folder(Path(folder))
+            fill(cls(draft))
+            try:
+                draft.rename(target)
+            except OSError as error:
+                raise StoreExists(str(target)) from error
+            fsync_folder(parent)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        return cls(target)
+
+    @classmethod
+    def discover(cls, start: Path) -> Repository:
+        """Open the store of a folder: its own, or that of the nearest folder above.
+
+        Raises:
+            NotAStore: there is none.
+        """
+        start = start.resolve()
+        if (start / "HEAD").is_file() and (start / "lfs").is_dir():
+            return cls(start)
+        for folder in (start, *start.parents):
+            if (folder / FOLDER_NAME).is_dir():
+                return cls(folder / FOLDER_NAME)
+        raise NotAStore(str(start))
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def commit(self, commit_id: CommitId) -> pygit2.Commit:
+        """Return a commit; raise `CorruptStore` if it is not there."""
+        found = self.git.get(commit_id)
+        if not isinstance(found, pygit2.Commit):
+            raise CorruptStore(commit_id, "no such commit")
+        return found
+
+    def parents(self, commit_id: CommitId) -> list[CommitId]:
+        """Return the ids of a commit's parents."""
+        return [CommitId(str(parent)) for parent in self.commit(commit_id).parent_ids]
+
+    def tree(self, commit_id: CommitId, path: str = "") -> pygit2.Tree | None:
+        """Return the folder at ``path`` of a commit (None: no such folder)."""
+        found = self._entry(commit_id, path) if path else self.commit(commit_id).tree
+        return found if isinstance(found, pygit2.Tree) else None
+
+    def read(self, commit_id: CommitId, path: str) -> bytes | None:
+        """Return the bytes of the file at ``path`` of a commit (None: no such file)."""
+        found = self._entry(commit_id, path)
+        return found.data if isinstance(found, pygit2.Blob) else None
+
+    def read_required(self, commit_id: CommitId, path: str) -> bytes:
+        """Return the bytes of a file that every commit has; raise `CorruptStore` without it."""
+        data = self.read(commit_id, path)
+        if data is None:
+            raise CorruptStore(commit_id, f"the commit has no {path}")
+        return data
+
+    def files(self, commit_id: CommitId, path: str) -> dict[str, pygit2.Oid]:
+        """Return every file under a folder of a commit: full path → blob id."""
+        tree = self.tree(commit_id, path)
+        return dict(_walk(tree, path)) if tree is not None else {}
+
+    def blob(self, blob_id: pygit2.Oid | str) -> bytes:
+        """Return a blob's bytes; raise `CorruptStore` if it is not there."""
+        found = self.git.get(blob_id)
+        if not isinstance(found, pygit2.Blob):
+            raise CorruptStore(str(blob_id), "no such blob")
+        return found.data
+
+    def _entry(self, commit_id: CommitId, path: str) -> pygit2.Object | None:
+        try:
+            return self.commit(commit_id).tree[path]
+        except KeyError:
+            return None
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
+        """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes."""
+        builder = self.git.TreeBuilder(base) if base is not None else self.git.TreeBuilder()
+        below: dict[str, dict[str, Change]] = {}
+        for path, change in changes.items():
+            name, _, rest = path.partition("/")
+            if rest:
+                below.setdefault(name, {})[rest] = change
+            elif change is None:
+                if builder.get(name) is not None:
+                    builder.remove(name)
+            elif isinstance(change, bytes):
+                builder.insert(name, self.git.create_blob(change), FileMode.BLOB)
+            else:
+                is_tree = isinstance(self.git[change], pygit2.Tree)
+                builder.insert(name, change, FileMode.TREE if is_tree else FileMode.BLOB)
+        for name, inner in below.items():
+            entry = builder.get(name)
+            folder = cast(pygit2.Tree, self.git[self.write_tree(_as_tree(entry), inner)])
+            if len(folder):
+                builder.insert(name, folder.id, FileMode.TREE)
+            elif builder.get(name) is not None:
+                builder.remove(name)
+        return builder.write()
+
+    def write_commit(self, tree: pygit2.Oid, parents: list[CommitId], message: str) -> CommitId:
+        """Write a commit that no ref names yet."""
+        author = pygit2.Signature(*self._author())
+        created = self.git.create_commit(
+            None, author, author, message, tree, [pygit2.Oid(hex=parent) for parent in parents]
+        )
+        return CommitId(str(created))
+
+
+def _as_tree(entry: pygit2.Object | None) -> pygit2.Tree | None:
+    return entry if isinstance(entry, pygit2.Tree) else None
+
+
+def _walk(tree: pygit2.Tree, prefix: str) -> Iterator[tuple[str, pygit2.Oid]]:
+    for entry in tree:
+        path = f"{prefix}/{entry.name}"
+        if isinstance(entry, pygit2.Tree):
+            yield from _walk(entry, path)
+        else:
+            yield path, entry.id

@@ -1,0 +1,142 @@
+"""From what a user types to a commit.
+
+Git's own syntax (branches, tags, ``main~2``, ``HEAD^``, ``main@{1}``, abbreviated ids), and
+``update/ID``: the last commit of an update, found by its ``Update:`` trailer. Updates have no ref
+of their own, so publishing one moves exactly one ref.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pygit2
+from pygit2.enums import SortMode
+
+from adapterstore.errors import AmbiguousRevision, UnknownRevision
+from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.store.messages import parse_trailers
+from adapterstore.store.refs import current_branch, list_refs, read_ref
+from adapterstore.store.repository import Repository
+
+REJECTED = "refs/adapterstore/rejected/"
+MINIMUM_DIGITS = 4
+_UPDATE = re.compile(r"update/([0-9a-f]{4,}(?:-\d+)?)((?:~\d*|\^\d*)*)")
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,40}")
+
+
+def resolve(repository: Repository, revision: str) -> CommitId:
+    """Return the commit that a revision names.
+
+    Raises:
+        UnknownRevision: none.
+        AmbiguousRevision: an abbreviated id that begins several.
+    """
+    match = _UPDATE.fullmatch(revision)
+    if match is not None:
+        commit_id = find_update(repository, match[1])[-1]
+        return _resolve_git(repository, commit_id + match[2], revision)
+    return _resolve_git(repository, revision, revision)
+
+
+def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
+    if not text or text.startswith("-") or "\0" in text or ":" in text:
+        raise UnknownRevision(revision)
+    too_short = _HEXADECIMAL.fullmatch(text) and len(text) < MINIMUM_DIGITS
+    if too_short and _read_short(repository, text) is None:
+        raise UnknownRevision(revision, f"an abbreviated id needs at least {MINIMUM_DIGITS} digits")
+    try:
+        found = repository.git.revparse_single(text)
+        return CommitId(str(found.peel(pygit2.Commit).id))
+    except (KeyError, pygit2.GitError, ValueError) as error:
+        candidates = _commits_that_begin(repository, text)
+        if len(candidates) == 1:
+            return candidates[0]
+        if candidates:
+            raise AmbiguousRevision(revision, [str(c)[:12] for c in candidates]) from error
+        raise UnknownRevision(revision) from error
+
+
+def _read_short(repository: Repository, short_name: str) -> CommitId | None:
+    """Return what a branch or tag of this short name names."""
+    for prefix in ("refs/heads/", "refs/tags/"):
+        if (found := read_ref(repository, prefix + short_name)) is not None:
+            return found
+    return None
+
+
+def _commits_that_begin(repository: Repository, text: str) -> list[CommitId]:
+    """Return the commits whose ids begin with ``text``; other objects do not count."""
+    if not _HEXADECIMAL.fullmatch(text) or len(text) < MINIMUM_DIGITS:
+        return []
+    prefix = text.lower()
+    return sorted(
+        CommitId(str(oid))
+        for oid in repository.git.odb
+        if str(oid).startswith(prefix) and isinstance(repository.git[oid], pygit2.Commit)
+    )
+
+
+def walk(repository: Repository, *tips: CommitId) -> Iterator[pygit2.Commit]:
+    """Yield the commits that ``tips`` reach, children before parents."""
+    walker = repository.git.walk(None, SortMode.TOPOLOGICAL)
+    for tip in tips:
+        walker.push(pygit2.Oid(hex=tip))
+    yield from walker
+
+
+def find_update(repository: Repository, update: str) -> list[CommitId]:
+    """Return the commits of an update, oldest first; its id may be abbreviated.
+
+    Published updates on any branch are looked at first, then rejected ones.
+
+    Raises:
+        UnknownRevision: no such update.
+        AmbiguousRevision: several updates begin so.
+    """
+    branches = list_refs(repository, "refs/heads/")
+    rejected = {
+        name.removeprefix(REJECTED): tip for name, tip in list_refs(repository, REJECTED).items()
+    }
+    found: dict[str, list[CommitId]] = {}
+    tips = [*branches.values(), *rejected.values()]
+    for commit in walk(repository, *tips):
+        trailers = parse_trailers(commit.message)
+        name = trailers.get("Update")
+        if name is not None and name.startswith(update) and trailers.get("Operation") in PHASES:
+            found.setdefault(name, []).insert(0, CommitId(str(commit.id)))
+    if update in found:
+        return found[update]
+    if not found:
+        raise UnknownRevision(f"update/{update}", "no such update")
+    if len(found) > 1:
+        raise AmbiguousRevision(f"update/{update}", sorted(f"update/{name}" for name in found))
+    return next(iter(found.values()))
+
+
+PHASES = ("forget", "learn")
+"""Operations of the commits that make up an update."""
+
+
+def branch_ref(repository: Repository, branch: str | None) -> str:
+    """Return the full ref name of a branch (None: the current one).
+
+    Raises:
+        UnknownRevision: no such branch.
+    """
+    if branch is None:
+        return current_branch(repository)
+    name = branch if branch.startswith("refs/heads/") else f"refs/heads/{branch}"
+    if read_ref(repository, name) is None:
+        raise UnknownRevision(branch, "no such branch")
+    return name
+
+
+def known_update_ids(repository: Repository) -> set[UpdateId]:
+    """Return the ids of all updates that any branch or rejected ref reaches."""
+    tips = [*list_refs(repository, "refs/").values()]
+    return {
+        UpdateId(name)
+        for commit in walk(repository, *tips)
+        if (name := parse_trailers(commit.message).get("Update")) is not None
+    }
