@@ -7,8 +7,7 @@ model = store.load("main", model)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from adapterstore.adapters.base_model import BaseModel
 
 from adapterstore.algebra.coefficient import ONE, format_coefficient, parse_coefficient
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import RefMoved
+from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
 from adapterstore.history.export import ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
@@ -33,24 +32,12 @@ from adapterstore.history.snapshot import (
 )
 from adapterstore.identifiers import CommitId
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.store.refs import move_ref, read_ref
+from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository
-from adapterstore.store.revisions import branch_ref, resolve
+from adapterstore.store.revisions import resolve
 
 if TYPE_CHECKING:
     import torch
-
-_ATTEMPTS = 20
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a writing verb did."""
-
-    commit: CommitId
-    changed: bool = True
-    """False: the state was as asked for already, and no commit was made."""
-    notes: list[str] = field(default_factory=list)
 
 
 class Store:
@@ -126,9 +113,7 @@ class Store:
 
     def tip(self, branch: str | None = None) -> tuple[str, CommitId]:
         """Return a branch's full ref name and its commit (None: the current branch)."""
-        ref = branch_ref(self.repository, branch)
-        commit = read_ref(self.repository, ref)
-        return ref, commit if commit is not None else self.resolve(ref)
+        return branch_tip(self.repository, branch)
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -171,7 +156,7 @@ class Store:
                 ledger=dict.fromkeys(self.repository.files(tip.commit, LEDGER)),
             )
 
-        return self._advance(branch, plan, expect)
+        return advance(self.repository, branch, plan, expect)
 
     def add(
         self,
@@ -249,7 +234,7 @@ class Store:
                 },
             )
 
-        return self._advance(branch, plan, expect)
+        return advance(self.repository, branch, plan, expect)
 
     def revert(
         self,
@@ -292,7 +277,7 @@ class Store:
                 ledger=ledger.changes,
             )
 
-        result = self._advance(branch, plan, expect)
+        result = advance(self.repository, branch, plan, expect)
         return Result(result.commit, result.changed, notes)
 
     def _ingest(self, path: Path, branch: str | None, progress: Progress) -> IngestedDelta:
@@ -307,49 +292,6 @@ class Store:
             lambda: self.base_folder(branch),
             progress,
         )
-
-    def _advance(
-        self,
-        branch: str | None,
-        plan: Callable[[Snapshot], NewCommit | None],
-        expect: str | None = None,
-    ) -> Result:
-        """Put one commit on a branch, computed anew from its tip if somebody else was faster."""
-        ref, tip = self.tip(branch)
-        expected = self.resolve(expect) if expect is not None else None
-        for attempt in range(_ATTEMPTS):
-            new = plan(read_snapshot(self.repository, expected or tip))
-            if new is None:
-                return Result(tip, changed=False)
-            commit = write_snapshot(self.repository, expected or tip, new)
-            if expected is not None and tip != expected:
-                return self._find_done(ref, expected, tip, commit)
-            try:
-                move_ref(
-                    self.repository, ref, tip, commit, f"{new.trailers['Operation']}: {new.subject}"
-                )
-            except RefMoved:
-                _, tip = self.tip(ref)
-                if expected is None and attempt == _ATTEMPTS - 1:
-                    raise
-                continue
-            return Result(commit)
-        raise AssertionError("unreachable")
-
-    def _find_done(self, ref: str, expected: CommitId, tip: CommitId, wanted: CommitId) -> Result:
-        """Return the commit on top of ``expected`` that is the wanted one: an earlier run made it."""
-        want = self.repository.commit(wanted)
-        for entry in read_log(self.repository, tip):
-            made = self.repository.commit(entry.commit)
-            if (
-                entry.parents[:1] == (expected,)
-                and made.tree_id == want.tree_id
-                and made.message == want.message
-            ):
-                return Result(
-                    entry.commit, changed=False, notes=["an earlier run did this already"]
-                )
-        raise RefMoved(ref, expected, tip)
 
     # --- the base model's weights, and what becomes of a state ------------------------------------
 
@@ -378,7 +320,7 @@ class Store:
                     trailers={"Operation": "record-base"},
                 )
 
-            self._advance(branch, plan)
+            advance(self.repository, branch, plan)
         return folder
 
     def export(

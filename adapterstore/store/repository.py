@@ -55,7 +55,9 @@ class Repository:
 
     def _check_format(self) -> None:
         config = self.git.config
-        found = str(config["adapterstore.format"] if "adapterstore.format" in config else FORMAT)
+        found = str(FORMAT)
+        if "adapterstore.format" in config:
+            found = str(config["adapterstore.format"])
         if not found.isdecimal() or int(found) > FORMAT:
             raise UnsupportedFormat(str(self.folder), found, FORMAT)
 

@@ -1,0 +1,107 @@
+"""Put one commit on a branch: computed from its tip, published only if the tip is still the tip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from adapterstore.errors import RefMoved
+from adapterstore.history.log import read_log
+from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
+from adapterstore.identifiers import CommitId
+from adapterstore.store.refs import move_ref, read_ref
+from adapterstore.store.repository import Repository
+from adapterstore.store.revisions import branch_ref, resolve
+
+ATTEMPTS = 20
+"""How often a verb is computed anew because another writer was faster."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a writing verb did."""
+
+    commit: CommitId
+    changed: bool = True
+    """False: the state was as asked for already, and no commit was made."""
+    notes: list[str] = field(default_factory=list)
+
+
+def branch_tip(repository: Repository, branch: str | None) -> tuple[str, CommitId]:
+    """Return a branch's full ref name and its commit (None: the current branch)."""
+    ref = branch_ref(repository, branch)
+    commit = read_ref(repository, ref)
+    return ref, commit if commit is not None else resolve(repository, ref)
+
+
+def advance(
+    repository: Repository,
+    branch: str | None,
+    plan: Callable[[Snapshot], NewCommit | None],
+    expect: str | None = None,
+) -> Result:
+    """Put the commit that ``plan`` makes of the tip on a branch.
+
+    Without ``expect``, a plan that came too late is made anew from the new tip. With it, the branch
+    moves from that revision only; the same call made again finds its own commit.
+
+    Raises:
+        RefMoved: the branch is not, or no longer, where it was expected.
+    """
+    ref, tip = branch_tip(repository, branch)
+    if expect is not None:
+        return _advance_from(repository, ref, tip, resolve(repository, expect), plan)
+    for attempt in range(1, ATTEMPTS + 1):
+        new = plan(read_snapshot(repository, tip))
+        if new is None:
+            return Result(tip, changed=False)
+        commit = write_snapshot(repository, tip, new)
+        try:
+            move_ref(repository, ref, tip, commit, _reflog_message(new))
+        except RefMoved:
+            if attempt == ATTEMPTS:
+                raise
+            _, tip = branch_tip(repository, ref)
+        else:
+            return Result(commit)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _advance_from(
+    repository: Repository,
+    ref: str,
+    tip: CommitId,
+    expected: CommitId,
+    plan: Callable[[Snapshot], NewCommit | None],
+) -> Result:
+    new = plan(read_snapshot(repository, expected))
+    if new is None:
+        return Result(tip, changed=False)
+    commit = write_snapshot(repository, expected, new)
+    if tip == expected:
+        move_ref(repository, ref, expected, commit, _reflog_message(new))
+        return Result(commit)
+    done = _find_twin(repository, expected, tip, commit)
+    if done is None:
+        raise RefMoved(ref, expected, tip)
+    return Result(done, changed=False, notes=["an earlier run of this command did it already"])
+
+
+def _find_twin(
+    repository: Repository, parent: CommitId, tip: CommitId, wanted: CommitId
+) -> CommitId | None:
+    """Return the commit on top of ``parent`` that has the wanted one's tree and message."""
+    want = repository.commit(wanted)
+    for entry in read_log(repository, tip):
+        made = repository.commit(entry.commit)
+        if (
+            entry.parents[:1] == (parent,)
+            and made.tree_id == want.tree_id
+            and made.message == want.message
+        ):
+            return entry.commit
+    return None
+
+
+def _reflog_message(new: NewCommit) -> str:
+    return f"{new.trailers['Operation']}: {new.subject}"
