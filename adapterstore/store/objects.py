@@ -62,13 +62,19 @@ class StagedFile:
 class ObjectStore:
     """The folder ``lfs/`` of a store."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, behind: ObjectStore | None = None):
+        """Open ``folder``; objects that it lacks are read from ``behind``, never written there."""
         self._objects = folder / "objects"
         self._temporary = folder / "tmp"
+        self._behind = behind
 
     def path(self, object_id: ObjectId) -> Path:
         """Return where an object lies, or would lie."""
-        return self._objects / object_id[:2] / object_id[2:4] / object_id
+        own = self._objects / object_id[:2] / object_id[2:4] / object_id
+        if self._behind is not None and not own.exists():
+            theirs = self._behind.path(object_id)
+            return theirs if theirs.exists() else own
+        return own
 
     @contextmanager
     def stage(

@@ -6,11 +6,14 @@ does.
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import pygit2
@@ -116,6 +119,18 @@ class Repository:
             if (folder / FOLDER_NAME).is_dir():
                 return cls(folder / FOLDER_NAME)
         raise NotAStore(str(start))
+
+    @contextmanager
+    def trial(self) -> Iterator[Repository]:
+        """Give a view of the store whose new tensor files go to a folder that is then removed.
+
+        For work that may come to nothing; git objects are few bytes and are left for ``gc``.
+        """
+        temporary = self.folder / "lfs" / "tmp"
+        with TemporaryDirectory(dir=temporary) as folder:
+            view = copy.copy(self)
+            view.objects = ObjectStore(Path(folder), behind=self.objects)
+            yield view
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -1,0 +1,61 @@
+# Everything runs in a virtual environment of its own, pinned by constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test lint unit docs git-lfs bench-store bench-exactness bench-knowledge bench-counterfact clean help
+
+help:
+	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
+	@echo "make test               ruff, mypy --strict and all tests"
+	@echo "make docs               write the generated pages of docs/ again"
+	@echo "make bench-store        commit against git + git-lfs; add, subtract, revert"
+	@echo "make bench-exactness    our sums against peft's methods"
+	@echo "make bench-knowledge    20 changes to the demo model: what is learned, what is kept"
+	@echo "make bench-counterfact  60 CounterFact records (DATA=folder, ../shared/data by default)"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/adapterstore demo adapterstore-demo
+
+git-lfs:
+	@tests/compat/install-git-lfs
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# One thread a worker: two workers keep two cores busy.
+unit: $(READY) git-lfs
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
+
+test: lint unit
+
+docs: $(READY)
+	$(BIN)/python -m tests.docs.generate
+
+bench-store: $(READY) git-lfs
+	$(BIN)/python -m tests.benchmarks.store
+
+bench-exactness: $(READY)
+	$(BIN)/python -m tests.benchmarks.exactness
+
+bench-knowledge: $(READY)
+	$(BIN)/python -m tests.benchmarks.knowledge
+
+DATA ?= ../shared/data
+bench-counterfact: $(READY)
+	$(BIN)/python -m tests.benchmarks.counterfact --data $(DATA)
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

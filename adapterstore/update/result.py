@@ -1,0 +1,99 @@
+"""What an update came to, and the record of it that its commits carry."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from adapterstore.errors import CorruptStore, UnsupportedFormat
+from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.store.repository import Repository
+from adapterstore.store.revisions import find_update
+
+if TYPE_CHECKING:
+    from adapterstore.evaluation.metrics import Report
+
+REPORT_FORMAT = 1
+REPORT_NAME = "report.json"
+RECIPE_NAME = "recipe.yaml"
+
+Status = Literal["applied", "already-applied", "rejected", "dry-run"]
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """The outcome of one call of `run_update`."""
+
+    update: UpdateId
+    status: Status
+    commits: list[CommitId]
+    report: Report | None
+    coefficient: str | None
+    """λ of the forget phase; None without one."""
+    curve: list[dict[str, Any]]
+    """The λ search: one row a candidate."""
+    reasons: list[str] = field(default_factory=list)
+    """Why the gate refused."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_bytes(self, extra: dict[str, Any]) -> bytes:
+        """Return ``report.json``: everything but the commits, which carry it."""
+        content = {
+            "format": REPORT_FORMAT,
+            "update": self.update,
+            "accepted": not self.reasons,
+            "reasons": self.reasons,
+            "coefficient": self.coefficient,
+            "curve": self.curve,
+            "report": self.report.to_dict() if self.report is not None else None,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "notes": self.notes,
+            **extra,
+        }
+        return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read_update(repository: Repository, update: UpdateId, status: Status) -> UpdateResult:
+    """Return the recorded outcome of an update whose commits are there.
+
+    Raises:
+        UnknownRevision: no such update.
+        CorruptStore: its report can't be read.
+    """
+    commits = find_update(repository, update)
+    content = read_report(repository, commits[-1])
+    from adapterstore.evaluation.metrics import Report
+
+    figures = content.get("report")
+    return UpdateResult(
+        update=update,
+        status=status,
+        commits=commits,
+        report=Report.from_dict(figures) if figures is not None else None,
+        coefficient=content.get("coefficient"),
+        curve=content.get("curve", []),
+        reasons=content.get("reasons", []),
+        seconds=content.get("seconds", {}),
+        notes=content.get("notes", []),
+    )
+
+
+def read_report(repository: Repository, commit: CommitId) -> dict[str, Any]:
+    """Return the content of a commit's ``update/report.json``.
+
+    Raises:
+        CorruptStore: there is none, or it is not what it should be.
+        UnsupportedFormat: a newer release wrote it.
+    """
+    where = f"commit {commit[:12]}: update/{REPORT_NAME}"
+    try:
+        content = json.loads(repository.read_required(commit, f"update/{REPORT_NAME}"))
+    except ValueError as error:
+        raise CorruptStore(where, f"not JSON ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise CorruptStore(where, "names no format version")
+    if content["format"] > REPORT_FORMAT:
+        raise UnsupportedFormat(where, content["format"], REPORT_FORMAT)
+    return content
