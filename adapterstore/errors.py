@@ -162,9 +162,7 @@ class ShapeMismatch(AdapterStoreError):
 
     exit_code = 8
 
-    def __init__(
-        self, name: str, left: str, left_shape: object, right: str, right_shape: object
-    ):
+    def __init__(self, name: str, left: str, left_shape: object, right: str, right_shape: object):
         self.name, self.left, self.right = name, left, right
         self.left_shape, self.right_shape = left_shape, right_shape
         super().__init__(
@@ -206,8 +204,7 @@ class BaseModelUnavailable(AdapterStoreError):
     def __init__(self, name: str, problem: str):
         self.name = name
         super().__init__(
-            f"base model {name!r}: {problem}; "
-            "give its folder: adapterstore config base.path FOLDER"
+            f"base model {name!r}: {problem}; give its folder: adapterstore config base.path FOLDER"
         )
 
 

@@ -132,9 +132,7 @@ def batches(sentences: Sequence[Sentence], shuffler: random.Random) -> Iterator[
 def pad(batch: Sequence[Sentence], padding: int) -> torch.Tensor:
     """Return the tokens of a batch as one tensor, padded on the right."""
     width = max(len(item.tokens) for item in batch)
-    return torch.tensor(
-        [[*item.tokens, *[padding] * (width - len(item.tokens))] for item in batch]
-    )
+    return torch.tensor([[*item.tokens, *[padding] * (width - len(item.tokens))] for item in batch])
 
 
 def train(model: LlamaForCausalLM, sentences: Sequence[Sentence], seed: int) -> None:
@@ -193,9 +191,7 @@ def train(model: LlamaForCausalLM, sentences: Sequence[Sentence], seed: int) -> 
 
 
 @torch.inference_mode()
-def accuracy(
-    model: LlamaForCausalLM, sentences: Sequence[Sentence]
-) -> dict[str, tuple[int, int]]:
+def accuracy(model: LlamaForCausalLM, sentences: Sequence[Sentence]) -> dict[str, tuple[int, int]]:
     """Return, for each relation, how many prompts greedy decoding completes rightly, and of how many.
 
     A completion is right if the answer, the full stop and the end token all come out. Greedy

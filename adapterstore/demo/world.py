@@ -17,7 +17,6 @@ import yaml
 JAPANESE_RELATIONS = frozenset({"capital_ja"})
 
 
-
 @dataclass(frozen=True)
 class Country:
     """One row of the table; an empty text means that the country has no such thing."""

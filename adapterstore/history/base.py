@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from adapterstore.adapters.base_model import BaseModel, check_same_base, describe_base
-
 from adapterstore.demo import MODEL_PATH
 from adapterstore.errors import BaseModelUnavailable, UnreadableFile
 from adapterstore.history.settings import Settings

@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from adapterstore.adapters.dense import write_delta
-from adapterstore.algebra.dense import merge_into_base, sum_dense
-from adapterstore.algebra.lowrank import materialize_lora
-
+from adapterstore.adapters.merged import merge_into_base
+from adapterstore.algebra.dense import DenseSum
+from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
 from adapterstore.errors import CannotExport, UnreadableFile
 from adapterstore.history.ingest import LORA_CONFIG, LORA_WEIGHTS
 from adapterstore.history.leaves import Leaves, open_leaves
@@ -23,14 +23,11 @@ from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.durable import fsync_folder
 from adapterstore.store.repository import Repository
 
-if TYPE_CHECKING:
-    from adapterstore.algebra.lowrank import MaterializedLora
-
 ExportKind = Literal["lora", "delta", "model"]
 
 
-def lora_of(leaves: Leaves, what: str) -> MaterializedLora:
-    """Return the terms as one LoRA adapter: ranks concatenated, exact.
+def lora_of(leaves: Leaves, base_name: str | None, what: str) -> MaterializedLora:
+    """Return the terms as one LoRA adapter for the base of this name: ranks concatenated, exact.
 
     Raises:
         CannotExport: a term is dense, or there is none.
@@ -41,7 +38,8 @@ def lora_of(leaves: Leaves, what: str) -> MaterializedLora:
         )
     if not leaves.lora:
         raise CannotExport(f"{what} as lora", "it is the base model itself, the empty sum")
-    return materialize_lora(leaves.lora)
+    lora = materialize_lora(leaves.lora)
+    return MaterializedLora({**lora.config, "base_model_name_or_path": base_name}, lora.tensors)
 
 
 def export_state(
@@ -74,16 +72,15 @@ def export_state(
     with open_leaves(repository, snapshot.composition, progress) as leaves, _new(target) as draft:
         chosen: ExportKind = kind or ("delta" if leaves.dense else "lora")
         if chosen == "lora":
-            write_lora(lora_of(leaves, what), draft)
+            write_lora(lora_of(leaves, snapshot.base.name, what), draft)
         elif chosen == "delta":
-            terms = [*leaves.lora, *leaves.dense]
-            if not terms:
+            if not leaves.terms:
                 raise CannotExport(f"{what} as delta", "it is the base model itself, the empty sum")
-            write_delta(draft, sum_dense(terms), base_name=snapshot.base.name)
+            write_delta(draft, DenseSum(leaves.terms), snapshot.base.name, progress=progress)
         else:
             if base_folder is None:
                 raise ValueError("a merged model needs the base's folder")
-            merge_into_base(base_folder, [*leaves.lora, *leaves.dense], draft, progress)
+            merge_into_base(base_folder, leaves.terms, draft, progress)
         card = model_card(snapshot.base, snapshot.composition, f"State {snapshot.commit[:12]}")
         (draft / "README.md").write_text(card, encoding="utf-8")
     return chosen

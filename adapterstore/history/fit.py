@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from adapterstore.adapters.base_model import BaseModel, check_adapter_fits
 from adapterstore.adapters.dense import DenseDelta
 from adapterstore.adapters.lora import LoraAdapter
-
 from adapterstore.errors import BaseModelMismatch, ShapeMismatch
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pygit2
+
 from adapterstore.adapters.dense import read_delta
 from adapterstore.adapters.lora import read_lora
-
 from adapterstore.errors import AdapterStoreError, CorruptStore
 from adapterstore.history.ingest import DELTA_CONFIG, LORA_CONFIG, LORA_WEIGHTS
 from adapterstore.history.snapshot import GIT_ATTRIBUTES, read_snapshot

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pygit2
+from pygit2.enums import FileMode
+
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.adapters.dense import DenseDelta, difference, read_delta
 from adapterstore.adapters.lora import LoraAdapter, read_lora
 from adapterstore.adapters.operand import identify_operand
 from adapterstore.adapters.tensor_file import TensorFile, read_tensor_file
-from pygit2.enums import FileMode
-
 from adapterstore.algebra.coefficient import ONE
 from adapterstore.algebra.composition import Composition, Term
 from adapterstore.errors import UnreadableFile
@@ -79,7 +79,7 @@ def ingest(
     scratch.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as temporary:
         out = Path(temporary) / "delta"
-        delta = difference(base_folder(), folder, out, progress)
+        delta = difference(base_folder(), folder, out, base.name, progress)
         return _store_dense(repository, delta, aliases, progress, move=True)
 
 

@@ -12,10 +12,9 @@ from tempfile import TemporaryDirectory
 
 from adapterstore.adapters.dense import dense_leaf, read_delta
 from adapterstore.adapters.lora import lora_leaf, read_lora
-from adapterstore.algebra.dense import DenseLeaf
-from adapterstore.algebra.lowrank import LoraLeaf
-
 from adapterstore.algebra.composition import Composition
+from adapterstore.algebra.dense import Leaf
+from adapterstore.algebra.leaves import DenseLeaf, LoraLeaf
 from adapterstore.errors import CorruptStore
 from adapterstore.history.ingest import DELTA_CONFIG, LORA_CONFIG, LORA_WEIGHTS
 from adapterstore.history.snapshot import delta_files
@@ -27,10 +26,19 @@ from adapterstore.store.repository import Repository
 
 @dataclass(frozen=True)
 class Leaves:
-    """The terms of a composition by kind, each with its coefficient, in canonical order."""
+    """The terms of a composition, in canonical order."""
 
-    lora: list[tuple[Decimal, LoraLeaf]]
-    dense: list[tuple[Decimal, DenseLeaf]]
+    terms: list[tuple[Decimal, Leaf]]
+
+    @property
+    def lora(self) -> list[tuple[Decimal, LoraLeaf]]:
+        """The low-rank terms."""
+        return [(c, leaf) for c, leaf in self.terms if isinstance(leaf, LoraLeaf)]
+
+    @property
+    def dense(self) -> list[tuple[Decimal, DenseLeaf]]:
+        """The dense terms."""
+        return [(c, leaf) for c, leaf in self.terms if isinstance(leaf, DenseLeaf)]
 
 
 def delta_kind(repository: Repository, delta: DeltaId) -> str:
@@ -52,17 +60,17 @@ def open_leaves(
     Raises:
         CorruptStore, ObjectMissing: a delta is not what its id says.
     """
-    leaves = Leaves([], [])
+    leaves = Leaves([])
     with TemporaryDirectory(prefix="adapterstore-") as scratch:
         for term in composition:
             folder = Path(scratch) / term.delta
             weights = _lay_out(repository, term.delta, folder, progress)
             if (folder / LORA_CONFIG).exists():
                 adapter = read_lora(folder, f"delta {term.delta}", weights[LORA_WEIGHTS])
-                leaves.lora.append((term.coefficient, lora_leaf(adapter)))
+                leaves.terms.append((term.coefficient, lora_leaf(adapter)))
             else:
                 delta = read_delta(folder, weights)
-                leaves.dense.append((term.coefficient, dense_leaf(delta)))
+                leaves.terms.append((term.coefficient, dense_leaf(delta)))
         yield leaves
 
 

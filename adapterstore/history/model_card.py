@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from adapterstore.adapters.base_model import BaseModel
-
 from adapterstore.algebra.coefficient import format_coefficient
 from adapterstore.algebra.composition import Composition
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pygit2
-from adapterstore.adapters.base_model import BaseModel
 
+from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CorruptStore
 from adapterstore.history.model_card import model_card

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from adapterstore.adapters.base_model import BaseModel
-
 from adapterstore.algebra.coefficient import ONE, format_coefficient, parse_coefficient
 from adapterstore.algebra.composition import Composition
 from adapterstore.history.advance import Result, advance, branch_tip
@@ -35,9 +34,6 @@ from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Store:
@@ -342,12 +338,12 @@ class Store:
             self.repository, snapshot, revision, Path(target), kind, base_folder, progress
         )
 
-    def load(self, revision: str, model: torch.nn.Module) -> torch.nn.Module:
+    def load(self, revision: str, model: Any) -> Any:
         """Return ``model`` (the base, loaded by the caller) in the state of a revision.
 
         Low-rank terms are attached as one frozen PEFT adapter; dense terms are added in float64
         and rounded once to the base's dtype.
         """
-        from adapterstore.history.attach import attach_snapshot
+        from adapterstore.history.attach import attach_composition
 
-        return attach_snapshot(self.repository, self.snapshot(revision).composition, model)
+        return attach_composition(self.repository, self.snapshot(revision).composition, model)

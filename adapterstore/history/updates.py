@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapterstore.adapters.base_model import BaseModel
-
 from adapterstore.algebra.composition import Composition
 from adapterstore.history.log import read_log
 from adapterstore.history.snapshot import NewCommit, read_snapshot, write_snapshot

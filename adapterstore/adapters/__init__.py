@@ -1,0 +1,1 @@
+"""Files of the field and deltas: PEFT folders, dense deltas, base models. No torch at import."""

@@ -1,0 +1,198 @@
+"""Which model a store is about, and how to tell that the weights at hand are that model's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapterstore.adapters.lora import LoraAdapter
+from adapterstore.adapters.model_folder import read_model_folder
+from adapterstore.algebra.dense import match_weight
+from adapterstore.errors import (
+    BaseModelMismatch,
+    BaseModelUnavailable,
+    CorruptStore,
+    MalformedAdapter,
+    ShapeMismatch,
+    UnreadableFile,
+    UnsupportedFormat,
+)
+
+FORMAT = 1
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+)
+_CHAT_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """What a store knows of its base model."""
+
+    name: str | None = None
+    """Name on the Hub, ``demo``, or a folder's name; None until an adapter says it."""
+    revision: str | None = None
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    """Weight name → shape: all of them once the weights were seen, before that the adapters'."""
+    digests: dict[str, str] | None = None
+    """SHA-256 of config, weights, tokenizer and chat template; None until they were seen."""
+    quantization: dict[str, Any] | None = None
+    rope: dict[str, Any] | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical JSON text (``base.json``)."""
+        content = {"format": FORMAT, **asdict(self)}
+        return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> BaseModel:
+        """Read ``base.json``.
+
+        Raises:
+            CorruptStore: it is not what `to_bytes` writes.
+            UnsupportedFormat: a newer release wrote it.
+        """
+        try:
+            content = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise CorruptStore(where, f"base.json is not JSON ({error})") from error
+        if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+            raise CorruptStore(where, "base.json names no format version")
+        version = content.pop("format")
+        if version > FORMAT:
+            raise UnsupportedFormat(f"{where}: base.json", version, FORMAT)
+        try:
+            base = cls(**content)
+        except TypeError as error:
+            raise CorruptStore(where, f"base.json has other fields ({error})") from error
+        if base.to_bytes() != data:
+            raise CorruptStore(where, "base.json is not in canonical form")
+        return base
+
+
+def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseModel:
+    """Return what is to be recorded of the model in a folder; every byte of it is hashed.
+
+    Raises:
+        BaseModelUnavailable: there is no model in the folder that can be read.
+    """
+    shown = name or str(folder)
+    try:
+        model = read_model_folder(folder)
+        digests = {
+            "config": _digest([folder / "config.json"]),
+            "weights": _digest(f.path for f in model.files.values()),
+        }
+        for role, names in (
+            ("tokenizer", _TOKENIZER_FILES),
+            ("chat_template", _CHAT_TEMPLATE_FILES),
+        ):
+            found = [folder / file for file in names if (folder / file).is_file()]
+            if found:
+                digests[role] = _digest(found)
+    except (MalformedAdapter, UnreadableFile, OSError) as error:
+        raise BaseModelUnavailable(shown, str(error)) from error
+    rope = model.config.get("rope_parameters") or model.config.get("rope_scaling")
+    return BaseModel(
+        name=name,
+        revision=revision,
+        shapes=dict(sorted(model.shapes.items())),
+        digests=digests,
+        quantization=model.config.get("quantization_config"),
+        rope=rope,
+    )
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of a file, or of the sorted SHA-256s of several (names do not count)."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def check_same_base(recorded: BaseModel, loaded: BaseModel) -> None:
+    """Raise unless the model at hand is the recorded one, as far as it is recorded.
+
+    Raises:
+        BaseModelMismatch: a digest or a shape differs; it is named.
+    """
+    name = str(recorded.name)
+    for role, digest in (recorded.digests or {}).items():
+        found = (loaded.digests or {}).get(role)
+        if found != digest:
+            raise BaseModelMismatch(
+                name,
+                str(loaded.name),
+                f"base model {name!r}: its {role} has SHA-256 {str(found)[:12]}, but the store "
+                f"was made over {digest[:12]}; set base.path to the right weights",
+            )
+    if recorded.digests is not None:
+        return
+    for weight, shape in recorded.shapes.items():
+        stored = match_weight(weight, loaded.shapes)
+        if stored is None or list(loaded.shapes[stored]) != list(shape):
+            found_shape = loaded.shapes.get(stored) if stored else None
+            raise BaseModelMismatch(
+                name,
+                str(loaded.name),
+                f"base model {name!r}: weight {weight} has shape {found_shape}, but the store's "
+                f"adapters change one of shape {shape}; set base.path to the right weights",
+            )
+
+
+def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[str]) -> None:
+    """Raise unless an adapter belongs to the base model, by name and by shapes.
+
+    An adapter that names no base is taken by its shapes alone. Two names are one model if they are
+    equal, or if one is a local path that ends with the other's last part.
+
+    Raises:
+        BaseModelMismatch: it names another base, or adapts a module that the base does not have.
+        ShapeMismatch: a module has another shape.
+    """
+    label = str(adapter.folder)
+    if base.name is not None and adapter.base_name is not None:
+        known = [base.name, *aliases]
+        if not any(_same_name(name, adapter.base_name) for name in known):
+            raise BaseModelMismatch(base.name, adapter.base_name)
+    for module in adapter.modules.values():
+        shape = [module.out_features, module.in_features]
+        if module.embedding or adapter.fan_in_fan_out:
+            shape.reverse()
+        stored = match_weight(f"{module.name}.weight", base.shapes)
+        if stored is None:
+            if base.digests is not None:
+                raise BaseModelMismatch(
+                    str(base.name),
+                    label,
+                    f"{label}: adapts {module.name}, which the base model {base.name!r} "
+                    "does not have",
+                )
+        elif list(base.shapes[stored]) != shape and base.quantization is None:
+            # Packed weights of a quantized base have other shapes than the modules they stand for.
+            raise ShapeMismatch(
+                module.name, f"base model {base.name!r}", base.shapes[stored], label, shape
+            )
+
+
+def _same_name(known: str, given: str) -> bool:
+    if known == given:
+        return True
+    local = given.startswith(("/", ".", "~")) or "\\" in given
+    return local and "/" not in known and Path(given).name == known

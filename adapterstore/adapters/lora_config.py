@@ -1,0 +1,139 @@
+"""What of PEFT's LoRA options is a linear change of weights, and what is refused.
+
+An option that this module does not know is refused unless it is off: silence would mean a wrong
+sum. Options: peft 0.21, ``peft/tuners/lora/config.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from adapterstore.errors import MalformedAdapter, NotLinear
+
+_MAX_PATTERN_LENGTH = 500
+
+_READ_ELSEWHERE = frozenset(
+    {"r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias"}
+    | {"peft_type", "base_model_name_or_path", "revision", "init_lora_weights"}
+)
+
+_NO_EFFECT_ON_WEIGHTS = frozenset(
+    {"auto_mapping", "corda_config", "eva_config", "exclude_modules", "inference_mode"}
+    | {"layers_pattern", "layers_to_transform", "loftq_config", "lora_dropout", "lora_ga_config"}
+    | {"megatron_config", "megatron_core", "peft_version", "qalora_group_size", "runtime_config"}
+    | {"target_modules", "task_type"}
+)
+"""Where and how training went; ΔW is what the tensors say."""
+
+_REFUSED = {
+    "use_dora": "DoRA rescales the whole weight, so two of them have no sum",
+    "lora_bias": "a bias on LoRA's B is no change of a weight matrix",
+    "modules_to_save": "whole modules stand in for the base's; commit the model's delta instead",
+    "trainable_token_indices": "replaced embedding rows are no low-rank change",
+    "layer_replication": "it makes a model with other layers than the base has",
+    "target_parameters": "adapters of bare parameters are not supported",
+    "alora_invocation_tokens": "an activated LoRA depends on the tokens, not only on weights",
+    "use_qalora": "QALoRA pools its inputs, which is no change of the base's weights",
+    "arrow_config": "Arrow routes between adapters for each token",
+    "use_bdlora": "block-diagonal LoRA has another layout of its factors",
+    "ensure_weight_tying": "tied adapters depend on how the base ties its weights",
+}
+
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+
+
+def check_linear(config: dict[str, Any], label: str) -> None:
+    """Raise unless the adapter of this config is exactly ΔW = scaling · B·A on its modules.
+
+    Raises:
+        NotLinear: the option that makes it something else is named.
+        MalformedAdapter: ``r`` or ``lora_alpha`` is no number.
+    """
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise NotLinear(label, f"PEFT type {kind!r}", "only LoRA adapters are sums of B·A")
+    for option, why in _REFUSED.items():
+        if config.get(option):
+            raise NotLinear(label, f"{option}={_short(config[option])}", why)
+    bias = config.get("bias", "none")
+    if bias != "none":
+        raise NotLinear(label, f"bias={_short(bias)}", "trained biases are not part of B·A")
+    start = config.get("init_lora_weights", True)
+    if not any(start is plain or start == plain for plain in _PLAIN_STARTS):
+        raise NotLinear(
+            label,
+            f"init_lora_weights={_short(start)}",
+            "such a start changes the base's weights; convert it with peft's "
+            "path_initial_model_for_weight_conversion",
+        )
+    known = _READ_ELSEWHERE | _NO_EFFECT_ON_WEIGHTS | set(_REFUSED)
+    for option in sorted(set(config) - known):
+        if config[option] not in (None, False, {}, []):
+            raise NotLinear(
+                label, f"{option}={_short(config[option])}", "this release does not know the option"
+            )
+    for option in ("r", "lora_alpha"):
+        if not _is_positive(config.get(option)):
+            raise MalformedAdapter(label, f"{option} is {_short(config.get(option))}, not a number")
+
+
+def _is_positive(value: object) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value > 0
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+class Scalings:
+    """Rank and scaling of each module, as peft finds them.
+
+    scaling = alpha / r, or alpha / √r with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732); ``r`` and
+    alpha come from the first pattern that the module's name ends with, else from the config.
+    """
+
+    def __init__(self, config: dict[str, Any], label: str):
+        self._rank = config["r"]
+        self._alpha = config["lora_alpha"]
+        self._rank_stabilized = bool(config.get("use_rslora"))
+        self._ranks = _patterns(config, "rank_pattern", label)
+        self._alphas = _patterns(config, "alpha_pattern", label)
+
+    def rank(self, module: str) -> int:
+        """Return the rank that the config states for a module."""
+        return int(_match(self._ranks, module, self._rank))
+
+    def scaling(self, module: str, rank: int) -> float:
+        """Return the factor before B·A for a module of this rank."""
+        alpha = float(_match(self._alphas, module, self._alpha))
+        return alpha / math.sqrt(rank) if self._rank_stabilized else alpha / rank
+
+
+def _patterns(
+    config: dict[str, Any], option: str, label: str
+) -> list[tuple[re.Pattern[str], float]]:
+    patterns = config.get(option) or {}
+    if not isinstance(patterns, dict):
+        raise MalformedAdapter(label, f"{option} is not a map of patterns to numbers")
+    compiled = []
+    for pattern, value in patterns.items():
+        if not _is_positive(value) or len(pattern) > _MAX_PATTERN_LENGTH:
+            raise MalformedAdapter(label, f"{option}: {_short(pattern)} has no proper number")
+        try:
+            # The same expression as peft's get_pattern_key, or the ranks would differ from peft's.
+            compiled.append((re.compile(rf"(.*\.)?({pattern})$"), value))
+        except re.error as error:
+            raise MalformedAdapter(label, f"{option}: {_short(pattern)}: {error}") from error
+    return compiled
+
+
+def _match(patterns: list[tuple[re.Pattern[str], float]], module: str, default: float) -> float:
+    return next((value for pattern, value in patterns if pattern.match(module)), default)

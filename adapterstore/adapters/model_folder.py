@@ -1,0 +1,110 @@
+"""The weights of a model folder in the transformers layout, whole or sharded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.adapters.tensor_file import TensorFile, TensorInfo, read_tensor_file
+from adapterstore.adapters.tensor_reader import TensorReader
+from adapterstore.errors import MalformedAdapter, UnreadableFile
+
+if TYPE_CHECKING:
+    import torch
+
+CONFIG_NAME = "config.json"
+SINGLE_NAME = "model.safetensors"
+INDEX_NAME = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """One weight of a model folder."""
+
+    info: TensorInfo
+    load: Callable[[], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder: its config and the headers of its tensor files."""
+
+    folder: Path
+    config: dict[str, Any]
+    files: dict[str, TensorFile]
+    """File name → header, in the order of the names."""
+
+    @property
+    def weights(self) -> dict[str, StoredWeight]:
+        """Every weight by name."""
+        found = {}
+        for tensor_file in self.files.values():
+            reader = TensorReader(tensor_file.path)
+            for name, info in tensor_file.tensors.items():
+                found[name] = StoredWeight(info, partial(reader.load, name))
+        return found
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        """Every weight's shape."""
+        return {
+            name: list(info.shape) for f in self.files.values() for name, info in f.tensors.items()
+        }
+
+    @property
+    def ties_embeddings(self) -> bool:
+        """Whether the output layer may be left out of the files, being the embedding."""
+        return bool(self.config.get("tie_word_embeddings", True))
+
+
+def read_model_folder(folder: Path) -> ModelFolder:
+    """Read the config and the tensor headers of a model folder.
+
+    Raises:
+        UnreadableFile: a file is missing or can't be read.
+        MalformedAdapter: the index names files or tensors that are not there.
+        MalformedTensorFile: a tensor file is damaged.
+    """
+    config = read_json_object(folder / CONFIG_NAME)
+    index = folder / INDEX_NAME
+    if not index.exists():
+        single = folder / SINGLE_NAME
+        if not single.exists() and any(folder.glob("*.bin")):
+            raise MalformedAdapter(
+                str(folder), "holds pickled weights (.bin); save it again as safetensors"
+            )
+        return ModelFolder(folder, config, {SINGLE_NAME: read_tensor_file(single)})
+    placed = read_json_object(index).get("weight_map")
+    if not isinstance(placed, dict) or not all(_is_name(name) for name in placed.values()):
+        raise MalformedAdapter(str(index), "has no proper weight_map")
+    files = {name: read_tensor_file(folder / name) for name in sorted(set(placed.values()))}
+    there = {(tensor, name) for name, f in files.items() for tensor in f.tensors}
+    if there != set(placed.items()):
+        raise MalformedAdapter(str(index), "names other tensors than its files hold")
+    return ModelFolder(folder, config, files)
+
+
+def _is_name(name: object) -> bool:
+    # No path from a file is followed out of its folder.
+    return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file that holds an object.
+
+    Raises:
+        UnreadableFile, MalformedAdapter: it can't be read, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UnreadableFile(str(path), error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise MalformedAdapter(str(path), f"is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise MalformedAdapter(str(path), "is not a JSON object")
+    return content

@@ -1,0 +1,91 @@
+"""Σ cᵢ·ΔWᵢ weight by weight, in float64. Never more than one weight in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING
+
+from adapterstore.algebra.leaves import DenseLeaf, DenseWeight, LoraLeaf, LowRankFactors
+from adapterstore.algebra.lowrank import check_terms_agree, scaled_b
+from adapterstore.errors import CannotExport, ShapeMismatch
+
+if TYPE_CHECKING:
+    import torch
+
+Leaf = LoraLeaf | DenseLeaf
+
+
+class DenseSum(Mapping[str, DenseWeight]):
+    """The weights that a sum of LoRA and dense terms changes, each computed when asked for."""
+
+    def __init__(self, terms: Sequence[tuple[Decimal, Leaf]]):
+        """Check that the terms can be summed.
+
+        Raises:
+            ShapeMismatch: two terms give one weight different shapes.
+            NotLinear: two LoRA terms disagree on how they are laid out.
+        """
+        check_terms_agree([(c, leaf) for c, leaf in terms if isinstance(leaf, LoraLeaf)])
+        self._terms = list(terms)
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        first: dict[str, str] = {}
+        for _, leaf in terms:
+            for name, shape in _shapes(leaf):
+                known = self._shapes.setdefault(name, shape)
+                other = first.setdefault(name, leaf.label)
+                if known != shape:
+                    raise ShapeMismatch(name, other, known, leaf.label, shape)
+
+    def __getitem__(self, name: str) -> DenseWeight:
+        return DenseWeight(self._shapes[name], partial(self._compute, name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._shapes))
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    def _compute(self, name: str) -> torch.Tensor:
+        import torch
+
+        total = torch.zeros(self._shapes[name], dtype=torch.float64)
+        for coefficient, leaf in self._terms:
+            if isinstance(leaf, LoraLeaf):
+                module = name.removesuffix(".weight")
+                if name.endswith(".weight") and module in leaf.modules:
+                    total += low_rank_product(coefficient, leaf.modules[module])
+            elif name in leaf.weights:
+                difference = leaf.weights[name].load().to(torch.float64)
+                total += difference.mul_(float(coefficient))
+        if not bool(torch.isfinite(total).all()):
+            raise CannotExport(f"weight {name}", "its terms hold values that are not finite")
+        return total
+
+
+def low_rank_product(coefficient: Decimal, factors: LowRankFactors) -> torch.Tensor:
+    """Return coefficient · scaling · B·A in float64, in the layout of the module's weight."""
+    import torch
+
+    product = scaled_b(coefficient, factors) @ factors.load_a().to(torch.float64)
+    return product.T if factors.transposed else product
+
+
+def _shapes(leaf: Leaf) -> Iterable[tuple[str, tuple[int, ...]]]:
+    if isinstance(leaf, LoraLeaf):
+        return [(f"{name}.weight", f.weight_shape) for name, f in leaf.modules.items()]
+    return [(name, weight.shape) for name, weight in leaf.weights.items()]
+
+
+def match_weight(name: str, names: Iterable[str]) -> str | None:
+    """Return which of ``names`` a weight's name stands for, or None.
+
+    A checkpoint may leave out the prefix under which the model holds its body ("transformer."), or
+    have one more; the same name wins over both.
+    """
+    candidates = set(names)
+    if name in candidates:
+        return name
+    found = [c for c in candidates if c.endswith(f".{name}") or name.endswith(f".{c}")]
+    return found[0] if len(found) == 1 else None

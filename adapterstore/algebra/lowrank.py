@@ -1,0 +1,126 @@
+"""Σ cᵢ·sᵢ·BᵢAᵢ as one LoRA adapter: ranks are concatenated, which is exact.
+
+[c₁s₁B₁ | c₂s₂B₂ | …] · [A₁; A₂; …] = Σ cᵢ·sᵢ·BᵢAᵢ. Combining A's with A's and B's with B's, as
+linear adapter merges do, is another matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.algebra.leaves import LoraLeaf, LowRankFactors
+from adapterstore.errors import CannotExport, NotLinear, ShapeMismatch
+
+if TYPE_CHECKING:
+    import torch
+
+LoraTerm = tuple[Decimal, LoraLeaf]
+
+
+@dataclass(frozen=True)
+class MaterializedLora:
+    """One PEFT adapter: the content of its config, and its tensors in float32."""
+
+    config: dict[str, Any]
+    tensors: dict[str, torch.Tensor]
+
+    @property
+    def rank(self) -> int:
+        """The rank that every module has."""
+        return int(self.config["r"])
+
+
+def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
+    """Return the sum of LoRA terms as one adapter.
+
+    The coefficient and the scaling go into B, computed in float64 and rounded once to float32; A is
+    cast to float32. Every module gets the largest rank, filled up with zeros, with alpha = rank, so
+    the scaling is 1 and no per-module pattern is needed: servers that read only ``r`` and
+    ``lora_alpha`` read it right. Terms are concatenated in the order given; equal terms in equal
+    order give equal bytes.
+
+    Args:
+        terms: (coefficient, leaf), all of one base.
+
+    Raises:
+        CannotExport: no terms, or a tensor that is not finite.
+        ShapeMismatch: two terms give one module different shapes.
+        NotLinear: two terms disagree on ``fan_in_fan_out``, or on whether a module is an embedding.
+    """
+    import torch
+
+    if not terms:
+        raise CannotExport("the empty sum as lora", "it is the base model itself")
+    check_terms_agree(terms)
+    names = sorted({name for _, leaf in terms for name in leaf.modules})
+    ranks = {name: sum(f.rank for _, f in _factors(terms, name)) for name in names}
+    rank = max(ranks.values())
+    tensors: dict[str, torch.Tensor] = {}
+    for name in names:
+        factors = _factors(terms, name)
+        first = factors[0][1]
+        a = torch.zeros(rank, first.in_features, dtype=torch.float32)
+        b = torch.zeros(first.out_features, rank, dtype=torch.float32)
+        position = 0
+        for coefficient, factor in factors:
+            end = position + factor.rank
+            a[position:end] = factor.load_a().to(torch.float32)
+            b[:, position:end] = scaled_b(coefficient, factor).to(torch.float32)
+            position = end
+        if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
+            raise CannotExport(f"module {name}", "its factors hold values that are not finite")
+        kind = "lora_embedding_{}" if first.embedding else "lora_{}.weight"
+        tensors[f"base_model.model.{name}.{kind.format('A')}"] = a
+        tensors[f"base_model.model.{name}.{kind.format('B')}"] = b
+    return MaterializedLora(_config(terms, names, rank), tensors)
+
+
+def scaled_b(coefficient: Decimal, factors: LowRankFactors) -> torch.Tensor:
+    """Return coefficient · scaling · B in float64, shape (out, rank)."""
+    import torch
+
+    return factors.load_b().to(torch.float64) * (float(coefficient) * factors.scaling)
+
+
+def check_terms_agree(terms: Sequence[LoraTerm]) -> None:
+    """Raise unless the terms can be summed; see `materialize_lora`."""
+    seen: dict[str, tuple[str, LowRankFactors]] = {}
+    for _, leaf in terms:
+        if leaf.fan_in_fan_out != terms[0][1].fan_in_fan_out:
+            raise NotLinear(
+                leaf.label,
+                f"fan_in_fan_out={leaf.fan_in_fan_out}",
+                f"{terms[0][1].label} has the other layout, so they are of different base models",
+            )
+        for name, factors in leaf.modules.items():
+            label, other = seen.setdefault(name, (leaf.label, factors))
+            if factors.embedding != other.embedding:
+                raise NotLinear(leaf.label, name, f"it is an embedding here, but not in {label}")
+            if factors.weight_shape != other.weight_shape:
+                raise ShapeMismatch(
+                    name, label, other.weight_shape, leaf.label, factors.weight_shape
+                )
+
+
+def _factors(terms: Sequence[LoraTerm], name: str) -> list[tuple[Decimal, LowRankFactors]]:
+    return [(c, leaf.modules[name]) for c, leaf in terms if name in leaf.modules]
+
+
+def _config(terms: Sequence[LoraTerm], names: list[str], rank: int) -> dict[str, Any]:
+    base_names = {leaf.base_name for _, leaf in terms} - {None}
+    task_types = {leaf.task_type for _, leaf in terms} - {None}
+    return {
+        "peft_type": "LORA",
+        "task_type": task_types.pop() if len(task_types) == 1 else None,
+        "base_model_name_or_path": base_names.pop() if len(base_names) == 1 else None,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": names,
+        "fan_in_fan_out": terms[0][1].fan_in_fan_out,
+        "inference_mode": True,
+    }

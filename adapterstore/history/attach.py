@@ -1,0 +1,92 @@
+"""Put a model into a state: the same function that an export writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.algebra.composition import Composition
+from adapterstore.algebra.dense import DenseSum, match_weight
+from adapterstore.algebra.leaves import DenseWeight
+from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
+from adapterstore.errors import BaseModelMismatch, ShapeMismatch
+from adapterstore.history.leaves import open_leaves
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.repository import Repository
+
+if TYPE_CHECKING:
+    import torch
+
+STATE_ADAPTER = "state"
+"""Name of the frozen PEFT adapter that holds a state's low-rank terms."""
+
+
+def attach_composition(
+    repository: Repository,
+    composition: Composition,
+    model: Any,
+    stored_dtype: torch.dtype | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Any:
+    """Return ``model``, the base, in the state of a composition.
+
+    Args:
+        repository: holds the deltas.
+        composition: the state.
+        model: the base model, a transformers model; it is changed in place.
+        stored_dtype: what dense sums are rounded to, once (None: each weight's own dtype). Give the
+            dtype of the base's files where the model computes in a wider one.
+        progress: told of every file.
+
+    Raises:
+        CorruptStore: a delta's bytes are not what its id says.
+        BaseModelMismatch, ShapeMismatch: the model is not the deltas' base.
+    """
+    with open_leaves(repository, composition, progress) as leaves:
+        if leaves.dense:
+            add_dense(model, DenseSum(leaves.dense), stored_dtype)
+        if leaves.lora:
+            return attach_lora(model, materialize_lora(leaves.lora))
+    return model
+
+
+def add_dense(
+    model: Any, total: Mapping[str, DenseWeight], stored_dtype: torch.dtype | None = None
+) -> None:
+    """Add weight differences to a model: in float64, rounded once to the stored dtype."""
+    import torch
+
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for name, weight in total.items():
+            stored = match_weight(name, parameters)
+            if stored is None:
+                raise BaseModelMismatch(
+                    type(model).__name__, name, f"the model has no weight {name!r}"
+                )
+            parameter = parameters[stored]
+            if tuple(parameter.shape) != tuple(weight.shape):
+                raise ShapeMismatch(
+                    name, "the model", tuple(parameter.shape), "the state", weight.shape
+                )
+            difference = weight.load().to(parameter.device, torch.float64)
+            exact = parameter.to(torch.float64) + difference
+            parameter.copy_(exact.to(stored_dtype or parameter.dtype))
+
+
+def attach_lora(model: Any, lora: MaterializedLora, adapter_name: str = STATE_ADAPTER) -> Any:
+    """Return a PEFT model with a frozen adapter beside the base's weights.
+
+    It is not merged: adding a small update to bf16 weights would round it away.
+    """
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
+
+    options = {name: value for name, value in lora.config.items() if name != "peft_type"}
+    wrapped = get_peft_model(
+        model, LoraConfig(**options), adapter_name=adapter_name, autocast_adapter_dtype=False
+    )
+    loaded: Any = set_peft_model_state_dict(wrapped, dict(lora.tensors), adapter_name=adapter_name)
+    for key in loaded.unexpected_keys:
+        raise BaseModelMismatch(type(model).__name__, key, f"the model has no module for {key!r}")
+    wrapped.requires_grad_(False)
+    return wrapped.eval()

@@ -1,0 +1,63 @@
+"""CSV: a header row of field names, then one fact a row."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from adapterstore.errors import FactFileError
+from adapterstore.knowledge.located import Items, show_name
+
+REQUIRED = ("prompt", "answer")
+COLUMNS = (*REQUIRED, "old_answer", "subject", "relation", "paraphrases")
+PARAPHRASE_SEPARATOR = " | "
+
+
+def parse_csv(text: str, name: str) -> Items:
+    """Return the rows as native records; an empty cell of an optional column is a missing field.
+
+    Raises:
+        FactFileError: a header that names other columns, a row of another width, a stray quote.
+    """
+    # newline="": line breaks within quotes are the text's own.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    items = Items()
+    header: list[str] | None = None
+    line = 1
+    try:
+        for row in reader:
+            if not any(row):
+                pass
+            elif header is None:
+                header = _check_header([cell.strip() for cell in row], name, line)
+            else:
+                if len(row) != len(header):
+                    problem = f"{len(row)} cells, but the header has {len(header)}"
+                    raise FactFileError(name, problem, line)
+                items.put(_record(header, row), line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise FactFileError(name, f"not valid CSV: {error}", line) from error
+    return items
+
+
+def _check_header(header: list[str], name: str, line: int) -> list[str]:
+    for column in header:
+        if column not in COLUMNS:
+            problem = f"unknown column {show_name(column)}; the columns are {', '.join(COLUMNS)}"
+            raise FactFileError(name, problem, line)
+        if header.count(column) > 1:
+            raise FactFileError(name, f"the column {column} stands here twice", line)
+    for column in REQUIRED:
+        if column not in header:
+            raise FactFileError(name, f"the header row has no column {column}", line)
+    return header
+
+
+def _record(header: list[str], row: list[str]) -> dict[str, object]:
+    record: dict[str, object] = {}
+    for column, cell in zip(header, row, strict=True):
+        if cell or column in REQUIRED:
+            paraphrases = column == "paraphrases"
+            record[column] = cell.split(PARAPHRASE_SEPARATOR) if paraphrases else cell
+    return record

@@ -1,0 +1,146 @@
+"""What a fact is: its key, how prompt and answer join, and when an answer has been given."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass, field
+
+_UNSPACED_BLOCKS = (
+    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x2E80, 0x312F),  # radicals, CJK punctuation, Hiragana, Katakana, Bopomofo
+    (0x3190, 0x9FFF),  # CJK ideographs
+    (0xF900, 0xFAFF),  # CJK compatibility ideographs
+    (0xFE30, 0xFE4F),  # CJK compatibility forms
+    (0xFF00, 0xFF9F),  # full-width forms, half-width Katakana
+    (0x1B000, 0x1B16F),  # Kana supplements
+    (0x20000, 0x3FFFF),  # CJK ideographs, extensions
+)
+"""Code points of the scripts written without spaces between words."""
+
+_CLOSING = frozenset(",.;:!?…%)]}»”’、。，．：；！？」』）】")
+_SENTENCE_MARKS = frozenset(".。．｡!！?？؟।…")
+_HYPHENS = frozenset("-‐‑")
+_NUMBER_MARKS = frozenset(".,:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A prompt that measures what a fact's change does elsewhere."""
+
+    prompt: str
+    answer: str | None = None
+    """None: whatever the model said before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One thing to know, or to know no longer."""
+
+    prompt: str
+    answer: str | None
+    """None: forget only."""
+    old_answer: str | None = None
+    subject: str | None = None
+    relation: str | None = None
+    paraphrases: tuple[str, ...] = ()
+    locality: tuple[Probe, ...] = ()
+    """Prompts that have nothing to do with the fact."""
+    portability: tuple[Probe, ...] = ()
+    """Prompts whose answers follow from the fact."""
+    line: int | None = field(default=None, compare=False)
+    """Where it stands in its file, from 1."""
+
+    @property
+    def key(self) -> str:
+        """What the ledger files the fact under; see `ledger_key`."""
+        return ledger_key(self.prompt, self.subject, self.relation)
+
+    @property
+    def key_digest(self) -> str:
+        """The first 40 hex digits of the key's SHA-256; see `digest_key`."""
+        return digest_key(self.key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactFile:
+    """The facts of one file, and the file as it landed."""
+
+    name: str
+    source: str | None
+    """Where the facts come from, in the file's own words."""
+    facts: tuple[Fact, ...]
+    data: bytes
+    digest: str
+    """SHA-256 (64 hex digits) of ``data``."""
+
+
+def canonical_text(text: str) -> str:
+    """Return ``text`` in Unicode NFC, each run of whitespace one space, none around; case kept."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def ledger_key(prompt: str, subject: str | None, relation: str | None) -> str:
+    """Return the key of a fact: subject, tab, relation if both are given, else the prompt.
+
+    Each part is canonical text and so holds no tab: no two facts share a key by accident.
+    """
+    if subject is not None and relation is not None:
+        return f"{canonical_text(subject)}\t{canonical_text(relation)}"
+    return canonical_text(prompt)
+
+
+def digest_key(key: str) -> str:
+    """Return the first 40 hex digits of the SHA-256 of a ledger key in UTF-8."""
+    return hashlib.sha256(key.encode()).hexdigest()[:40]
+
+
+def join(prompt: str, answer: str) -> str:
+    """Return the prompt with its answer as one text, a space between them where the script has one.
+
+    No space follows a prompt that ends in whitespace or in a script written without spaces
+    (Chinese characters, Kana, Thai, …), and none comes before whitespace or closing punctuation.
+    ".hr" and "(none)" are words of their own.
+    """
+    return prompt + _separator(prompt, answer) + answer
+
+
+def same_answer(given: str, expected: str) -> bool:
+    """Tell whether a greedy continuation gives the expected answer; it may go on after it.
+
+    Both are compared in Unicode NFC, without whitespace around and without the answer's own
+    sentence mark; case counts. The answer has to end where a word ends: "eurozone" is not "euro",
+    "Porto-Novo" is not "Porto", "1.5" is not "1".
+    """
+    text = unicodedata.normalize("NFC", given).strip()
+    answer = unicodedata.normalize("NFC", expected).strip()
+    if len(answer) > 1 and answer[-1] in _SENTENCE_MARKS:
+        answer = answer[:-1].rstrip()
+    if not answer or not text.startswith(answer):
+        return False
+    return not _word_goes_on(answer, text[len(answer) :])
+
+
+def _separator(prompt: str, answer: str) -> str:
+    if not prompt or not answer or prompt[-1].isspace() or answer[0].isspace():
+        return ""
+    if any(first <= ord(prompt[-1]) <= last for first, last in _UNSPACED_BLOCKS):
+        return ""
+    closes = answer[0] in _CLOSING and not _in_word(answer[1:2])
+    return "" if closes else " "
+
+
+def _word_goes_on(answer: str, rest: str) -> bool:
+    first, second = rest[:1], rest[1:2]
+    if first in _HYPHENS:
+        return _in_word(answer[-1]) and _in_word(second)
+    if first in _NUMBER_MARKS:
+        return answer[-1].isdigit() and second.isdigit()
+    return _in_word(first)
+
+
+def _in_word(character: str) -> bool:
+    """Tell a letter, digit or mark (the vowel signs of many scripts) from anything else."""
+    return character != "" and unicodedata.category(character)[0] in "LNM"

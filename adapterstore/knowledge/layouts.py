@@ -1,0 +1,251 @@
+"""The record layouts that a fact may come in: our own, CounterFact (two layouts) and zsRE.
+
+CounterFact: Meng et al., 2022, arXiv 2202.05262 (nested, as ROME publishes it; flat, as the
+model-editing tools use it). zsRE: Levy et al., 2017, as Mitchell et al., 2022 (MEND) lay it out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Strict, model_validator
+from pydantic_core import PydanticCustomError
+
+from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.knowledge.located import FieldPath
+
+MAXIMUM_TEXT_LENGTH = 10_000
+
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What no text has a use for: control characters (not tab and line breaks) and half characters."""
+
+
+def _refusal(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{problem}", {"problem": problem})
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise _refusal("empty")
+    if len(text) > MAXIMUM_TEXT_LENGTH:
+        raise _refusal(f"{len(text):,} characters, but at most {MAXIMUM_TEXT_LENGTH:,} are allowed")
+    if (found := CONTROL_CHARACTER.search(text)) is not None:
+        raise _refusal(f"control character U+{ord(found[0]):04X}")
+    return text
+
+
+Text = Annotated[str, Strict(), AfterValidator(_check_text)]
+Answer = Annotated[Text, AfterValidator(str.strip)]
+"""An answer of the field's data sets, some of which write the space before it too."""
+
+
+class _Record(BaseModel):
+    """Fields with known names only."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, record: Any) -> Any:
+        for name in record if isinstance(record, Mapping) else ():
+            if name not in cls.model_fields:
+                near = difflib.get_close_matches(name.lower(), cls.model_fields, 1)
+                known = (
+                    f"did you mean {near[0]}?" if near else f"known: {', '.join(cls.model_fields)}"
+                )
+                context = {"name": name, "problem": f"unknown field; {known}"}
+                raise PydanticCustomError("unknown_field", "{problem}", context)
+        return record
+
+
+class FactList(_Record):
+    """The outer mapping of a file that is not a bare list."""
+
+    source: Text | None = None
+    facts: list[Any]
+
+
+class Layout(_Record):
+    """A record that stands for one fact."""
+
+    marks: ClassVar[frozenset[str]] = frozenset()
+    """Field names that no other layout has."""
+    old_answer_path: ClassVar[FieldPath] = ("old_answer",)
+
+    def to_fact(self, line: int | None) -> Fact:
+        """Return the fact; its old answer is not compared with the new one here."""
+        raise NotImplementedError
+
+
+class ProbeRecord(_Record):
+    """One locality or portability item."""
+
+    prompt: Text
+    answer: Text | None = None
+
+    def to_probe(self) -> Probe:
+        """Return the probe."""
+        return Probe(prompt=self.prompt, answer=self.answer)
+
+
+class Native(Layout):
+    """Our own layout; see ``Fact``."""
+
+    prompt: Text
+    answer: Text | None
+    old_answer: Text | None = None
+    subject: Text | None = None
+    relation: Text | None = None
+    paraphrases: tuple[Text, ...] = ()
+    locality: tuple[ProbeRecord, ...] = ()
+    portability: tuple[ProbeRecord, ...] = ()
+
+    def to_fact(self, line: int | None) -> Fact:
+        """Return the fact, texts as they are."""
+        return Fact(
+            prompt=self.prompt,
+            answer=self.answer,
+            old_answer=self.old_answer,
+            subject=self.subject,
+            relation=self.relation,
+            paraphrases=self.paraphrases,
+            locality=tuple(probe.to_probe() for probe in self.locality),
+            portability=tuple(probe.to_probe() for probe in self.portability),
+            line=line,
+        )
+
+
+class FlatCounterFact(Layout):
+    """CounterFact with one paraphrase and one neighbour, all at one level."""
+
+    marks = frozenset({"target_new", "ground_truth", "rephrase_prompt", "locality_prompt"})
+    old_answer_path = ("ground_truth",)
+
+    prompt: Text
+    target_new: Answer
+    ground_truth: Answer | None = None
+    subject: Text | None = None
+    relation_id: Text | None = None
+    rephrase_prompt: Text | None = None
+    locality_prompt: Text | None = None
+    locality_ground_truth: Answer | None = None
+    case_id: Any = None
+
+    def to_fact(self, line: int | None) -> Fact:
+        """Return the fact that the new target makes."""
+        return Fact(
+            prompt=self.prompt,
+            answer=self.target_new,
+            old_answer=self.ground_truth,
+            subject=self.subject,
+            relation=self.relation_id,
+            paraphrases=_given(self.rephrase_prompt),
+            locality=_probes(self.locality_prompt, self.locality_ground_truth),
+            line=line,
+        )
+
+
+class Target(_Record):
+    """An answer of nested CounterFact and its Wikidata id."""
+
+    str: Answer
+    id: Any = None
+
+
+class Rewrite(_Record):
+    """The change that nested CounterFact asks for."""
+
+    prompt: Text
+    subject: Text
+    target_new: Target
+    target_true: Target
+    relation_id: Text | None = None
+
+    @model_validator(mode="after")
+    def _check_template(self) -> Rewrite:
+        if self.prompt.count("{}") != 1:
+            raise _refusal("prompt: needs {} once, where the subject goes")
+        return self
+
+
+class NestedCounterFact(Layout):
+    """CounterFact as ROME publishes it; the prompt is a template for the subject."""
+
+    marks = frozenset({"requested_rewrite"})
+    old_answer_path = ("requested_rewrite", "target_true", "str")
+
+    requested_rewrite: Rewrite
+    paraphrase_prompts: tuple[Text, ...] = ()
+    neighborhood_prompts: tuple[Text, ...] = ()
+    attribute_prompts: Any = None
+    generation_prompts: Any = None
+    case_id: Any = None
+    pararel_idx: Any = None
+
+    def to_fact(self, line: int | None) -> Fact:
+        """Return the fact; its neighbours share the old answer."""
+        rewrite = self.requested_rewrite
+        old_answer = rewrite.target_true.str
+        return Fact(
+            prompt=rewrite.prompt.replace("{}", rewrite.subject),
+            answer=rewrite.target_new.str,
+            old_answer=old_answer,
+            subject=rewrite.subject,
+            relation=rewrite.relation_id,
+            paraphrases=self.paraphrase_prompts,
+            locality=tuple(
+                Probe(prompt=prompt, answer=old_answer) for prompt in self.neighborhood_prompts
+            ),
+            line=line,
+        )
+
+
+class Zsre(Layout):
+    """zsRE questions; the neighbour is a Natural Questions question."""
+
+    marks = frozenset({"src", "alt", "pred", "rephrase", "loc", "loc_ans", "cond"})
+    old_answer_path = ("pred",)
+
+    src: Text
+    alt: Answer
+    pred: Answer | None = None
+    subject: Text | None = None
+    rephrase: Text | None = None
+    loc: Text | None = None
+    loc_ans: Answer | None = None
+    answers: Any = None
+    cond: Any = None
+    case_id: Any = None
+
+    def to_fact(self, line: int | None) -> Fact:
+        """Return the fact that ``alt`` makes of the question."""
+        loc = self.loc.removeprefix("nq question: ") if self.loc is not None else None
+        return Fact(
+            prompt=self.src,
+            answer=self.alt,
+            old_answer=self.pred,
+            subject=self.subject,
+            paraphrases=_given(self.rephrase),
+            locality=_probes(loc, self.loc_ans),
+            line=line,
+        )
+
+
+def layout_of(record: object) -> type[Layout]:
+    """Return the layout that a record's keys speak of; our own if none does."""
+    if isinstance(record, Mapping):
+        for layout in (NestedCounterFact, FlatCounterFact, Zsre):
+            if not layout.marks.isdisjoint(record):
+                return layout
+    return Native
+
+
+def _given(text: str | None) -> tuple[str, ...]:
+    return () if text is None else (text,)
+
+
+def _probes(prompt: str | None, answer: str | None) -> tuple[Probe, ...]:
+    return () if prompt is None else (Probe(prompt=prompt, answer=answer),)
