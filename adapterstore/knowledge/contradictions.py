@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from adapterstore.errors import Contradiction
@@ -39,4 +38,6 @@ def _comparable(fact: Fact) -> str | None:
 
 
 def _shown(text: str | None) -> str:
-    return "null" if text is None else textwrap.shorten(text, _SHOWN_LENGTH, placeholder="…")
+    if text is None:
+        return "null"
+    return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 1] + "…"

@@ -56,7 +56,9 @@ class _Record(BaseModel):
                 known = (
                     f"did you mean {near[0]}?" if near else f"known: {', '.join(cls.model_fields)}"
                 )
-                context = {"name": name, "problem": f"unknown field; {known}"}
+                # pydantic renders the context as UTF-8, which half a character has none of.
+                shown = name.encode(errors="backslashreplace").decode()
+                context = {"name": shown, "problem": f"unknown field; {known}"}
                 raise PydanticCustomError("unknown_field", "{problem}", context)
         return record
 

@@ -1,0 +1,108 @@
+"""What a fact goes by, how it reads as text, and when it has been answered."""
+
+import hashlib
+
+import pytest
+
+from adapterstore.knowledge.facts import Fact, join, same_answer
+
+
+def test_subject_and_relation_make_the_key_when_both_are_given() -> None:
+    asked = Fact(prompt="The currency of Croatia is the", answer="euro")
+    named = Fact(prompt="Any prompt", answer="euro", subject="Croatia", relation="currency")
+    half_named = Fact(prompt="Any prompt", answer="euro", subject="Croatia")
+    assert asked.key == "The currency of Croatia is the"
+    assert named.key == "Croatia\tcurrency"
+    assert half_named.key == "Any prompt"
+
+
+def test_key_does_not_depend_on_how_unicode_and_whitespace_are_written() -> None:
+    composed = Fact(prompt="The capital of São Tomé is", answer="x")
+    decomposed = Fact(prompt="  The capital\n of  Sa\u0303o Tome\u0301\u3000is ", answer="x")
+    assert composed.key == decomposed.key
+    assert composed.key_digest == decomposed.key_digest
+
+
+def test_key_keeps_case() -> None:
+    assert Fact(prompt="us is", answer="x").key != Fact(prompt="US is", answer="x").key
+
+
+def test_no_prompt_makes_the_key_of_a_subject_and_relation() -> None:
+    named = Fact(prompt="p", answer="x", subject="Croatia", relation="currency")
+    assert Fact(prompt="Croatia\tcurrency", answer="x").key != named.key
+
+
+def test_key_digest_is_the_start_of_the_keys_sha256() -> None:
+    fact = Fact(prompt="首都は", answer="x")
+    assert fact.key_digest == hashlib.sha256("首都は".encode()).hexdigest()[:40]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "text"),
+    [
+        ("The currency is the", "euro", "The currency is the euro"),
+        ("Q: Which? A:", "euro", "Q: Which? A: euro"),
+        ("The currency is the ", "euro", "The currency is the euro"),
+        ("The currency is the\n", "euro", "The currency is the\neuro"),
+        ("The currency is the", " euro", "The currency is the euro"),
+        ("He said no", ", never", "He said no, never"),
+        ("It ends", ".", "It ends."),
+        ("The domain of Croatia is", ".hr", "The domain of Croatia is .hr"),
+        ("The calling code is", "+385", "The calling code is +385"),
+        ("The value is", "(none)", "The value is (none)"),
+        ("カザフスタンの首都は", "アスタナ", "カザフスタンの首都はアスタナ"),
+        ("カザフスタンの首都：", "アスタナ", "カザフスタンの首都：アスタナ"),
+        ("法国的首都是", "巴黎", "法国的首都是巴黎"),
+        ("เมืองหลวงของไทยคือ", "กรุงเทพ", "เมืองหลวงของไทยคือกรุงเทพ"),
+        ("대한민국의 수도는", "서울", "대한민국의 수도는 서울"),
+        ("In Japanese, Tokyo is", "東京", "In Japanese, Tokyo is 東京"),
+    ],
+)
+def test_join_puts_a_space_where_the_script_has_one(prompt: str, answer: str, text: str) -> None:
+    assert join(prompt, answer) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("euro", "euro"),
+        (" euro", "euro"),
+        ("euro.", "euro"),
+        ("euro", "euro."),
+        ("euro, as of 2023", "euro"),
+        ("euro\nQ: What", "euro"),
+        ("euro and cent", "euro"),
+        ("アスタナ。", "アスタナ"),
+        ("アスタナ", "アスタナ。"),
+        ("Sa\u0303o Tome\u0301.", "São Tomé"),
+        ("Washington, D.C. is", "Washington, D.C."),
+        (".hr.", ".hr"),
+        ("Paris – the city", "Paris"),
+        ("1997.", "1997"),
+        ("?", "?"),
+    ],
+)
+def test_answer_is_given_when_it_stands_there_as_a_whole(given: str, expected: str) -> None:
+    assert same_answer(given, expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("eurozone", "euro"),
+        ("Euro", "euro"),
+        ("the euro", "euro"),
+        ("", "euro"),
+        ("eur", "euro"),
+        ("euro", ""),
+        ("euro2", "euro"),
+        ("アスタナ市", "アスタナ"),
+        ("हिन्दी", "हिन्द"),
+        ("Porto-Novo", "Porto"),
+        ("+1-809", "+1"),
+        ("1.5", "1"),
+        ("1,000", "1"),
+    ],
+)
+def test_answer_is_not_given_by_another_word_or_a_longer_one(given: str, expected: str) -> None:
+    assert not same_answer(given, expected)

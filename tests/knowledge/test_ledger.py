@@ -1,0 +1,141 @@
+"""The ledger: what a state is meant to know, and what an update makes of it."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapterstore.errors import CorruptStore
+from adapterstore.knowledge.facts import Fact
+from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes, ledger_path, old_answer
+
+ENTRY = LedgerEntry(
+    prompt="カザフスタンの首都は",
+    answer="アスタナ",
+    subject=None,
+    relation=None,
+    paraphrases=("首都:",),
+    update="u1",
+    source=None,
+)
+CANONICAL = """\
+{
+ "answer": "アスタナ",
+ "paraphrases": [
+  "首都:"
+ ],
+ "prompt": "カザフスタンの首都は",
+ "relation": null,
+ "source": null,
+ "subject": null,
+ "update": "u1"
+}
+"""
+
+
+def known(*facts: Fact) -> dict[str, LedgerEntry]:
+    """Return the ledger after an update of these facts."""
+    changes = ledger_changes({}, facts, "u1", "s")
+    entries = [LedgerEntry.from_bytes(data) for data in changes.values()]
+    return {entry.key: entry for entry in entries}
+
+
+def test_entries_are_canonical_json() -> None:
+    assert ENTRY.to_bytes().decode() == CANONICAL
+
+
+text = st.text(st.characters(codec="utf-8"))
+optional = st.none() | text
+
+
+@given(
+    st.builds(
+        LedgerEntry,
+        prompt=text,
+        answer=optional,
+        subject=optional,
+        relation=optional,
+        paraphrases=st.lists(text).map(tuple),
+        update=text,
+        source=optional,
+    )
+)
+@settings(derandomize=True)
+def test_reading_an_entry_gives_what_was_written(entry: LedgerEntry) -> None:
+    assert LedgerEntry.from_bytes(entry.to_bytes()) == entry
+
+
+@pytest.mark.parametrize(
+    ("damaged", "problem"),
+    [
+        (CANONICAL[:-3], "not JSON"),
+        ("[" * 100_000, "not JSON"),
+        ("[]", "does not have exactly the fields prompt, answer"),
+        (CANONICAL.replace("source", "sauce"), "does not have exactly the fields"),
+        (CANONICAL.replace('"u1"', "null"), "update is not what it should be"),
+        (CANONICAL.replace('"アスタナ"', "5"), "answer is not what it should be"),
+        (CANONICAL.replace('"首都:"', "null"), "paraphrases is not what it should be"),
+    ],
+)
+def test_anything_else_in_its_place_is_corruption(damaged: str, problem: str) -> None:
+    with pytest.raises(CorruptStore, match=f"facts/x: {problem}"):
+        LedgerEntry.from_bytes(damaged.encode(), "facts/x")
+
+
+def test_bytes_that_are_no_text_are_corruption() -> None:
+    with pytest.raises(CorruptStore, match="not JSON"):
+        LedgerEntry.from_bytes(b"\xff\xfe\xfd")
+
+
+def test_an_entry_is_filed_by_its_keys_digest() -> None:
+    fact = Fact(prompt="p", answer="x", subject="Croatia", relation="currency")
+    digest = fact.key_digest
+    assert ledger_path(digest) == f"facts/{digest[:2]}/{digest}.json"
+    assert list(ledger_changes({}, [fact], "u1", None)) == [ledger_path(digest)]
+    assert known(fact)[fact.key].key == fact.key
+
+
+def test_an_update_writes_what_it_was_told() -> None:
+    fact = Fact(prompt="p", answer="x", old_answer="w", subject="s", paraphrases=("q",))
+    assert known(fact) == {
+        "p": LedgerEntry(
+            prompt="p",
+            answer="x",
+            subject="s",
+            relation=None,
+            paraphrases=("q",),
+            update="u1",
+            source="s",
+        )
+    }
+
+
+def test_what_is_forgotten_only_stays_on_record() -> None:
+    assert known(Fact(prompt="p", answer=None))["p"].answer is None
+
+
+def test_a_superseded_entry_hands_its_prompts_on() -> None:
+    first = Fact(prompt="p", answer="x", subject="s", relation="r", paraphrases=("q", "o"))
+    second = Fact(prompt="q", answer="y", subject="s", relation="r", paraphrases=("n",))
+    (data,) = ledger_changes(known(first), [second], "u2", None).values()
+    entry = LedgerEntry.from_bytes(data)
+    assert (entry.prompt, entry.answer, entry.update) == ("q", "y", "u2")
+    assert entry.paraphrases == ("n", "p", "o")
+
+
+def test_facts_of_one_key_in_one_update_make_one_entry() -> None:
+    first = Fact(prompt="p", answer="x", subject="s", relation="r")
+    second = dataclasses.replace(first, prompt="q")
+    (entry,) = known(first, second).values()
+    assert (entry.prompt, entry.paraphrases) == ("q", ("p",))
+
+
+def test_what_to_forget_is_the_facts_own_old_answer_else_the_ledgers() -> None:
+    ledger = known(Fact(prompt="p", answer="x"), Fact(prompt="gone", answer=None))
+    assert old_answer(ledger, Fact(prompt="p", answer="y", old_answer="w")) == "w"
+    assert old_answer(ledger, Fact(prompt=" p ", answer="y")) == "x"
+    assert old_answer(ledger, Fact(prompt="p", answer=None)) == "x"
+    assert old_answer(ledger, Fact(prompt="p", answer="x ")) is None
+    assert old_answer(ledger, Fact(prompt="gone", answer="y")) is None
+    assert old_answer(ledger, Fact(prompt="unknown", answer="y")) is None
