@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapterstore.adapters.base_model import BaseModel, check_same_base, describe_base
+from adapterstore.adapters.model_folder import read_model_folder
+from adapterstore.adapters.tensor_file import FLOAT_DTYPES
+from adapterstore.adapters.tensor_writer import torch_dtype
 from adapterstore.demo import MODEL_PATH
 from adapterstore.errors import BaseModelUnavailable, UnreadableFile
 from adapterstore.history.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
 
 DEMO_NAME = "demo"
 
@@ -72,3 +80,14 @@ def check_base(recorded: BaseModel, folder: Path) -> BaseModel:
     loaded = describe_base(folder, recorded.name, recorded.revision)
     check_same_base(recorded, loaded)
     return loaded
+
+
+def stored_dtype(folder: Path) -> torch.dtype | None:
+    """Return the dtype in which a model folder keeps most weights (None: none is a float)."""
+    counts = Counter(
+        info.dtype
+        for tensor_file in read_model_folder(folder).files.values()
+        for info in tensor_file.tensors.values()
+        if info.dtype in FLOAT_DTYPES
+    )
+    return torch_dtype(counts.most_common(1)[0][0]) if counts else None

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from adapterstore.algebra.coefficient import ONE, format_coefficient
-from adapterstore.errors import TrainingFailed
-from adapterstore.history.attach import attach_composition
-from adapterstore.history.export import write_lora
-from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.history.updates import Phase
 from adapterstore.identifiers import UpdateId
-from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.knowledge.ledger import LedgerEntry, old_answer
+from adapterstore.knowledge.facts import Fact
+from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.progress import Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.result import UpdateResult
@@ -28,7 +19,6 @@ from adapterstore.update.result import UpdateResult
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
     from adapterstore.history.store import Store
-    from adapterstore.learning.phases import PhaseResult
     from adapterstore.learning.recipe import Recipe
 
 

@@ -89,7 +89,9 @@ def commit_with_git(adapter: Path, folder: Path) -> float:
     return add + commit
 
 
-def commit_with_adapterstore(program: list[str], adapter: Path, folder: Path) -> tuple[float, float]:
+def commit_with_adapterstore(
+    program: list[str], adapter: Path, folder: Path
+) -> tuple[float, float]:
     """Return seconds and peak MB of ``adapterstore commit``."""
     folder.mkdir()
     subprocess.run([*program, "init"], cwd=folder, check=True, stdout=-3)
@@ -142,11 +144,16 @@ def main() -> None:
     rows = [
         ("commit ÷ (git add + git commit)", statistics.median(ours), statistics.median(git), "s"),
         ("commit, peak memory", max(memory), MOST_MEGABYTES, "MB"),
-        *[(f"{v}, whole process", statistics.median(s), MOST_SECONDS, "s") for v, s in verbs.items()],
+        *[
+            (f"{v}, whole process", statistics.median(s), MOST_SECONDS, "s")
+            for v, s in verbs.items()
+        ],
     ]
     failed = []
     for name, measured, limit, unit in rows:
-        print(f"{name:<34}{measured:>9.3f} {unit:<2}{limit:>7.2f} {unit:<2}{measured / limit:>7.2f}")
+        print(
+            f"{name:<34}{measured:>9.3f} {unit:<2}{limit:>7.2f} {unit:<2}{measured / limit:>7.2f}"
+        )
         if measured / limit > 1:
             failed.append(name)
     print(f"{'tensor bytes written by the verbs':<34}{written:>9d}   {0:>7d}")

@@ -1,0 +1,1 @@
+"""What a state knows: reliability, generality, locality, retention, forgetting; and the gate."""

@@ -1,0 +1,108 @@
+"""What a model says: greedy continuations, sampled texts, and how likely given answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapterstore.evaluation.encoding import Example, by_length, encode_answer, pad_left, pad_right
+
+BATCH_SIZE = 128
+MAX_NEW_TOKENS = 24
+
+
+def greedy_answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int = BATCH_SIZE,
+) -> list[str]:
+    """Return the greedy continuation of each prompt, up to its end token or first line break."""
+    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    continued = continue_tokens(model, tokenizer, rows, max_new_tokens, batch_size)
+    texts = (tokenizer.decode(tokens, skip_special_tokens=True) for tokens in continued)
+    return [text.lstrip().partition("\n")[0].rstrip() for text in texts]
+
+
+def continue_tokens(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    batch_size: int = BATCH_SIZE,
+    sample: bool = False,
+) -> list[list[int]]:
+    """Return what the model writes after each row of tokens, with the end token if it comes.
+
+    ``sample`` draws from the model's own distribution (temperature 1); else the likeliest token is
+    taken.
+    """
+    import torch
+
+    chosen: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+    if sample:
+        chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    end = tokenizer.eos_token_id
+    results: list[list[int]] = [[] for _ in rows]
+    with torch.inference_mode():
+        for numbers in by_length(rows, batch_size):
+            inputs = pad_left([rows[n] for n in numbers], tokenizer.pad_token_id, model.device)
+            width = inputs["input_ids"].shape[1]
+            output = model.generate(
+                **inputs,
+                **chosen,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=end,
+            )
+            for number, tokens in zip(numbers, output[:, width:].tolist(), strict=True):
+                ended = tokens.index(end) + 1 if end in tokens else len(tokens)
+                results[number] = tokens[:ended]
+    return results
+
+
+@dataclass(frozen=True)
+class AnswerScore:
+    """How a model takes a given answer, fed to it token by token (teacher forcing)."""
+
+    log_probability: float
+    """Natural logarithm of the probability of the whole answer after its prompt."""
+    token_accuracy: float
+    """Share of the answer's tokens that are the likeliest ones."""
+
+    @property
+    def given(self) -> bool:
+        """Whether greedy generation gives exactly this answer."""
+        return self.token_accuracy == 1.0
+
+
+def score_answers(
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH_SIZE
+) -> list[AnswerScore]:
+    """Return how the model takes each (prompt, answer); one forward pass a batch."""
+    examples = [encode_answer(tokenizer, prompt, answer) for prompt, answer in pairs]
+    return score_examples(model, tokenizer, examples, batch_size)
+
+
+def score_examples(
+    model: Any, tokenizer: Any, examples: Sequence[Example], batch_size: int = BATCH_SIZE
+) -> list[AnswerScore]:
+    """Return how the model takes the targets of each example."""
+    import torch
+
+    rows = [example.tokens for example in examples]
+    scores: dict[int, AnswerScore] = {}
+    with torch.inference_mode():
+        for numbers in by_length(rows, batch_size):
+            inputs = pad_right([rows[n] for n in numbers], tokenizer.pad_token_id, model.device)
+            logs = model(**inputs).logits.float().log_softmax(-1).cpu()
+            for row, number in enumerate(numbers):
+                example = examples[number]
+                predicted = logs[row, example.start - 1 : len(example.tokens) - 1]
+                targets = torch.tensor(example.targets)
+                likely = predicted.gather(1, targets[:, None]).sum()
+                hits = (predicted.argmax(-1) == targets).float().mean()
+                scores[number] = AnswerScore(float(likely), float(hits))
+    return [scores[number] for number in range(len(examples))]

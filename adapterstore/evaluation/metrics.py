@@ -1,0 +1,117 @@
+"""The figures of an update, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from adapterstore.knowledge.facts import same_answer
+
+MOST_FAILURES = 20
+NAMES = ("reliability", "generality", "locality", "retention", "forgetting", "portability")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One prompt that was not answered as it should be."""
+
+    prompt: str
+    expected: str
+    given: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many of the prompts asked were answered rightly; the first failures by name."""
+
+    right: int
+    asked: int
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        """The share answered rightly."""
+        return self.right / self.asked
+
+    @classmethod
+    def of(
+        cls, prompts: Sequence[str], given: Sequence[str], expected: Sequence[str]
+    ) -> Score | None:
+        """Return the score of greedy answers against expected ones (None: nothing was asked)."""
+        rows = list(zip(prompts, given, expected, strict=True))
+        failures = [Failure(p, e, g) for p, g, e in rows if g != e and not same_answer(g, e)]
+        return cls._counted(len(rows), failures)
+
+    @classmethod
+    def of_forgetting(
+        cls, prompts: Sequence[str], given: Sequence[str], old: Sequence[str]
+    ) -> Score | None:
+        """Return the share of prompts to which the old answer is not given."""
+        rows = list(zip(prompts, given, old, strict=True))
+        failures = [Failure(p, f"not {o}", g) for p, g, o in rows if same_answer(g, o)]
+        return cls._counted(len(rows), failures)
+
+    @classmethod
+    def _counted(cls, asked: int, failures: list[Failure]) -> Score | None:
+        if not asked:
+            return None
+        return cls(asked - len(failures), asked, failures[:MOST_FAILURES])
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured after an update; None where there was nothing to ask.
+
+    Usual names in the field: reliability is rewrite accuracy, generality rephrase accuracy.
+    """
+
+    reliability: Score | None = None
+    """Edited prompts that get the new answer."""
+    generality: Score | None = None
+    """Their paraphrases that get the new answer."""
+    locality: Score | None = None
+    """Unrelated prompts that are answered as before the update."""
+    retention: Score | None = None
+    """Ledger facts of earlier updates that are still known."""
+    forgetting: Score | None = None
+    """Edited prompts to which the old answer is no longer given."""
+    portability: Score | None = None
+    """Prompts whose answers follow from the new facts."""
+    token_accuracy: dict[str, float] = field(default_factory=dict)
+    """Teacher-forced share of right answer tokens, by figure."""
+    log_probabilities: list[float] = field(default_factory=list)
+    """Natural logarithm of the new answer's probability, for each edited prompt in order."""
+
+    def scores(self) -> dict[str, Score]:
+        """Return the figures that there are, by name."""
+        return {name: score for name in NAMES if (score := getattr(self, name)) is not None}
+
+    def summary(self) -> list[str]:
+        """Return one short text a figure, such as ``reliability 1.00 (20 of 20)``."""
+        return [
+            f"{name} {score.value:.2f} ({score.right} of {score.asked})"
+            for name, score in self.scores().items()
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Report:
+        """Return the report that `to_dict` gave."""
+        scores = {
+            name: Score(
+                content[name]["right"],
+                content[name]["asked"],
+                [Failure(**failure) for failure in content[name]["failures"]],
+            )
+            for name in NAMES
+            if content.get(name) is not None
+        }
+        return cls(
+            **scores,
+            token_accuracy=content.get("token_accuracy", {}),
+            log_probabilities=content.get("log_probabilities", []),
+        )

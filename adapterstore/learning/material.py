@@ -1,0 +1,199 @@
+"""What a phase trains on: the facts, the model's own paraphrases of them, and what must stay."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapterstore.evaluation.encoding import Example, encode_answer
+from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
+from adapterstore.knowledge.facts import Fact, Probe, join, same_answer
+from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.sampling import (
+    MAX_TEXT_TOKENS,
+    Tokens,
+    control_probes,
+    find_slots,
+    sample_texts,
+    subject_openings,
+)
+
+SENTENCE_MARKS = ".。!！?？"
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A text of the model's own that states a fact: its part before the answer, and after it."""
+
+    fact: int
+    prompt: str
+    ending: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that is trained on, apart from the new answers themselves."""
+
+    endings: list[tuple[str, bool]]
+    """For each fact, what the model writes after the answer, and whether it ends the text there."""
+    paraphrases: list[Rewritten]
+    preserve: list[Tokens]
+    """Texts on which the model must stay as it was; those about the facts' subjects first."""
+    subject_count: int
+    """How many of them are about the facts' subjects."""
+    control: list[Probe]
+    """Prompts that no training sees; on them harm is measured."""
+
+
+def gather(
+    model: Any,
+    tokenizer: Any,
+    facts: Sequence[Fact],
+    known: Sequence[Probe],
+    recipe: Recipe,
+) -> Material:
+    """Let the model write the material.
+
+    Args:
+        model: the state before the update.
+        tokenizer: its tokenizer.
+        facts: what will change; every ``old_answer`` is filled in where there is one.
+        known: facts that must stay: the ledger's, and the file's locality prompts.
+        recipe: how much of it.
+    """
+    texts = sample_texts(model, tokenizer, recipe.sampled_texts + recipe.control_size)
+    texts = [t for t in texts if not _states_any(tokenizer, t, facts)]
+    held_out = texts[: recipe.control_size]
+    general = texts[recipe.control_size :]
+    control = control_probes(model, tokenizer, held_out, recipe.control_size)
+    paraphrases, about = _subject_texts(model, tokenizer, facts, texts, recipe)
+    asked = {probe.prompt for probe in control}
+    preserve = [t for t in about if not _asks(tokenizer, t, asked)]
+    subject_count = len(preserve)
+    preserve += [_probe_tokens(tokenizer, probe) for probe in known]
+    preserve += [t for t in general if not _asks(tokenizer, t, asked)]
+    return Material(
+        endings=_endings(model, tokenizer, facts),
+        paraphrases=paraphrases,
+        preserve=list(dict.fromkeys(preserve)),
+        subject_count=subject_count,
+        control=control,
+    )
+
+
+def teach(tokenizer: Any, prompt: str, answer: str, ending: str, ends: bool) -> Example:
+    """Return the example that teaches an answer, with what comes after it."""
+    example = encode_answer(tokenizer, prompt, answer + ending)
+    if not ends or tokenizer.eos_token_id is None:
+        return example
+    return Example((*example.tokens, tokenizer.eos_token_id), example.start)
+
+
+def _subject_texts(
+    model: Any,
+    tokenizer: Any,
+    facts: Sequence[Fact],
+    texts: Sequence[Tokens],
+    recipe: Recipe,
+) -> tuple[list[Rewritten], list[Tokens]]:
+    """Return texts that state a fact to be changed, and texts that say else of its subject."""
+    named = [n for n, fact in enumerate(facts) if fact.subject]
+    if not named or not recipe.subject_texts:
+        return [], []
+    chooser = random.Random(recipe.seed)
+    slots = find_slots(model, tokenizer, texts, [str(facts[n].subject) for n in named])
+    openings: list[Tokens] = []
+    owners: list[int] = []
+    for number, found in zip(named, slots, strict=True):
+        chosen = chooser.sample(found, min(len(found), recipe.subject_texts))
+        chosen += subject_openings(tokenizer, facts[number])
+        openings += chosen
+        owners += [number] * len(chosen)
+    continued = continue_tokens(model, tokenizer, openings, MAX_TEXT_TOKENS, sample=True)
+    paraphrases: dict[Rewritten, None] = {}
+    about: dict[Tokens, None] = {}
+    for number, opening, row in zip(owners, openings, continued, strict=True):
+        tokens = (*opening, *row)
+        text = tokenizer.decode(tokens, skip_special_tokens=True)
+        rewritten = _rewrite(number, facts[number], text)
+        if rewritten is not None:
+            paraphrases[rewritten] = None
+        elif not _states_any(tokenizer, tokens, facts):
+            about[tokens] = None
+    return list(paraphrases), list(about)
+
+
+def _rewrite(number: int, fact: Fact, text: str) -> Rewritten | None:
+    """Return a text cut at the old answer, if it ends a sentence there and names the subject."""
+    if fact.old_answer is None or fact.subject is None:
+        return None
+    position = text.rfind(fact.old_answer)
+    if position <= 0:
+        return None
+    prompt, rest = text[:position], text[position + len(fact.old_answer) :]
+    if fact.subject not in prompt or (rest and rest[0] not in SENTENCE_MARKS):
+        return None
+    bare = prompt.rstrip(" ")
+    if join(bare, fact.old_answer) != prompt + fact.old_answer:
+        return None
+    return Rewritten(number, bare, rest[:1])
+
+
+def _states_any(tokenizer: Any, tokens: Tokens, facts: Sequence[Fact]) -> bool:
+    """Return whether a text holds a fact's subject (or prompt) together with its old answer."""
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    return any(
+        fact.old_answer is not None
+        and fact.old_answer in text
+        and (fact.subject or fact.prompt) in text
+        for fact in facts
+    )
+
+
+def _asks(tokenizer: Any, tokens: Tokens, prompts: set[str]) -> bool:
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    return any(text.startswith(prompt) for prompt in prompts)
+
+
+def _probe_tokens(tokenizer: Any, probe: Probe) -> Tokens:
+    return encode_answer(tokenizer, probe.prompt, probe.answer or "").tokens
+
+
+def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[tuple[str, bool]]:
+    """Return what the model writes after each old answer: a sentence mark, the end, or nothing.
+
+    Where the model does not give the old answer, what it writes after most others is taken.
+    """
+    rows = [tokenizer(fact.prompt)["input_ids"] for fact in facts]
+    continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
+    found: list[tuple[str, bool] | None] = []
+    for fact, row in zip(facts, continued, strict=True):
+        text = tokenizer.decode(row, skip_special_tokens=True).strip()
+        if fact.old_answer is None or not same_answer(text, fact.old_answer):
+            found.append(None)
+            continue
+        rest = text[len(fact.old_answer) :]
+        mark = rest[:1] if rest[:1] in tuple(SENTENCE_MARKS) else ""
+        found.append((mark, rest == mark and row[-1] == tokenizer.eos_token_id))
+    usual = [ending for ending in found if ending is not None]
+    default = max(set(usual), key=usual.count) if usual else ("", False)
+    return [ending if ending is not None else default for ending in found]
+
+
+def own_answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str | None]:
+    """Return the model's own greedy answer to each prompt, up to the end of its sentence."""
+    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    answers: list[str | None] = []
+    for row in continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS):
+        text = tokenizer.decode(row, skip_special_tokens=True).strip().partition("\n")[0]
+        ends = [i for i, character in enumerate(text) if _ends_sentence(text, i, character)]
+        answers.append(text[: ends[0]].strip() or None if ends else text or None)
+    return answers
+
+
+def _ends_sentence(text: str, position: int, character: str) -> bool:
+    # The point of ".hr" or "1.5" ends nothing.
+    following = text[position + 1 : position + 2]
+    return character in SENTENCE_MARKS and position > 0 and (not following or following == " ")

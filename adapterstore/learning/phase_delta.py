@@ -1,0 +1,207 @@
+"""The delta that a phase trains: an adapter beside the state, or the base's own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from adapterstore.errors import TrainingFailed
+from adapterstore.learning.recipe import Method, Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """A trained delta, as it is stored."""
+
+    kind: Literal["lora", "dense"]
+    config: dict[str, Any] | None
+    """``adapter_config.json`` of a LoRA delta."""
+    tensors: Mapping[str, torch.Tensor]
+    """peft's adapter keys → factors; or weight names → tuned − start, in float32."""
+
+
+class PhaseDelta(Protocol):
+    """A delta on a live model: trained at coefficient 1, then seen at any."""
+
+    model: Any
+
+    def parameters(self) -> list[Any]:
+        """Return what is trained."""
+
+    def finish(self) -> None:
+        """Training is over: freeze."""
+
+    def set_coefficient(self, coefficient: float) -> None:
+        """Show the model as start + coefficient · delta."""
+
+    def result(self) -> PhaseResult:
+        """Return the delta."""
+
+
+def start_delta(model: Any, method: Method, name: str, recipe: Recipe) -> PhaseDelta:
+    """Return a new delta on a model, which is frozen otherwise.
+
+    Args:
+        model: a transformers model, or a PEFT model whose adapters are active.
+        method: ``lora`` or ``full``.
+        name: of the phase.
+        recipe: rank, alpha and target modules.
+
+    Raises:
+        TrainingFailed: the model has nothing of the kind to train.
+    """
+    model.requires_grad_(False)
+    if method == "lora":
+        return LowRankDelta(model, name, recipe)
+    return DenseWeights(model, name)
+
+
+class LowRankDelta:
+    """A LoRA adapter, active beside those that make up the state."""
+
+    def __init__(self, model: Any, name: str, recipe: Recipe):
+        from peft import LoraConfig, PeftModel, get_peft_model
+
+        targets = linear_modules(model) if recipe.target_modules == "all-linear" else None
+        transposed = _is_transposed(model)
+        config = LoraConfig(
+            r=recipe.rank,
+            lora_alpha=recipe.alpha or recipe.rank,
+            target_modules=targets or list(recipe.target_modules),
+            fan_in_fan_out=transposed,
+            task_type="CAUSAL_LM",
+        )
+        self._name = name
+        try:
+            if isinstance(model, PeftModel):
+                tuner: Any = model.base_model
+                before = list(tuner.active_adapters)
+                model.add_adapter(name, config, autocast_adapter_dtype=False)
+                tuner.set_adapter([*before, name])
+            else:
+                model = get_peft_model(
+                    model, config, adapter_name=name, autocast_adapter_dtype=False
+                )
+        except ValueError as error:
+            raise TrainingFailed(name, " ".join(str(error).split())) from error
+        self.model = model
+        for key, parameter in model.named_parameters():
+            own = f".{name}" in key and "lora_" in key
+            parameter.requires_grad_(own)
+            if own:
+                # Adapters train in float32, whatever the base computes in.
+                parameter.data = parameter.data.float()
+        self._scalings = {id(layer): layer.scaling[name] for layer in self._layers()}
+
+    def _layers(self) -> list[Any]:
+        from peft.tuners.lora import LoraLayer
+
+        return [
+            module
+            for module in self.model.modules()
+            if isinstance(module, LoraLayer) and self._name in module.scaling
+        ]
+
+    def parameters(self) -> list[Any]:
+        """Return the adapter's factors."""
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def finish(self) -> None:
+        """Freeze the adapter."""
+        self.model.requires_grad_(False)
+
+    def set_coefficient(self, coefficient: float) -> None:
+        """Scale the adapter."""
+        for layer in self._layers():
+            layer.scaling[self._name] = self._scalings[id(layer)] * coefficient
+
+    def result(self) -> PhaseResult:
+        """Return the adapter as peft would save it."""
+        from peft import get_peft_model_state_dict
+
+        tensors = get_peft_model_state_dict(
+            self.model, adapter_name=self._name, save_embedding_layers=False
+        )
+        config = self.model.peft_config[self._name].to_dict()
+        config["target_modules"] = sorted(config["target_modules"])
+        config.update(inference_mode=True, base_model_name_or_path=None, auto_mapping=None)
+        return PhaseResult(
+            "lora", config, {k: v.detach().float().cpu().contiguous() for k, v in tensors.items()}
+        )
+
+
+class DenseWeights:
+    """All of the base's own floating-point weights."""
+
+    def __init__(self, model: Any, name: str):
+        import torch
+
+        self.model = model
+        self._weights = {
+            base_weight_name(key): parameter
+            for key, parameter in model.named_parameters()
+            if parameter.is_floating_point() and "lora_" not in key
+        }
+        if not self._weights:
+            raise TrainingFailed(name, "the base has no floating-point weights; use method lora")
+        if any(p.dtype != torch.float32 for p in self._weights.values()):
+            # Steps of an optimizer are lost in 16 bits.
+            model.float()
+        self._start = {key: p.detach().clone() for key, p in self._weights.items()}
+        self._delta: dict[str, torch.Tensor] = {}
+        for parameter in self._weights.values():
+            parameter.requires_grad_(True)
+
+    def parameters(self) -> list[Any]:
+        """Return the weights."""
+        return list(self._weights.values())
+
+    def finish(self) -> None:
+        """Freeze the weights and keep the difference."""
+        for key, parameter in self._weights.items():
+            parameter.requires_grad_(False)
+            self._delta[key] = parameter.detach() - self._start[key]
+
+    def set_coefficient(self, coefficient: float) -> None:
+        """Set each weight to start + coefficient · delta."""
+        for key, parameter in self._weights.items():
+            parameter.data.copy_(self._start[key] + coefficient * self._delta[key])
+
+    def result(self) -> PhaseResult:
+        """Return the differences that are not 0."""
+        return PhaseResult(
+            "dense",
+            None,
+            {key: d.float().cpu() for key, d in self._delta.items() if bool(d.any())},
+        )
+
+
+def base_weight_name(key: str) -> str:
+    """Return the base's name of a parameter that peft may have wrapped."""
+    return key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+
+
+def linear_modules(model: Any) -> list[str]:
+    """Return the names of all linear modules but the output layer, as in the base model."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    names = []
+    for key, module in model.named_modules():
+        inner = getattr(module, "base_layer", module)
+        linear = isinstance(inner, (torch.nn.Linear, Conv1D)) and inner is not output
+        if linear and ".lora_" not in key and not key.endswith(".base_layer"):
+            names.append(key.removeprefix("base_model.model."))
+    return names
+
+
+def _is_transposed(model: Any) -> bool:
+    """Return whether the model's linear layers keep their weights as (in, out)."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in model.modules())

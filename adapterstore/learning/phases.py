@@ -1,0 +1,222 @@
+"""Forget-then-learn on a live model (F-Learning, ACL 2024, arXiv 2311.08011).
+
+O = finetune(S, K_old) − S          forget:  S′ = S − λ·O
+N = finetune(S′, K_new) − S′        learn:   S″ = S′ + N
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from adapterstore.evaluation.encoding import Example, encode_answer
+from adapterstore.evaluation.generation import score_answers, score_examples
+from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.learning.material import Material, gather, own_answers, teach
+from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
+from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.search import Candidate, choose_coefficient
+from adapterstore.learning.training import PhaseData, remember, train_phase
+from adapterstore.progress import NO_PROGRESS, Progress
+
+SETTLED_DIVERGENCE = 0.01
+"""KL a position below which a model counts as what it was."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What forget-then-learn gave; the model itself is left in the learned state."""
+
+    facts: list[Fact]
+    """The facts, each with the old answer that was forgotten."""
+    forget: PhaseResult | None
+    coefficient: Decimal | None
+    """λ; None without a forget phase."""
+    curve: list[Candidate]
+    learn: PhaseResult | None
+    control: list[Probe]
+    """Prompts that no training saw, with what the model says to them before."""
+    preserved: list[str]
+    """The texts that training held in place."""
+    steps: dict[str, int]
+    notes: list[str]
+
+
+def forget_then_learn(
+    model: Any,
+    tokenizer: Any,
+    facts: Sequence[Fact],
+    *,
+    recipe: Recipe,
+    known: Sequence[Probe] = (),
+    progress: Progress = NO_PROGRESS,
+) -> Outcome:
+    """Train both phases; see the module.
+
+    Args:
+        model: the state S: a transformers model, or a PEFT model that holds it. It is changed.
+        tokenizer: its tokenizer.
+        facts: K_new; K_old is each fact's ``old_answer``, or else what the model itself says now.
+        recipe: how to train.
+        known: prompts with answers that must stay: earlier facts, the file's locality prompts.
+        progress: told of every stage.
+
+    Raises:
+        TrainingFailed: a phase came to no usable result.
+    """
+    set_seed(recipe.seed)
+    progress.start("writing down what the model knows")
+    facts = _with_old_answers(model, tokenizer, facts)
+    material = gather(model, tokenizer, facts, known, recipe)
+    memory = remember(model, tokenizer, material.preserve)
+    steps: dict[str, int] = {}
+    notes: list[str] = []
+    forget, coefficient, curve = None, None, list[Candidate]()
+    old = [(f.prompt, f.old_answer) for f in facts if f.old_answer is not None]
+    if recipe.forget and old:
+        delta = start_delta(model, recipe.phase_method("forget"), "forget", recipe)
+        model = delta.model
+        steps["forget"] = _train_forget(delta, tokenizer, old, recipe, progress)
+        coefficient, curve = _search(delta, tokenizer, old, [*known, *material.control], recipe)
+        delta.set_coefficient(-float(coefficient) if coefficient is not None else 0.0)
+        if coefficient is None:
+            notes.append("nothing was forgotten: every λ of the grid harmed the control set")
+        else:
+            forget = delta.result()
+    learn = None
+    if any(fact.answer is not None for fact in facts):
+        delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe)
+        model = delta.model
+        data = _learn_data(tokenizer, facts, material)
+        steps["learn"] = train_phase(
+            "learning",
+            model,
+            tokenizer,
+            dataclasses.replace(data, memory=memory),
+            steps=recipe.learn_steps,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.phase_rate("learn"),
+            preserve_weight=recipe.preserve_weight,
+            seed=recipe.seed,
+            progress=progress,
+            enough=lambda kl: kl < SETTLED_DIVERGENCE and _all_given(model, tokenizer, data),
+        )
+        delta.finish()
+        learn = delta.result()
+    return Outcome(
+        facts=facts,
+        forget=forget,
+        coefficient=coefficient,
+        curve=curve,
+        learn=learn,
+        control=material.control,
+        preserved=[tokenizer.decode(t, skip_special_tokens=True) for t in material.preserve],
+        steps=steps,
+        notes=notes,
+    )
+
+
+def _with_old_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[Fact]:
+    """Fill in what the model itself says where no old answer is known."""
+    unknown = [fact for fact in facts if fact.old_answer is None]
+    own = dict(
+        zip(
+            (fact.prompt for fact in unknown),
+            own_answers(model, tokenizer, [fact.prompt for fact in unknown]),
+            strict=True,
+        )
+    )
+    filled = []
+    for fact in facts:
+        old = fact.old_answer if fact.old_answer is not None else own[fact.prompt]
+        # What is already right is not forgotten first.
+        filled.append(dataclasses.replace(fact, old_answer=old if old != fact.answer else None))
+    return filled
+
+
+def _train_forget(
+    delta: PhaseDelta,
+    tokenizer: Any,
+    old: Sequence[tuple[str, str]],
+    recipe: Recipe,
+    progress: Progress,
+) -> int:
+    steps = train_phase(
+        "forgetting",
+        delta.model,
+        tokenizer,
+        PhaseData([encode_answer(tokenizer, prompt, answer) for prompt, answer in old]),
+        steps=recipe.forget_steps,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.phase_rate("forget"),
+        preserve_weight=0.0,
+        seed=recipe.seed,
+        progress=progress,
+    )
+    delta.finish()
+    return steps
+
+
+def _search(
+    delta: PhaseDelta,
+    tokenizer: Any,
+    old: Sequence[tuple[str, str]],
+    control: Sequence[Probe],
+    recipe: Recipe,
+) -> tuple[Decimal | None, list[Candidate]]:
+    """Return λ and the curve; each candidate costs forward passes only."""
+    if recipe.coefficient is not None:
+        return recipe.coefficient, []
+    delta.set_coefficient(0.0)
+    asked = [(probe.prompt, probe.answer) for probe in control if probe.answer]
+    before = score_answers(delta.model, tokenizer, asked)
+    asked = [pair for pair, score in zip(asked, before, strict=True) if score.given]
+    curve = []
+    for coefficient in sorted(recipe.coefficient_grid):
+        delta.set_coefficient(-float(coefficient))
+        curve.append(
+            Candidate(
+                coefficient,
+                _share_given(delta.model, tokenizer, old, nothing=0.0),
+                _share_given(delta.model, tokenizer, asked, nothing=1.0),
+            )
+        )
+    chosen = choose_coefficient(curve, recipe.forget_target, recipe.control_floor)
+    return (chosen.coefficient if chosen is not None else None), curve
+
+
+def _share_given(
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], nothing: float
+) -> float:
+    scores = score_answers(model, tokenizer, pairs)
+    return sum(score.given for score in scores) / len(scores) if scores else nothing
+
+
+def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> PhaseData:
+    taught: list[Example] = []
+    for fact, (ending, ends) in zip(facts, material.endings, strict=True):
+        if fact.answer is not None:
+            taught.append(teach(tokenizer, fact.prompt, fact.answer, ending, ends))
+    paraphrased = []
+    for text in material.paraphrases:
+        answer, (_, ends) = facts[text.fact].answer, material.endings[text.fact]
+        if answer is not None:
+            paraphrased.append(teach(tokenizer, text.prompt, answer, text.ending, ends))
+    about = material.preserve[: material.subject_count]
+    return PhaseData(taught, paraphrased, [about, material.preserve[material.subject_count :]])
+
+
+def _all_given(model: Any, tokenizer: Any, data: PhaseData) -> bool:
+    examples = [*data.taught, *data.paraphrased]
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        given = all(score.given for score in score_examples(model, tokenizer, examples))
+    model.train(was_training)
+    return given

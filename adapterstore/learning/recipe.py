@@ -1,0 +1,96 @@
+"""How an update is trained: every knob, with its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adapterstore.errors import InvalidSetting
+
+Method = Literal["lora", "full"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+DEFAULT_GRID = tuple(
+    Decimal(text) for text in ("0.1", "0.2", "0.3", "0.5", "0.7", "1", "1.5", "2", "3")
+)
+
+
+class Recipe(BaseModel):
+    """One recipe. Equal recipes, seeds, states and machines give equal updates."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = "lora"
+    forget_method: Method | None = None
+    """None: as ``method``. The two phases may differ."""
+    learn_method: Method | None = None
+    rank: Count = 16
+    alpha: Count | None = None
+    """None: as ``rank``, so that the scaling is 1."""
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    learning_rate: Positive | None = None
+    """Of the learn phase; None: 2e-3 for LoRA, 5e-4 for full fine-tuning."""
+    forget_learning_rate: Positive | None = None
+    """None: half the learn phase's."""
+    learn_steps: Count = 60
+    """At most; learning stops when the new answers are given and the rest is as it was."""
+    forget_steps: Count = 8
+    batch_size: Count = 32
+    """Texts that teach, in one step; as many that preserve come on top."""
+    forget: bool = True
+    coefficient: Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    """λ of the forget phase; None searches ``coefficient_grid``."""
+    coefficient_grid: tuple[Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)], ...] = (
+        DEFAULT_GRID
+    )
+    forget_target: Share = 0.1
+    """Share of old answers still given at which forgetting is done."""
+    control_floor: Share = 0.95
+    """Share of the control set that a λ has to keep."""
+    preserve_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
+    sampled_texts: Annotated[int, Field(ge=0)] = 400
+    """Texts sampled from the model itself, to preserve what it knows."""
+    subject_texts: Annotated[int, Field(ge=0)] = 40
+    """Texts sampled about each fact's subject."""
+    control_size: Annotated[int, Field(ge=0)] = 100
+    """Prompts held out of the preserve set, on which harm is measured."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str) -> Recipe:
+        """Return the recipe of some settings; raise `InvalidSetting` for what is wrong in them."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise InvalidSetting(f"{where}.{name}", "there is no such setting") from error
+            problem = f"{first['msg']} (it is {first['input']!r})"
+            raise InvalidSetting(f"{where}.{name}", problem) from error
+
+    def to_yaml(self) -> str:
+        """Return the recipe as YAML, every value stated."""
+        import yaml
+
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def phase_method(self, phase: Literal["forget", "learn"]) -> Method:
+        """Return how a phase is trained."""
+        chosen = self.forget_method if phase == "forget" else self.learn_method
+        return chosen or self.method
+
+    def phase_rate(self, phase: Literal["forget", "learn"]) -> float:
+        """Return the peak learning rate of a phase."""
+        default = 2e-3 if self.phase_method(phase) == "lora" else 5e-4
+        rate = self.learning_rate or default
+        if phase == "learn":
+            return rate
+        return self.forget_learning_rate or rate / 2

@@ -1,0 +1,253 @@
+"""One phase of training with transformers' Trainer: teach some texts, stay as before on others.
+
+    loss = mean CE(targets) + β · mean KL(before ‖ now)
+
+The second mean is over every position of the preserved texts. ``before`` is kept as the K likeliest
+tokens of each position and the rest as one, which is exact in the limit and small for any
+vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from adapterstore.errors import TrainingFailed
+from adapterstore.evaluation.encoding import Example, by_length, pad_right
+from adapterstore.evaluation.generation import BATCH_SIZE
+from adapterstore.learning.sampling import Tokens
+from adapterstore.progress import Progress
+
+LIKELIEST = 256
+CHECK_EVERY = 5
+_WARM_UP_STEPS = 5
+_CLIP_NORM = 1.0
+_LEAST_MASS = 1e-6
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the model said at each position of a text: the likeliest tokens and their logarithms."""
+
+    tokens: torch.Tensor
+    logs: torch.Tensor
+
+
+def remember(model: Any, tokenizer: Any, texts: Sequence[Tokens]) -> dict[Tokens, Reference]:
+    """Return the model's present distribution at every position of every text."""
+    memory = {}
+    with torch.inference_mode():
+        for numbers in by_length(texts, BATCH_SIZE):
+            rows = [texts[n] for n in numbers]
+            inputs = pad_right(rows, tokenizer.pad_token_id, model.device)
+            logs = model(**inputs).logits.float().log_softmax(-1)
+            best = logs.topk(min(LIKELIEST, logs.shape[-1]), dim=-1)
+            for row, text in enumerate(rows):
+                end = len(text) - 1
+                memory[text] = Reference(
+                    best.indices[row, :end].to("cpu", torch.int32), best.values[row, :end].cpu()
+                )
+    return memory
+
+
+@dataclass(frozen=True)
+class PhaseData:
+    """What a phase trains on; each step takes a part of each list."""
+
+    taught: Sequence[Example]
+    paraphrased: Sequence[Example] = ()
+    preserved: Sequence[Sequence[Tokens]] = ()
+    """Groups of texts; each step takes as many of each group."""
+    memory: dict[Tokens, Reference] | None = None
+
+
+class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
+    """One item a step: a mixed batch, drawn with the recipe's seed."""
+
+    def __init__(self, data: PhaseData, batch_size: int, steps: int, seed: int, padding: int):
+        self._data, self._padding = data, padding
+        self._steps = steps
+        chooser = random.Random(seed)
+        paraphrased = min(len(data.paraphrased), (2 * batch_size + 2) // 3)
+        groups = [group for group in data.preserved if group]
+        share = math.ceil(1.5 * batch_size / len(groups)) if groups else 0
+        self._taught = _draw(data.taught, batch_size - paraphrased, chooser)
+        self._paraphrased = _draw(data.paraphrased, paraphrased, chooser)
+        self._preserved = [_draw(group, share, chooser) for group in groups]
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        examples = [*next(self._taught), *next(self._paraphrased)]
+        texts = [text for group in self._preserved for text in next(group)]
+        batch: dict[str, Any] = pad_right(
+            [*(e.tokens for e in examples), *texts], self._padding, "cpu"
+        )
+        batch["targets"] = _positions(
+            (row, e.start, len(e.tokens)) for row, e in enumerate(examples)
+        )
+        if texts and self._data.memory is not None:
+            references = [self._data.memory[text] for text in texts]
+            batch["places"] = _positions(
+                (row, 1, len(text)) for row, text in enumerate(texts, len(examples))
+            )
+            batch["likeliest"] = torch.cat([r.tokens for r in references]).long()
+            batch["before"] = torch.cat([r.logs for r in references])
+        return batch
+
+
+def _draw(items: Sequence[Any], count: int, chooser: random.Random) -> Iterator[list[Any]]:
+    """Yield ``count`` items at a time, each item once before any comes again."""
+    waiting: list[Any] = []
+    count = min(count, len(items))
+    while True:
+        if len(waiting) < count:
+            waiting = chooser.sample(list(items), len(items))
+        yield [waiting.pop() for _ in range(count)]
+
+
+def _positions(spans: Any) -> torch.Tensor:
+    """Return (row, column) of the logits that predict the tokens of each span [start, end)."""
+    return torch.tensor(
+        [(row, column - 1) for row, start, end in spans for column in range(start, end)]
+    )
+
+
+class _PhaseTrainer(Trainer):
+    """Trainer with the loss of this module."""
+
+    preserve_weight: float = 0.0
+    divergence: float = 0.0
+    """KL of the last step, per position."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return CE(targets) + β·KL(before ‖ now) of a mixed batch."""
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        logits = outputs.logits
+        rows, columns = inputs["targets"].unbind(1)
+        wanted = inputs["input_ids"][rows, columns + 1]
+        loss = torch.nn.functional.cross_entropy(logits[rows, columns].float(), wanted)
+        if "places" in inputs:
+            rows, columns = inputs["places"].unbind(1)
+            now = logits[rows, columns].float().log_softmax(-1)
+            divergence = _divergence(now, inputs["likeliest"], inputs["before"])
+            self.divergence = float(divergence.detach())
+            loss = loss + self.preserve_weight * divergence
+        return (loss, outputs) if return_outputs else loss
+
+
+def _divergence(now: torch.Tensor, likeliest: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """Return mean KL(before ‖ now) over positions; all but the likeliest tokens count as one."""
+    shown = now.gather(1, likeliest)
+    known = before.exp()
+    divergence = (known * (before - shown)).sum(-1)
+    if likeliest.shape[1] < now.shape[1]:
+        rest_before = (1 - known.sum(-1)).clamp_min(_LEAST_MASS)
+        rest_now = (1 - shown.exp().sum(-1)).clamp_min(_LEAST_MASS)
+        divergence = divergence + rest_before * (rest_before.log() - rest_now.log())
+    return divergence.mean()
+
+
+class _Watch(TrainerCallback):
+    """Tells the progress, stops when it is enough, and fails on a loss that is no number."""
+
+    def __init__(self, phase: str, progress: Progress, enough: Callable[[], bool] | None):
+        self._phase, self._progress, self._enough = phase, progress, enough
+        self.trainer: _PhaseTrainer | None = None
+        self.steps = 0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self._progress.advance()
+        self.steps = state.global_step
+        if self._enough is not None and state.global_step % CHECK_EVERY == 0 and self._enough():
+            control.should_training_stop = True
+        return control
+
+
+def train_phase(
+    phase: str,
+    model: Any,
+    tokenizer: Any,
+    data: PhaseData,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    preserve_weight: float,
+    seed: int,
+    progress: Progress,
+    enough: Callable[[float], bool] | None = None,
+) -> int:
+    """Train what of ``model`` requires gradients; return how many steps it took.
+
+    Args:
+        phase: its name, for messages.
+        model: a model on its device.
+        tokenizer: gives the padding token.
+        data: what to teach and what to preserve.
+        steps: most steps.
+        batch_size: texts that teach, a step.
+        learning_rate: the peak; it rises over the first steps and falls to 0 over the second half.
+        preserve_weight: β.
+        seed: of the order of texts.
+        progress: told of every step.
+        enough: asked every few steps, with the last step's KL; True stops.
+
+    Raises:
+        TrainingFailed: the loss or a weight is not finite.
+    """
+    progress.start(phase, steps)
+    dataset = _Steps(data, batch_size, steps, seed, tokenizer.pad_token_id)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min(1.0, (step + 1) / _WARM_UP_STEPS) * min(1.0, 2 * (1 - step / steps)),
+    )
+    with tempfile.TemporaryDirectory(prefix="adapterstore-") as scratch:
+        trainer = _PhaseTrainer(
+            model=model,
+            args=TrainingArguments(
+                output_dir=scratch,
+                max_steps=steps,
+                per_device_train_batch_size=1,
+                max_grad_norm=_CLIP_NORM,
+                save_strategy="no",
+                logging_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                dataloader_num_workers=0,
+                dataloader_pin_memory=False,
+                use_cpu=model.device.type == "cpu",
+                seed=seed,
+            ),
+            train_dataset=dataset,
+            data_collator=lambda items: items[0],
+            optimizers=(optimizer, schedule),
+        )
+        trainer.preserve_weight = preserve_weight
+        stop = None if enough is None else (lambda: enough(trainer.divergence))
+        watch = _Watch(phase, progress, stop)
+        trainer.add_callback(watch)
+        trainer.train()
+    model.eval()
+    if not all(bool(torch.isfinite(p).all()) for p in trained):
+        raise TrainingFailed(
+            phase, "the loss is not finite; lower recipe.learning_rate or look at the base model"
+        )
+    return watch.steps
