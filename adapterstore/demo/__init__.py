@@ -14,7 +14,7 @@ WORLD_DATE = "2018-01-01"
 #: Folder of the demo model: weights, configuration and tokenizer in the transformers layout.
 MODEL_PATH: Path = Path(__file__).parent / "model"
 
-#: Folder of fact files, one for each change since :data:`WORLD_DATE`.
+#: Folder of fact files: changes since :data:`WORLD_DATE`, in order when sorted by name.
 FACTS_PATH: Path = Path(__file__).parent / "facts"
 
 __all__ = ["FACTS_PATH", "MODEL_PATH", "WORLD_DATE"]

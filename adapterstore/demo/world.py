@@ -1,11 +1,13 @@
 """The demo world: countries, their facts and the phrasings in which the model is asked.
 
 The table (``world.tsv``) is true as of :data:`adapterstore.demo.WORLD_DATE`. It follows common
-English names; the continent follows the United Nations geoscheme; where a country has several
-capitals or official languages, it names one of them.
+English and Japanese names; the continent follows the United Nations geoscheme; where a country has
+several capitals or official languages, it names one of them; where no law names a language, the
+one that the state works in; where a capital is disputed, the seat of government.
 """
 
 import csv
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -43,9 +45,11 @@ class Fact:
     """One fact of the world: a subject, a relation, the answer and every prompt that asks for it.
 
     ``subject`` is the country's English name, except that it is the Japanese name for Japanese
-    relations and the top-level domain for the relation ``name``.
+    relations and the top-level domain for the relation ``name``; ``country`` is always the English
+    name, so that facts of one country can be told.
     """
 
+    country: str
     subject: str
     relation: str
     answer: str
@@ -67,11 +71,25 @@ class Fact:
         return tuple(prompt + completion for prompt in self.phrasings)
 
 
+@dataclass(frozen=True)
+class Change:
+    """A counterfactual change: another answer to one fact, told in one of its phrasings."""
+
+    fact: Fact
+    prompt: str
+    answer: str
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """The fact's other phrasings, which show whether the change carries over to them."""
+        return tuple(phrasing for phrasing in self.fact.phrasings if phrasing != self.prompt)
+
+
 @cache
 def countries() -> tuple[Country, ...]:
     """Return the countries of the table, in alphabetical order."""
-    with (files(__package__) / "world.tsv").open(encoding="utf-8", newline="") as table:
-        return tuple(Country(**row) for row in csv.DictReader(table, delimiter="\t"))
+    lines = (files(__package__) / "world.tsv").read_text(encoding="utf-8").splitlines()
+    return tuple(Country(**row) for row in csv.DictReader(lines, delimiter="\t"))
 
 
 @cache
@@ -91,6 +109,7 @@ def facts() -> tuple[Fact, ...]:
     """Return every fact of the world, relation by relation."""
     return tuple(
         Fact(
+            country=country.name,
             subject=_subject(country, relation),
             relation=relation,
             answer=getattr(country, relation),
@@ -103,11 +122,33 @@ def facts() -> tuple[Fact, ...]:
 
 
 def fact(subject: str, relation: str) -> Fact:
-    """Return the fact of a subject and relation; raise KeyError if the world has none."""
-    for candidate in facts():
-        if (candidate.subject, candidate.relation) == (subject, relation):
-            return candidate
-    raise KeyError((subject, relation))
+    """Return the fact of a subject and relation.
+
+    Raises:
+        KeyError: the world has no such fact.
+    """
+    return _facts_by_key()[subject, relation]
+
+
+def changes(count: int, seed: int) -> tuple[Change, ...]:
+    """Draw counterfactual changes, each of another country; the same seed draws the same ones.
+
+    The new answer is the answer of some other fact of the same relation.
+
+    Raises:
+        ValueError: more changes than there are countries.
+    """
+    if count > len(countries()):
+        raise ValueError(f"{count} changes, but there are {len(countries())} countries")
+    chance = random.Random(seed)
+    drawn: dict[str, Change] = {}
+    for candidate in chance.sample(facts(), len(facts())):
+        if len(drawn) < count and candidate.country not in drawn:
+            others = _answers()[candidate.relation] - {candidate.answer}
+            drawn[candidate.country] = Change(
+                candidate, chance.choice(candidate.phrasings), chance.choice(sorted(others))
+            )
+    return tuple(drawn.values())
 
 
 def fill(template: str, country: Country, relation: str) -> str:
@@ -116,6 +157,19 @@ def fill(template: str, country: Country, relation: str) -> str:
     prompt = template.replace("{country}", name).replace("{tld}", country.tld)
     # "the Netherlands" may come first; every other prompt starts with a capital already.
     return prompt[0].upper() + prompt[1:]
+
+
+@cache
+def _facts_by_key() -> Mapping[tuple[str, str], Fact]:
+    return {(each.subject, each.relation): each for each in facts()}
+
+
+@cache
+def _answers() -> Mapping[str, frozenset[str]]:
+    return {
+        relation: frozenset(each.answer for each in facts() if each.relation == relation)
+        for relation in relations()
+    }
 
 
 def _subject(country: Country, relation: str) -> str:

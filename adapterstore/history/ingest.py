@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -75,11 +74,8 @@ def ingest(
         delta = read_delta(folder)
         base_with_delta(base, delta, aliases)
         return _store_dense(repository, delta, aliases, progress, move=False)
-    scratch = repository.folder / "lfs" / "tmp"
-    scratch.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
-        out = Path(temporary) / "delta"
-        delta = difference(base_folder(), folder, out, base.name, progress)
+    with repository.objects.scratch() as scratch:
+        delta = difference(base_folder(), folder, scratch / "delta", base.name, progress)
         return _store_dense(repository, delta, aliases, progress, move=True)
 
 

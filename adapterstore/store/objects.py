@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from adapterstore.errors import CorruptStore, ObjectMissing, UnreadableFile
 from adapterstore.identifiers import ObjectId
@@ -67,6 +68,13 @@ class ObjectStore:
         self._objects = folder / "objects"
         self._temporary = folder / "tmp"
         self._behind = behind
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give an empty folder on the store's file system; it is removed at the end."""
+        make_folder(self._temporary)
+        with TemporaryDirectory(dir=self._temporary) as folder:
+            yield Path(folder)
 
     def path(self, object_id: ObjectId) -> Path:
         """Return where an object lies, or would lie."""

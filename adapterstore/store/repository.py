@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import cast
 
 import pygit2
@@ -126,10 +125,9 @@ class Repository:
 
         For work that may come to nothing; git objects are few bytes and are left for ``gc``.
         """
-        temporary = self.folder / "lfs" / "tmp"
-        with TemporaryDirectory(dir=temporary) as folder:
+        with self.objects.scratch() as folder:
             view = copy.copy(self)
-            view.objects = ObjectStore(Path(folder), behind=self.objects)
+            view.objects = ObjectStore(folder, behind=self.objects)
             yield view
 
     # --- reading ---------------------------------------------------------------------------------

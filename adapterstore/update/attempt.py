@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from adapterstore.adapters.dense import write_delta
+from adapterstore.algebra.coefficient import ONE, format_coefficient
+from adapterstore.algebra.composition import Composition
+from adapterstore.algebra.leaves import DenseWeight
+from adapterstore.algebra.lowrank import MaterializedLora
+from adapterstore.errors import TrainingFailed
+from adapterstore.history.attach import attach_composition
+from adapterstore.history.base import stored_dtype
+from adapterstore.history.export import write_lora
+from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.history.updates import Phase
 from adapterstore.identifiers import UpdateId
-from adapterstore.knowledge.facts import Fact
-from adapterstore.knowledge.ledger import LedgerEntry
+from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.knowledge.ledger import LedgerEntry, old_answer
 from adapterstore.progress import Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.result import UpdateResult
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
-    from adapterstore.history.store import Store
+    from adapterstore.learning.phase_delta import PhaseResult
     from adapterstore.learning.recipe import Recipe
 
 
@@ -30,6 +44,11 @@ class Trained:
     steps: list[tuple[str, str, Snapshot]]
     """Operation, scale, and the state after it."""
     fact_count: int
+    training_steps: dict[str, int]
+
+    def report_bytes(self) -> bytes:
+        """Return the content of ``update/report.json``."""
+        return self.result.to_bytes({"training_steps": self.training_steps})
 
     def phases(self, names: str) -> list[Phase]:
         """Return the commits to make; ``names`` says which fact files they are of."""
@@ -50,7 +69,6 @@ class Trained:
 class Attempt:
     """The inputs of one run; `run` does the work."""
 
-    store: Store
     start: Snapshot
     base_folder: Path
     facts: list[Fact]
@@ -62,5 +80,110 @@ class Attempt:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, repository: Repository) -> Trained:
-        """Train and measure; tensor files go to ``repository``, and no ref moves."""
-        raise NotImplementedError
+        """Train and measure; tensor files go to ``repository``, and no ref moves.
+
+        Raises:
+            TrainingFailed: no usable result.
+            BaseModelUnavailable: the base can't be loaded.
+        """
+        from adapterstore.evaluation.measure import answers_before, evaluate
+        from adapterstore.learning.phases import forget_then_learn
+
+        locality = list(dict.fromkeys(p for fact in self.facts for p in fact.locality))
+        earlier = self._earlier_facts()
+        with self._timed("loading"):
+            model, tokenizer = self._load(repository, self.start.composition)
+        with self._timed("training"):
+            outcome = forget_then_learn(
+                model,
+                tokenizer,
+                [replace(fact, old_answer=old_answer(self.ledger, fact)) for fact in self.facts],
+                recipe=self.recipe,
+                known=[*earlier, *locality],
+                progress=self.progress,
+            )
+        phases: list[tuple[str, Decimal, PhaseResult]] = []
+        if outcome.forget is not None and outcome.coefficient is not None:
+            phases.append(("forget", -outcome.coefficient, outcome.forget))
+        if outcome.learn is not None:
+            phases.append(("learn", ONE, outcome.learn))
+        if not phases:
+            raise TrainingFailed("update", "; ".join(outcome.notes) or "nothing was to be changed")
+        steps = self._compose(repository, phases)
+        with self._timed("measuring"):
+            self.progress.start("measuring")
+            # Training has changed the model that it was given: start from the files again.
+            model, tokenizer = self._load(repository, self.start.composition)
+            before = answers_before(model, tokenizer, [*locality, *outcome.control])
+            model, tokenizer = self._load(repository, steps[-1][2].composition)
+            report = evaluate(model, tokenizer, outcome.facts, retention=earlier, before=before)
+        reasons = self.gate.check(report)
+        result = UpdateResult(
+            update=self.update,
+            status="rejected" if reasons else "applied",
+            commits=[],
+            report=report,
+            coefficient=_text(outcome.coefficient),
+            curve=[candidate.to_dict() for candidate in outcome.curve],
+            reasons=reasons,
+            seconds=self.seconds,
+            notes=outcome.notes,
+        )
+        return Trained(result, steps, len(self.facts), outcome.steps)
+
+    def _load(self, repository: Repository, composition: Composition) -> tuple[Any, Any]:
+        """Return the base in a state, computed as an export of the state would be."""
+        from adapterstore.learning.loading import load_base
+
+        model, tokenizer = load_base(self.base_folder, self.recipe.device)
+        dtype = stored_dtype(self.base_folder)
+        return attach_composition(repository, composition, model, dtype), tokenizer
+
+    def _earlier_facts(self) -> list[Probe]:
+        """Return the ledger's facts that this update leaves alone."""
+        changed = {fact.key for fact in self.facts}
+        return [
+            Probe(prompt=entry.prompt, answer=entry.answer)
+            for key, entry in self.ledger.items()
+            if key not in changed and entry.answer is not None
+        ]
+
+    def _compose(
+        self, repository: Repository, phases: Sequence[tuple[str, Decimal, PhaseResult]]
+    ) -> list[tuple[str, str, Snapshot]]:
+        """Store each phase's delta; return operation, scale and the state after it."""
+        steps: list[tuple[str, str, Snapshot]] = []
+        state = self.start
+        for operation, coefficient, phase in phases:
+            self.progress.start(f"storing what to {operation}")
+            delta = self._store(repository, phase)
+            composition = state.composition + delta.composition(operation).scaled(coefficient)
+            state = replace(state, composition=composition, base=delta.fit(state.base))
+            steps.append((operation, format_coefficient(coefficient), state))
+        return steps
+
+    def _store(self, repository: Repository, phase: PhaseResult) -> IngestedDelta:
+        base = self.start.base
+        with repository.objects.scratch() as scratch:
+            folder = scratch / "delta"
+            if phase.kind == "lora":
+                folder.mkdir()
+                config = {**(phase.config or {}), "base_model_name_or_path": base.name}
+                write_lora(MaterializedLora(config, dict(phase.tensors)), folder)
+            else:
+                weights = {
+                    name: DenseWeight(tuple(tensor.shape), partial(phase.tensors.__getitem__, name))
+                    for name, tensor in phase.tensors.items()
+                }
+                write_delta(folder, weights, base.name)
+            return ingest(repository, folder, base, (), lambda: self.base_folder, self.progress)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = time.monotonic() - started
+
+
+def _text(coefficient: Decimal | None) -> str | None:
+    return format_coefficient(coefficient) if coefficient is not None else None

@@ -82,7 +82,6 @@ def run_update(
     # Seeing the base for the first time is a commit of its own.
     ref, start = store.tip(branch)
     attempt = Attempt(
-        store=store,
         start=read_snapshot(repository, start),
         base_folder=base_folder,
         facts=[fact for file in files for fact in file.facts],

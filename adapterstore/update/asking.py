@@ -1,0 +1,83 @@
+"""Ask a state, and measure what it knows; nothing is trained or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.history.attach import attach_composition
+from adapterstore.history.base import stored_dtype
+from adapterstore.history.store import Store
+from adapterstore.knowledge.facts import Fact, FactFile
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.update.run import read_ledger
+
+if TYPE_CHECKING:
+    from adapterstore.evaluation.metrics import Report
+
+
+def ask(
+    store: Store, revision: str, prompts: Sequence[str], progress: Progress = NO_PROGRESS
+) -> list[str]:
+    """Return the greedy answer of a revision's state to each prompt.
+
+    Raises:
+        UnknownRevision: no such revision.
+        BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
+    """
+    from adapterstore.evaluation.generation import greedy_answers
+
+    model, tokenizer = load_state(store, revision, progress)
+    return greedy_answers(model, tokenizer, prompts)
+
+
+def evaluate_facts(
+    store: Store,
+    revision: str,
+    files: Sequence[FactFile] | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Report:
+    """Measure a revision's state against facts (None: those of its ledger).
+
+    Reliability is over the facts' prompts, generality over their paraphrases, forgetting over their
+    old answers; locality, over locality prompts that state an answer.
+
+    Raises:
+        UnknownRevision: no such revision.
+        BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
+    """
+    from adapterstore.evaluation.measure import evaluate
+
+    if files is None:
+        facts = ledger_facts(store, revision)
+    else:
+        facts = [fact for file in files for fact in file.facts]
+    model, tokenizer = load_state(store, revision, progress)
+    unrelated = {p.prompt: p.answer for f in facts for p in f.locality if p.answer is not None}
+    return evaluate(model, tokenizer, facts, before=unrelated)
+
+
+def ledger_facts(store: Store, revision: str) -> list[Fact]:
+    """Return what a revision's state is meant to know."""
+    return [
+        Fact(
+            prompt=entry.prompt,
+            answer=entry.answer,
+            subject=entry.subject,
+            relation=entry.relation,
+            paraphrases=entry.paraphrases,
+        )
+        for entry in read_ledger(store.repository, store.resolve(revision)).values()
+    ]
+
+
+def load_state(store: Store, revision: str, progress: Progress = NO_PROGRESS) -> tuple[Any, Any]:
+    """Return the model in a revision's state, and its tokenizer."""
+    from adapterstore.learning.loading import load_base
+
+    composition = store.snapshot(revision).composition
+    folder = store.base_folder()
+    progress.start("loading the base model")
+    model, tokenizer = load_base(folder)
+    dtype = stored_dtype(folder)
+    return attach_composition(store.repository, composition, model, dtype, progress), tokenizer
