@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from adapterstore.adapters.lora import LoraAdapter
-from adapterstore.adapters.model_folder import read_model_folder
+from adapterstore.adapters.lora import LoraAdapter, weight_shape
+from adapterstore.adapters.model_folder import CONFIG_NAME, OUTPUT_WEIGHT, read_model_folder
 from adapterstore.algebra.dense import match_weight
 from adapterstore.errors import (
     BaseModelMismatch,
@@ -45,7 +45,10 @@ class BaseModel:
     """Name on the Hub, ``demo``, or a folder's name; None until an adapter says it."""
     revision: str | None = None
     shapes: dict[str, list[int]] = field(default_factory=dict)
-    """Weight name → shape: all of them once the weights were seen, before that the adapters'."""
+    """Weight name → shape: all of them once the weights were seen, before that the adapters'.
+
+    An output layer that is the embedding has its own entry, though the files have none.
+    """
     digests: dict[str, str] | None = None
     """SHA-256 of config, weights, tokenizer and chat template; None until they were seen."""
     quantization: dict[str, Any] | None = None
@@ -92,7 +95,7 @@ def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseM
     try:
         model = read_model_folder(folder)
         digests = {
-            "config": _digest([folder / "config.json"]),
+            "config": _digest([folder / CONFIG_NAME]),
             "weights": _digest(f.path for f in model.files.values()),
         }
         for role, names in (
@@ -104,11 +107,14 @@ def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseM
                 digests[role] = _digest(found)
     except (MalformedAdapter, UnreadableFile, OSError) as error:
         raise BaseModelUnavailable(shown, str(error)) from error
+    shapes = model.shapes
+    if (tied := model.tied_embedding) is not None:
+        shapes.setdefault(OUTPUT_WEIGHT, shapes[tied])
     rope = model.config.get("rope_parameters") or model.config.get("rope_scaling")
     return BaseModel(
         name=name,
         revision=revision,
-        shapes=dict(sorted(model.shapes.items())),
+        shapes=dict(sorted(shapes.items())),
         digests=digests,
         quantization=model.config.get("quantization_config"),
         rope=rope,
@@ -142,7 +148,7 @@ def check_same_base(recorded: BaseModel, loaded: BaseModel) -> None:
                 f"base model {name!r}: its {role} has SHA-256 {str(found)[:12]}, but the store "
                 f"was made over {digest[:12]}; set base.path to the right weights",
             )
-    if recorded.digests is not None:
+    if recorded.digests is not None or loaded.quantization is not None:
         return
     for weight, shape in recorded.shapes.items():
         stored = match_weight(weight, loaded.shapes)
@@ -159,8 +165,8 @@ def check_same_base(recorded: BaseModel, loaded: BaseModel) -> None:
 def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[str]) -> None:
     """Raise unless an adapter belongs to the base model, by name and by shapes.
 
-    An adapter that names no base is taken by its shapes alone. Two names are one model if they are
-    equal, or if one is a local path that ends with the other's last part.
+    An adapter that names no base is taken by its shapes alone. A name fits if it is the base's,
+    an alias, or a local path (a folder, or a snapshot in the Hub cache) that ends with one of them.
 
     Raises:
         BaseModelMismatch: it names another base, or adapts a module that the base does not have.
@@ -172,9 +178,7 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
         if not any(_same_name(name, adapter.base_name) for name in known):
             raise BaseModelMismatch(base.name, adapter.base_name)
     for module in adapter.modules.values():
-        shape = [module.out_features, module.in_features]
-        if module.embedding or adapter.fan_in_fan_out:
-            shape.reverse()
+        shape = list(weight_shape(module, adapter.fan_in_fan_out))
         stored = match_weight(f"{module.name}.weight", base.shapes)
         if stored is None:
             if base.digests is not None:
@@ -194,5 +198,9 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
 def _same_name(known: str, given: str) -> bool:
     if known == given:
         return True
-    local = given.startswith(("/", ".", "~")) or "\\" in given
-    return local and "/" not in known and Path(given).name == known
+    if not (given.startswith(("/", ".", "~")) or "\\" in given):
+        return False
+    # Takes both kinds of separators: adapters travel between systems.
+    parts = PureWindowsPath(given).parts
+    cached = "models--" + known.replace("/", "--")
+    return parts[-1:] == (known.rpartition("/")[2],) or cached in parts

@@ -1,24 +1,27 @@
 """Dense deltas: ``delta.json`` and shards of float32 differences.
 
 Law, checked when a delta is made of two models: base + Δ, rounded to the tuned model's dtype, is
-the tuned weight. float32 carries the difference exactly while the two values lie within 2^16 (bf16)
-of each other; a weight for which it does not come back is stored in float64.
+the tuned weight bit for bit (but a weight that was set to −0 comes back as 0). float32 carries the
+difference exactly while the two values lie within 2^16 (bf16) of each other; a weight for which it
+does not come back is stored in float64.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterstore.adapters.json_file import read_json_object
 from adapterstore.adapters.model_folder import (
+    OUTPUT_WEIGHT,
     ModelFolder,
     StoredWeight,
-    read_json_object,
     read_model_folder,
 )
 from adapterstore.adapters.tensor_file import (
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 DELTA_NAME = "delta.json"
 DELTA_FORMAT = 1
 SHARD_BYTES = 1 << 30
+_SHARD_NAME = re.compile(r"delta-[0-9]{5}-of-[0-9]{5}\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -72,24 +76,33 @@ def read_delta(folder: Path, shards: Mapping[str, Path] | None = None) -> DenseD
         raise MalformedAdapter(str(path), "names no format version")
     if version > DELTA_FORMAT:
         raise UnsupportedFormat(str(path), version, DELTA_FORMAT)
+    if version != DELTA_FORMAT:
+        raise MalformedAdapter(str(path), f"there is no format version {version}")
     tensors, base_name = content.get("tensors"), content.get("base")
     if not isinstance(tensors, dict) or not (base_name is None or isinstance(base_name, str)):
         raise MalformedAdapter(str(path), "has no proper tensors or base")
+    if not tensors:
+        raise MalformedAdapter(str(path), "changes no weight")
     placed = {name: _shard_of(str(path), name, entry) for name, entry in tensors.items()}
     files = {
         name: read_tensor_file(shards[name] if shards and name in shards else folder / name)
         for name in sorted(set(placed.values()))
     }
     there = {
-        name: (info.dtype, info.shape, shard)
+        (shard, name): (info.dtype, list(info.shape))
         for shard, tensor_file in files.items()
         for name, info in tensor_file.tensors.items()
     }
-    stated = {n: (e["dtype"], tuple(e["shape"]), e["file"]) for n, e in tensors.items()}
-    if there != stated:
-        different = sorted(set(there.items()) ^ set(stated.items()))[0][0]
-        raise MalformedAdapter(str(path), f"tensor {different!r} is not what its shard holds")
-    return DenseDelta(folder, base_name, {n: s for n, (_, s, _) in there.items()}, files, placed)
+    stated = {(e["file"], n): (e["dtype"], e["shape"]) for n, e in tensors.items()}
+    for place in sorted({*there, *stated}):
+        if there.get(place) != stated.get(place):
+            shard, name = place
+            raise MalformedAdapter(
+                str(path), f"tensor {name!r} is not in {shard} as {path.name} says"
+            )
+    return DenseDelta(
+        folder, base_name, {n: tuple(e["shape"]) for n, e in tensors.items()}, files, placed
+    )
 
 
 def _shard_of(path: str, name: str, entry: Any) -> str:
@@ -99,8 +112,7 @@ def _shard_of(path: str, name: str, entry: Any) -> str:
         or entry["dtype"] not in ("F32", "F64", "F16", "BF16")
         or not isinstance(entry["shape"], list)
         or not isinstance(entry["file"], str)
-        or entry["file"] != Path(entry["file"]).name
-        or not entry["file"].endswith(".safetensors")
+        or not _SHARD_NAME.fullmatch(entry["file"])
     ):
         raise MalformedAdapter(path, f"tensor {name!r} has no proper dtype, shape and file")
     return str(entry["file"])
@@ -189,6 +201,15 @@ def difference(
 ) -> DenseDelta:
     """Write tuned − base as a delta folder, weight by weight; unchanged weights are left out.
 
+    The two may be of different dtypes: base + Δ gives the tuned weights in the tuned dtype.
+
+    Args:
+        base_folder: the base model, in the transformers layout.
+        tuned_folder: the fine-tuned model, of the same weights and shapes.
+        folder: the delta folder to write.
+        base_name: the base model's name.
+        progress: told of every weight, once for comparing and once for writing.
+
     Raises:
         ShapeMismatch: a weight has another shape.
         MalformedAdapter: a weight is missing, not finite, or an integer that changed; or nothing
@@ -215,7 +236,7 @@ def difference(
 
 def _pairs(base: ModelFolder, tuned: ModelFolder) -> dict[str, tuple[StoredWeight, StoredWeight]]:
     before, after = base.weights, tuned.weights
-    tied = {"lm_head.weight"} if base.ties_embeddings and tuned.ties_embeddings else set()
+    tied = {OUTPUT_WEIGHT} if base.ties_embeddings and tuned.ties_embeddings else set()
     for name in sorted((set(before) ^ set(after)) - tied):
         holder, lacking = (base, tuned) if name in before else (tuned, base)
         raise MalformedAdapter(
@@ -259,4 +280,8 @@ def _difference_dtype(
 def _subtract(before: StoredWeight, after: StoredWeight) -> torch.Tensor:
     import torch
 
-    return after.load().to(torch.float64) - before.load().to(torch.float64)
+    old, new = before.load().to(torch.float64), after.load().to(torch.float64)
+    delta = new - old
+    # x + −0 is x for every x, −0 included; x + 0 would give a −0 of the base back as 0.
+    lost_sign = torch.signbit(old) & ~torch.signbit(new)
+    return torch.where((delta == 0) & ~lost_sign, -0.0, delta)

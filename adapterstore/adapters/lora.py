@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from adapterstore.adapters.json_file import read_json_object
 from adapterstore.adapters.lora_config import Scalings, check_linear
 from adapterstore.adapters.tensor_file import FLOAT_DTYPES, TensorFile, TensorInfo, read_tensor_file
 from adapterstore.adapters.tensor_reader import TensorReader
 from adapterstore.algebra.leaves import LoraLeaf, LowRankFactors
-from adapterstore.errors import MalformedAdapter, NotLinear, UnreadableFile
+from adapterstore.errors import MalformedAdapter, NotLinear, ShapeMismatch
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
-MAX_CONFIG_BYTES = 16 << 20
+MAX_NAME_LENGTH = 250
 _PREFIX = "base_model.model."
 _SUFFIXES = {
     ".lora_A.weight": ("A", False),
@@ -24,8 +24,8 @@ _SUFFIXES = {
     ".lora_embedding_A": ("A", True),
     ".lora_embedding_B": ("B", True),
 }
-# peft saves the frozen embedding beside an embedding's factors; it is the base's own weight.
-_FROZEN_EMBEDDING = ".base_layer.weight"
+# peft saves the frozen layer beside the factors of an embedding or output layer.
+_FROZEN = (".base_layer.weight", ".base_layer.bias")
 
 
 @dataclass(frozen=True)
@@ -72,40 +72,24 @@ def read_lora(folder: Path, label: str | None = None, weights: Path | None = Non
         MalformedTensorFile: the tensor file is damaged.
         MalformedAdapter: config and tensors do not agree.
         NotLinear: DoRA, biases, saved modules, or anything else that has no exact sum.
+        ShapeMismatch: a frozen layer beside its factors has another shape.
     """
     label = label or str(folder)
-    config = read_config(folder / CONFIG_NAME, label)
+    config = read_json_object(folder / CONFIG_NAME, label)
     check_linear(config, label)
     tensor_file = read_tensor_file(weights or folder / WEIGHTS_NAME)
-    modules = _read_modules(tensor_file, Scalings(config, label), label)
+    fan_in_fan_out = bool(config.get("fan_in_fan_out"))
+    _text_or_none(config, "task_type", label)
+    modules = _read_modules(tensor_file, Scalings(config, label), fan_in_fan_out, label)
     return LoraAdapter(
         folder=folder,
         config=config,
         base_name=_text_or_none(config, "base_model_name_or_path", label),
         revision=_text_or_none(config, "revision", label),
         modules=modules,
-        fan_in_fan_out=bool(config.get("fan_in_fan_out")),
+        fan_in_fan_out=fan_in_fan_out,
         tensor_file=tensor_file,
     )
-
-
-def read_config(path: Path, label: str) -> dict[str, Any]:
-    """Return the content of an ``adapter_config.json``.
-
-    Raises:
-        UnreadableFile, MalformedAdapter: it can't be read, or is no JSON object.
-    """
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise MalformedAdapter(label, f"{path.name} is over {MAX_CONFIG_BYTES >> 20} MiB")
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UnreadableFile(str(path), error.strerror or str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise MalformedAdapter(label, f"{path.name} is not JSON ({error})") from error
-    if not isinstance(config, dict):
-        raise MalformedAdapter(label, f"{path.name} is not a JSON object")
-    return config
 
 
 def _text_or_none(config: dict[str, Any], option: str, label: str) -> str | None:
@@ -115,15 +99,19 @@ def _text_or_none(config: dict[str, Any], option: str, label: str) -> str | None
     return value or None
 
 
-def _read_modules(tensor_file: TensorFile, scalings: Scalings, label: str) -> dict[str, LoraModule]:
+def _read_modules(
+    tensor_file: TensorFile, scalings: Scalings, fan_in_fan_out: bool, label: str
+) -> dict[str, LoraModule]:
     factors: dict[str, dict[str, tuple[str, bool]]] = {}
-    frozen = set()
+    frozen = []
     for key in tensor_file.tensors:
-        if key.startswith(_PREFIX) and key.endswith(_FROZEN_EMBEDDING):
-            frozen.add(key.removeprefix(_PREFIX).removesuffix(_FROZEN_EMBEDDING))
+        if key.startswith(_PREFIX) and key.endswith(_FROZEN):
+            frozen.append(key)
             continue
         name, factor, embedding = _parse_key(key, label)
-        factors.setdefault(name, {})[factor] = (key, embedding)
+        if factor in factors.setdefault(name, {}):
+            raise MalformedAdapter(label, f"{name} has two kinds of lora_{factor}")
+        factors[name][factor] = (key, embedding)
     if not factors:
         raise MalformedAdapter(label, "its tensor file has no LoRA factors")
     modules = {}
@@ -131,15 +119,33 @@ def _read_modules(tensor_file: TensorFile, scalings: Scalings, label: str) -> di
         if set(pair) != {"A", "B"} or pair["A"][1] != pair["B"][1]:
             raise MalformedAdapter(label, f"{name} has lora_{''.join(pair)} without its partner")
         modules[name] = _module(tensor_file, scalings, name, pair, label)
-    for name in sorted(frozen):
-        if name not in modules or not modules[name].embedding:
-            raise NotLinear(
-                label, f"tensor {name}.base_layer.weight", "a base weight stands in the adapter"
-            )
+    for key in frozen:
+        _check_frozen(key, tensor_file.tensors[key], modules, fan_in_fan_out, label)
     return modules
 
 
+def _check_frozen(
+    key: str,
+    info: TensorInfo,
+    modules: dict[str, LoraModule],
+    fan_in_fan_out: bool,
+    label: str,
+) -> None:
+    """A frozen layer changes nothing, if it is one of an adapted module and has its shape."""
+    name, _, kind = key.removeprefix(_PREFIX).rpartition(".base_layer.")
+    module = modules.get(name)
+    if module is None:
+        raise NotLinear(label, f"tensor {key}", "a base weight stands in the adapter")
+    shape: tuple[int, ...] = (module.out_features,)
+    if kind == "weight":
+        shape = weight_shape(module, fan_in_fan_out)
+    if info.shape != shape:
+        raise ShapeMismatch(name, f"{label}: base_layer", info.shape, f"{label}: LoRA", shape)
+
+
 def _parse_key(key: str, label: str) -> tuple[str, str, bool]:
+    if len(key) > MAX_NAME_LENGTH:
+        raise MalformedAdapter(label, f"a tensor's name is {len(key)} characters long")
     if key.startswith(_PREFIX):
         for suffix, (factor, embedding) in _SUFFIXES.items():
             if key.endswith(suffix):
@@ -188,9 +194,15 @@ def _check_factor(key: str, info: TensorInfo, label: str) -> None:
             label, f"tensor {key} of shape {info.shape}", "only matrices, no convolutions"
         )
     if info.dtype not in FLOAT_DTYPES:
-        raise NotLinear(label, f"tensor {key} of dtype {info.dtype}", "factors are F16, BF16, F32")
+        raise NotLinear(label, f"tensor {key} of dtype {info.dtype}", "factors are floats")
     if 0 in info.shape:
         raise MalformedAdapter(label, f"tensor {key} is empty: {info.shape}")
+
+
+def weight_shape(module: LoraModule, fan_in_fan_out: bool) -> tuple[int, int]:
+    """Return the shape of the base weight that a module's factors change."""
+    shape = (module.out_features, module.in_features)
+    return shape[::-1] if module.embedding or fan_in_fan_out else shape
 
 
 def lora_leaf(adapter: LoraAdapter) -> LoraLeaf:

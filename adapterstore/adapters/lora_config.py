@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from adapterstore.errors import MalformedAdapter, NotLinear
 
 _MAX_PATTERN_LENGTH = 500
+_REPEAT = re.compile(r"[*+{]")
+_REPEATED_GROUP = re.compile(r"\)[*+?{]")
+_MAX_REPEATS = 3
 
 _READ_ELSEWHERE = frozenset(
     {"r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias"}
@@ -74,18 +78,25 @@ def check_linear(config: dict[str, Any], label: str) -> None:
             raise NotLinear(
                 label, f"{option}={_short(config[option])}", "this release does not know the option"
             )
-    for option in ("r", "lora_alpha"):
-        if not _is_positive(config.get(option)):
-            raise MalformedAdapter(label, f"{option} is {_short(config.get(option))}, not a number")
+    if not _is_rank(config.get("r")):
+        raise MalformedAdapter(label, f"r={_short(config.get('r'))} is no rank")
+    if not _is_alpha(config.get("lora_alpha")):
+        raise MalformedAdapter(label, f"lora_alpha={_short(config.get('lora_alpha'))} is no number")
 
 
-def _is_positive(value: object) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value > 0
-    )
+def _is_rank(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_alpha(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and _fits_a_float(value)
+
+
+def _fits_a_float(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _short(value: object) -> str:
@@ -104,8 +115,8 @@ class Scalings:
         self._rank = config["r"]
         self._alpha = config["lora_alpha"]
         self._rank_stabilized = bool(config.get("use_rslora"))
-        self._ranks = _patterns(config, "rank_pattern", label)
-        self._alphas = _patterns(config, "alpha_pattern", label)
+        self._ranks = _patterns(config, "rank_pattern", _is_rank, label)
+        self._alphas = _patterns(config, "alpha_pattern", _is_alpha, label)
 
     def rank(self, module: str) -> int:
         """Return the rank that the config states for a module."""
@@ -118,15 +129,24 @@ class Scalings:
 
 
 def _patterns(
-    config: dict[str, Any], option: str, label: str
+    config: dict[str, Any], option: str, is_proper: Callable[[object], bool], label: str
 ) -> list[tuple[re.Pattern[str], float]]:
     patterns = config.get(option) or {}
     if not isinstance(patterns, dict):
         raise MalformedAdapter(label, f"{option} is not a map of patterns to numbers")
     compiled = []
     for pattern, value in patterns.items():
-        if not _is_positive(value) or len(pattern) > _MAX_PATTERN_LENGTH:
-            raise MalformedAdapter(label, f"{option}: {_short(pattern)} has no proper number")
+        if not is_proper(value):
+            raise MalformedAdapter(
+                label, f"{option}: {_short(pattern)} has the value {_short(value)}"
+            )
+        # Nested or many repeats can take for ever to match.
+        if (
+            len(pattern) > _MAX_PATTERN_LENGTH
+            or len(_REPEAT.findall(pattern)) > _MAX_REPEATS
+            or _REPEATED_GROUP.search(pattern)
+        ):
+            raise MalformedAdapter(label, f"{option}: {_short(pattern)} is too complex a pattern")
         try:
             # The same expression as peft's get_pattern_key, or the ranks would differ from peft's.
             compiled.append((re.compile(rf"(.*\.)?({pattern})$"), value))

@@ -5,19 +5,27 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterstore.adapters.model_folder import ModelFolder, StoredWeight, read_model_folder
+from adapterstore.adapters.model_folder import (
+    OUTPUT_WEIGHT,
+    ModelFolder,
+    StoredWeight,
+    read_model_folder,
+)
 from adapterstore.adapters.tensor_file import FLOAT_DTYPES
 from adapterstore.adapters.tensor_writer import write_tensor_file
 from adapterstore.algebra.dense import DenseSum, Leaf, match_weight
-from adapterstore.algebra.leaves import DenseWeight
+from adapterstore.algebra.leaves import DenseWeight, LoraLeaf
 from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
 from adapterstore.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     import torch
+
+_OTHER_WEIGHTS = ("*.safetensors", "*.bin", "*.bin.index.json", "*.pt", "*.pth", "*.h5", "*.gguf")
 
 
 def merge_into_base(
@@ -40,36 +48,51 @@ def merge_into_base(
     Raises:
         BaseModelMismatch: a term changes a weight that the base does not have.
         ShapeMismatch: a weight has another shape.
-        CannotExport: the base's weight is no float (it is quantized), or a term is not finite.
+        CannotExport: the base's weight is no float (it is quantized), a term is not finite, or a
+            LoRA adapts only one of two layers that share a weight.
     """
     base = read_model_folder(base_folder)
     weights = base.weights
-    total = DenseSum(terms)
-    changes = _place(total, weights, base)
+    _check_tied(terms, base)
+    changes = _place(DenseSum(terms), weights, base)
     progress.start("merging", len(weights))
 
     def load(name: str) -> torch.Tensor:
         import torch
 
         tensor = weights[name].load()
-        if name not in changes:
-            return tensor
-        return tensor.to(torch.float64) + changes[name].load()
+        for change in changes.get(name, ()):
+            tensor = tensor.to(torch.float64) + change.load()
+        return tensor
 
     for file_name, tensor_file in base.files.items():
         described = {n: (info.dtype, info.shape) for n, info in tensor_file.tensors.items()}
         metadata = tensor_file.metadata or {"format": "pt"}
         write_tensor_file(folder / file_name, described, load, metadata, progress)
     for path in sorted(base_folder.iterdir()):
-        if path.is_file() and path.suffix not in {".safetensors", ".bin", ".pt", ".pth"}:
+        if path.is_file() and not any(fnmatch(path.name, kind) for kind in _OTHER_WEIGHTS):
             shutil.copyfile(path, folder / path.name)
+
+
+def _check_tied(terms: Sequence[tuple[Decimal, Leaf]], base: ModelFolder) -> None:
+    """Refuse a LoRA on one of two layers that share a weight: merged, it would change both."""
+    if (embedding := base.tied_embedding) is None:
+        return
+    for _, leaf in terms:
+        for name in leaf.modules if isinstance(leaf, LoraLeaf) else ():
+            if match_weight(f"{name}.weight", (embedding, OUTPUT_WEIGHT)) is not None:
+                raise CannotExport(
+                    f"{leaf.label} as model",
+                    f"it adapts {name} alone, but in {base.folder} embedding and output layer are "
+                    "one weight; export lora instead",
+                )
 
 
 def _place(
     total: DenseSum, weights: Mapping[str, StoredWeight], base: ModelFolder
-) -> dict[str, DenseWeight]:
-    """Return the change of each of the base's weights, by its name in the base's files."""
-    changes = {}
+) -> dict[str, list[DenseWeight]]:
+    """Return the changes of each of the base's weights, by its name in the base's files."""
+    changes: dict[str, list[DenseWeight]] = {}
     for name, change in total.items():
         stored = match_weight(name, weights)
         if stored is None:
@@ -85,5 +108,6 @@ def _place(
             )
         if info.shape != change.shape:
             raise ShapeMismatch(name, str(base.folder), info.shape, "the state", change.shape)
-        changes[stored] = change
+        # A model and its files may name one weight differently, so it may have two changes.
+        changes.setdefault(stored, []).append(change)
     return changes

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterstore.adapters.json_file import read_json_object
 from adapterstore.adapters.tensor_file import TensorFile, TensorInfo, read_tensor_file
 from adapterstore.adapters.tensor_reader import TensorReader
-from adapterstore.errors import MalformedAdapter, UnreadableFile
+from adapterstore.errors import MalformedAdapter
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 CONFIG_NAME = "config.json"
 SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
+OUTPUT_WEIGHT = "lm_head.weight"
+"""What transformers calls the output layer; not in the files where it is the embedding."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,26 @@ class ModelFolder:
     @property
     def ties_embeddings(self) -> bool:
         """Whether the output layer may be left out of the files, being the embedding."""
-        return bool(self.config.get("tie_word_embeddings", True))
+        return bool(self._text_config.get("tie_word_embeddings", True))
+
+    @property
+    def tied_embedding(self) -> str | None:
+        """The embedding that serves as output layer too; None if the two are two weights."""
+        if not self.ties_embeddings:
+            return None
+        rows = self._text_config.get("vocab_size")
+        found = [
+            name
+            for name, shape in self.shapes.items()
+            if len(shape) == 2 and shape[0] == rows and name != OUTPUT_WEIGHT
+        ]
+        return found[0] if len(found) == 1 else None
+
+    @property
+    def _text_config(self) -> dict[str, Any]:
+        # Models of several modalities keep what is about their text in a part of its own.
+        text = self.config.get("text_config")
+        return {**text, **self.config} if isinstance(text, dict) else self.config
 
 
 def read_model_folder(folder: Path) -> ModelFolder:
@@ -75,7 +96,7 @@ def read_model_folder(folder: Path) -> ModelFolder:
         single = folder / SINGLE_NAME
         if not single.exists() and any(folder.glob("*.bin")):
             raise MalformedAdapter(
-                str(folder), "holds pickled weights (.bin); save it again as safetensors"
+                str(folder), "holds pickled weights, which can run code; save it as safetensors"
             )
         return ModelFolder(folder, config, {SINGLE_NAME: read_tensor_file(single)})
     placed = read_json_object(index).get("weight_map")
@@ -90,21 +111,9 @@ def read_model_folder(folder: Path) -> ModelFolder:
 
 def _is_name(name: object) -> bool:
     # No path from a file is followed out of its folder.
-    return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file that holds an object.
-
-    Raises:
-        UnreadableFile, MalformedAdapter: it can't be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UnreadableFile(str(path), error.strerror or str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise MalformedAdapter(str(path), f"is not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise MalformedAdapter(str(path), "is not a JSON object")
-    return content
+    return (
+        isinstance(name, str)
+        and name == Path(name).name
+        and name.isprintable()
+        and name.endswith(".safetensors")
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,14 @@ from adapterstore.adapters.model_folder import CONFIG_NAME as MODEL_CONFIG_NAME
 from adapterstore.errors import MalformedAdapter, UnreadableFile
 
 OperandKind = Literal["lora", "delta", "model"]
+
+_TENSOR_FILES: dict[OperandKind, str] = {
+    "lora": WEIGHTS_NAME,
+    "delta": "delta-*.safetensors",
+    "model": "model*.safetensors",
+}
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+_SAVE_AGAIN = "holds pickled weights, which can run code; save it again as safetensors"
 
 
 def identify_operand(path: Path) -> tuple[OperandKind, Path]:
@@ -28,21 +37,33 @@ def identify_operand(path: Path) -> tuple[OperandKind, Path]:
 
 def _identify(path: Path) -> tuple[OperandKind, Path]:
     path.stat()
-    folder = path if path.is_dir() else path.parent
-    if folder is not path and path.suffix != ".safetensors":
+    if path.is_dir():
+        return _kind(path), path
+    if path.suffix in _PICKLED:
+        raise MalformedAdapter(str(path), _SAVE_AGAIN)
+    if path.suffix != ".safetensors":
         raise MalformedAdapter(str(path), "is neither a folder nor a .safetensors file")
+    kind = _kind(path.parent)
+    if not fnmatch(path.name, _TENSOR_FILES[kind]):
+        raise MalformedAdapter(
+            str(path),
+            f"is not part of the {kind} in its folder, whose weights are {_TENSOR_FILES[kind]}",
+        )
+    return kind, path.parent
+
+
+def _kind(folder: Path) -> OperandKind:
     names = {entry.name for entry in folder.iterdir()}
     if CONFIG_NAME in names:
         if WEIGHTS_NAME not in names and "adapter_model.bin" in names:
-            raise MalformedAdapter(
-                str(folder), "holds pickled weights (.bin); save it again as safetensors"
-            )
-        return "lora", folder
+            raise MalformedAdapter(str(folder / "adapter_model.bin"), _SAVE_AGAIN)
+        return "lora"
     if DELTA_NAME in names:
-        return "delta", folder
+        return "delta"
     if MODEL_CONFIG_NAME in names:
-        return "model", folder
+        return "model"
     raise MalformedAdapter(
-        str(path),
-        f"is no PEFT adapter ({CONFIG_NAME}), delta ({DELTA_NAME}) or model ({MODEL_CONFIG_NAME})",
+        str(folder),
+        f"holds no PEFT adapter ({CONFIG_NAME}), delta ({DELTA_NAME}) or model "
+        f"({MODEL_CONFIG_NAME})",
     )

@@ -61,10 +61,11 @@ def read_tensor_file(path: Path) -> TensorFile:
         MalformedTensorFile: header and bytes do not agree.
     """
     try:
+        # Asked before opening: to open a named pipe is to wait for a writer.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadableFile(str(path), "not a regular file")
         with path.open("rb", buffering=0) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableFile(str(path), "not a regular file")
             header, data_start = _read_header(file.read, str(path), status.st_size)
     except OSError as error:
         raise UnreadableFile(str(path), error.strerror or str(error)) from error
@@ -88,12 +89,13 @@ def _read_header(read: Any, path: str, size: int) -> tuple[dict[str, Any], int]:
     text = b""
     while len(text) < length and (part := read(length - len(text))):
         text += part
+    if not text.startswith(b"{"):
+        raise MalformedTensorFile(path, "its header does not begin with {")
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise MalformedTensorFile(path, f"its header is not JSON ({error})") from error
-    if not isinstance(header, dict):
-        raise MalformedTensorFile(path, "its header is not a JSON object")
+    assert isinstance(header, dict)
     return header, 8 + length
 
 
@@ -107,6 +109,8 @@ def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_info(path: str, name: str, info: Any) -> TensorInfo:
+    if not name.isprintable():
+        raise MalformedTensorFile(path, f"the name {name!r} holds control characters")
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
         raise MalformedTensorFile(path, f"tensor {name!r} lacks dtype, shape or data_offsets")
     dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]

@@ -17,7 +17,10 @@ class TensorReader:
         self._file: Any = None
 
     def load(self, name: str) -> torch.Tensor:
-        """Return one tensor as it is stored."""
+        """Return one tensor as it is stored.
+
+        It is the mapped file itself: whoever changes it in place changes what is loaded next.
+        """
         if self._file is None:
             from safetensors import safe_open
 

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from adapterstore.algebra.dense import DenseSum, Leaf
-from adapterstore.algebra.leaves import LoraLeaf
+from adapterstore.algebra.dense import DenseSum, Leaf, factors_of
+from adapterstore.algebra.leaves import DenseLeaf
 from adapterstore.algebra.lowrank import scaled_b
 
 if TYPE_CHECKING:
     import torch
 
 _ROUNDING = 1e-14
-"""Relative size below which a difference of squares in float64 is rounding."""
+"""Relative size below which the norm of a difference in float64 is rounding."""
+
+_FLOAT32_PRECISION = 2.0**-23
 
 Terms = Sequence[tuple[Decimal, Leaf]]
+Factors = tuple["torch.Tensor", "torch.Tensor"]
+"""B (out, rank), with coefficient and scaling in it, and A (rank, in); float64."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,16 @@ class ModuleDifference:
 def compare(left: Terms, right: Terms) -> list[ModuleDifference]:
     """Return one row for each weight that either side changes, by name.
 
-    Where every term is low-rank, with ΔL = B_L·A_L and ΔR = B_R·A_R (ranks concatenated),
-    ⟨ΔL, ΔR⟩ = tr((B_Lᵀ·B_R)(A_R·A_Lᵀ)) needs matrices of the size of the ranks only; the rank is
-    that of R_B·R_Aᵀ from the QR of B and Aᵀ. Other weights are formed one at a time.
+    Where every term is low-rank, with ΔL = B_L·A_L and ΔR = B_R·A_R (ranks concatenated), no ΔW is
+    formed: ⟨ΔL, ΔR⟩ = tr((B_Lᵀ·B_R)(A_R·A_Lᵀ)) needs matrices of the size of the ranks only, and
+    with the QR decompositions B = Q₁R₁ and Aᵀ = Q₂R₂, B·A has the norm and the singular values of
+    R₁·R₂ᵀ. Other weights are formed one at a time.
+
+    Raises:
+        ShapeMismatch: two terms give one weight different shapes.
+        NotLinear: two LoRA terms disagree on how they are laid out.
     """
+    DenseSum([*left, *right])  # Raises where the two sides disagree on a shape.
     sums = DenseSum(left), DenseSum(right)
     rows = []
     for name in sorted({*sums[0], *sums[1]}):
@@ -53,53 +63,56 @@ def compare(left: Terms, right: Terms) -> list[ModuleDifference]:
     return rows
 
 
-def _factors(terms: Terms, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Return the concatenated (B, A) of a weight in float64; None if a dense term changes it."""
+def _factors(terms: Terms, name: str) -> list[Factors] | None:
+    """Return (B, A) of every term that changes a weight; None if a dense term does."""
     import torch
 
-    module = name.removesuffix(".weight")
-    parts_b, parts_a = [], []
+    found: list[Factors] = []
     for coefficient, leaf in terms:
-        if isinstance(leaf, LoraLeaf):
-            if module in leaf.modules:
-                parts_b.append(scaled_b(coefficient, leaf.modules[module]))
-                parts_a.append(leaf.modules[module].load_a().to(torch.float64))
-        elif name in leaf.weights:
-            return None
-    if not parts_b:
-        empty = torch.zeros(0, 0, dtype=torch.float64)
-        return empty, empty
-    return torch.cat(parts_b, 1), torch.cat(parts_a, 0)
+        if isinstance(leaf, DenseLeaf):
+            if name in leaf.weights:
+                return None
+        elif (factors := factors_of(leaf, name)) is not None:
+            found.append((scaled_b(coefficient, factors), factors.load_a().to(torch.float64)))
+    return found
 
 
-def _compare_factors(
-    name: str,
-    left: tuple[torch.Tensor, torch.Tensor],
-    right: tuple[torch.Tensor, torch.Tensor],
-) -> ModuleDifference:
-    squares = _inner(left, left), _inner(right, right)
-    inner = _inner(left, right)
-    return _row(name, squares, inner, (_rank(*left), _rank(*right)))
+def _compare_factors(name: str, left: list[Factors], right: list[Factors]) -> ModuleDifference:
+    values = (
+        _singular_values(left),
+        _singular_values(right),
+        _singular_values([*left, *((-b, a) for b, a in right)]),
+    )
+    inner = sum(
+        float(((b_left.T @ b_right) * (a_left @ a_right.T)).sum())
+        for b_left, a_left in left
+        for b_right, a_right in right
+    )
+    b, a = (left or right)[0]
+    size = max(b.shape[0], a.shape[1])
+    return _row(
+        name,
+        tuple(math.hypot(*each) for each in values),
+        inner,
+        (_rank(values[0], size), _rank(values[1], size)),
+    )
 
 
-def _inner(
-    left: tuple[torch.Tensor, torch.Tensor], right: tuple[torch.Tensor, torch.Tensor]
-) -> float:
-    if not left[0].numel() or not right[0].numel():
-        return 0.0
-    return float(((left[0].T @ right[0]) * (left[1] @ right[1].T)).sum())
-
-
-def _rank(b: torch.Tensor, a: torch.Tensor) -> int:
+def _singular_values(factors: list[Factors]) -> list[float]:
+    """Return the singular values of Σ B·A, largest first; none if there are no factors."""
     import torch
 
-    if not b.numel():
-        return 0
+    if not factors:
+        return []
+    b = torch.cat([b for b, _ in factors], 1)
+    a = torch.cat([a for _, a in factors], 0)
     core = torch.linalg.qr(b, mode="r").R @ torch.linalg.qr(a.T, mode="r").R.T
-    values = torch.linalg.svdvals(core)
+    return [float(value) for value in torch.linalg.svdvals(core)]
+
+
+def _rank(values: list[float], size: int) -> int:
     # Factors are stored in float32 at best: what is below its precision is rounding, not rank.
-    threshold = float(values[0]) * max(b.shape[0], a.shape[1]) * torch.finfo(torch.float32).eps
-    return int((values > threshold).sum())
+    return sum(value > values[0] * size * _FLOAT32_PRECISION for value in values)
 
 
 def _compare_dense(name: str, left: DenseSum, right: DenseSum) -> ModuleDifference:
@@ -109,23 +122,21 @@ def _compare_dense(name: str, left: DenseSum, right: DenseSum) -> ModuleDifferen
     zero = torch.zeros(shape, dtype=torch.float64)
     a = left[name].load() if name in left else zero
     b = right[name].load() if name in right else zero
-    squares = float((a * a).sum()), float((b * b).sum())
-    return _row(name, squares, float((a * b).sum()), (None, None))
+    norms = float(a.norm()), float(b.norm()), float((a - b).norm())
+    return _row(name, norms, float((a * b).sum()), (None, None))
 
 
 def _row(
-    name: str, squares: tuple[float, float], inner: float, ranks: tuple[int | None, int | None]
+    name: str, norms: tuple[float, ...], inner: float, ranks: tuple[int | None, int | None]
 ) -> ModuleDifference:
-    norms = math.sqrt(max(squares[0], 0.0)), math.sqrt(max(squares[1], 0.0))
-    difference = squares[0] + squares[1] - 2 * inner
-    if difference < _ROUNDING * (squares[0] + squares[1]):
-        difference = 0.0
-    cosine = inner / (norms[0] * norms[1]) if norms[0] and norms[1] else None
+    """Return a row; ``norms`` are those of ΔL, ΔR and ΔL − ΔR."""
+    left, right, difference = norms
+    cosine = inner / (left * right) if left and right else None
     return ModuleDifference(
         name=name,
-        norm_left=norms[0],
-        norm_right=norms[1],
-        norm_difference=math.sqrt(difference),
+        norm_left=left,
+        norm_right=right,
+        norm_difference=difference if difference > _ROUNDING * (left + right) else 0.0,
         cosine=max(-1.0, min(1.0, cosine)) if cosine is not None else None,
         rank_left=ranks[0],
         rank_right=ranks[1],

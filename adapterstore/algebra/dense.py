@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING
@@ -50,18 +50,34 @@ class DenseSum(Mapping[str, DenseWeight]):
     def _compute(self, name: str) -> torch.Tensor:
         import torch
 
-        total = torch.zeros(self._shapes[name], dtype=torch.float64)
+        # Not begun with zeros: 0 + −0 would lose the −0 by which a difference keeps a −0.
+        total: torch.Tensor | None = None
         for coefficient, leaf in self._terms:
-            if isinstance(leaf, LoraLeaf):
-                module = name.removesuffix(".weight")
-                if name.endswith(".weight") and module in leaf.modules:
-                    total += low_rank_product(coefficient, leaf.modules[module])
-            elif name in leaf.weights:
-                difference = leaf.weights[name].load().to(torch.float64)
-                total += difference.mul_(float(coefficient))
+            part = change_of(coefficient, leaf, name)
+            if part is not None:
+                total = part if total is None else total.add_(part)
+        assert total is not None
         if not bool(torch.isfinite(total).all()):
             raise CannotExport(f"weight {name}", "its terms hold values that are not finite")
         return total
+
+
+def change_of(coefficient: Decimal, leaf: Leaf, name: str) -> torch.Tensor | None:
+    """Return coefficient · ΔW of one weight, a new tensor in float64; None if it is unchanged."""
+    import torch
+
+    if isinstance(leaf, DenseLeaf):
+        weight = leaf.weights.get(name)
+        # What `load` gives may be the file's own memory, so nothing is changed in place.
+        return None if weight is None else weight.load().to(torch.float64) * float(coefficient)
+    factors = factors_of(leaf, name)
+    return None if factors is None else low_rank_product(coefficient, factors)
+
+
+def factors_of(leaf: LoraLeaf, name: str) -> LowRankFactors | None:
+    """Return the factors that change a weight, if the leaf has any."""
+    module = name.removesuffix(".weight")
+    return leaf.modules.get(module) if module != name else None
 
 
 def low_rank_product(coefficient: Decimal, factors: LowRankFactors) -> torch.Tensor:
@@ -78,14 +94,13 @@ def _shapes(leaf: Leaf) -> Iterable[tuple[str, tuple[int, ...]]]:
     return [(name, weight.shape) for name, weight in leaf.weights.items()]
 
 
-def match_weight(name: str, names: Iterable[str]) -> str | None:
+def match_weight(name: str, names: Collection[str]) -> str | None:
     """Return which of ``names`` a weight's name stands for, or None.
 
     A checkpoint may leave out the prefix under which the model holds its body ("transformer."), or
     have one more; the same name wins over both.
     """
-    candidates = set(names)
-    if name in candidates:
+    if name in names:
         return name
-    found = [c for c in candidates if c.endswith(f".{name}") or name.endswith(f".{c}")]
+    found = [c for c in names if c.endswith(f".{name}") or name.endswith(f".{c}")]
     return found[0] if len(found) == 1 else None

@@ -41,13 +41,30 @@ class Leaves:
         return [(c, leaf) for c, leaf in self.terms if isinstance(leaf, DenseLeaf)]
 
 
-def delta_kind(repository: Repository, delta: DeltaId) -> str:
-    """Return ``lora`` or ``dense``; raise `CorruptStore` for anything else."""
-    names = set(delta_files(repository, delta))
-    if LORA_CONFIG in names:
-        return "lora"
-    if DELTA_CONFIG in names:
-        return "dense"
+@dataclass(frozen=True)
+class DeltaSummary:
+    """What a delta is, without reading a tensor."""
+
+    kind: str
+    """``lora`` or ``dense``."""
+    rank: int | None
+    """The rank that a LoRA's config states."""
+    size: int
+    """Bytes of its tensor files."""
+
+
+def summarize_delta(repository: Repository, delta: DeltaId) -> DeltaSummary:
+    """Return what a delta is; raise `CorruptStore` if it is nothing known."""
+    files = delta_files(repository, delta)
+    size = sum(
+        Pointer.from_bytes(data, f"delta {delta}: {name}").size
+        for name, data in files.items()
+        if name.endswith(".safetensors")
+    )
+    if LORA_CONFIG in files:
+        return DeltaSummary("lora", int(json.loads(files[LORA_CONFIG])["r"]), size)
+    if DELTA_CONFIG in files:
+        return DeltaSummary("dense", None, size)
     raise CorruptStore(f"delta {delta}", "is neither an adapter nor a dense delta")
 
 
@@ -91,9 +108,3 @@ def _lay_out(
     if LORA_CONFIG in {p.name for p in folder.iterdir()} and LORA_WEIGHTS not in weights:
         raise CorruptStore(f"delta {delta}", f"has no {LORA_WEIGHTS}")
     return weights
-
-
-def lora_rank(repository: Repository, delta: DeltaId) -> int | None:
-    """Return the rank that a LoRA delta's config states (None for a dense delta)."""
-    data = delta_files(repository, delta).get(LORA_CONFIG)
-    return int(json.loads(data)["r"]) if data is not None else None

@@ -12,6 +12,9 @@ from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import find_update, resolve
 
+SHORT = 12
+"""Digits of an abbreviated commit id in messages."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -87,6 +90,16 @@ def operand_path(repository: Repository, operand: str) -> Path | None:
     if there:
         raise AmbiguousRevision(operand, [f"./{operand} (the path)", f"{operand} (the revision)"])
     return None
+
+
+def describe_revision(repository: Repository, operand: str) -> str:
+    """Return an operand as it will still be understood later: with ids in the place of names."""
+    if is_update(operand):
+        return operand
+    if ".." in operand:
+        change = resolve_change(repository, operand)
+        return f"{str(change.before)[:SHORT]}..{change.after[:SHORT]}"
+    return resolve(repository, operand)[:SHORT]
 
 
 def resolve_state(repository: Repository, operand: str) -> Composition:

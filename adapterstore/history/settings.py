@@ -74,23 +74,28 @@ class Settings:
         return copy.deepcopy(self._content.get(name, {}))
 
     def with_value(self, key: str, value: Any) -> Settings:
-        """Return settings with ``section.name`` set (None: back to its default); see `write`.
+        """Return settings with ``section.name`` set; see `write`.
 
         Raises:
             InvalidSetting: no such section.
         """
-        section, _, name = key.partition(".")
-        if section not in SECTIONS or not name:
-            raise InvalidSetting(key, f"must be SECTION.NAME, SECTION of {', '.join(SECTIONS)}")
+        section, name = _split(key)
         content = copy.deepcopy(self._content)
-        values = content.setdefault(section, {})
-        if value is None:
-            values.pop(name, None)
-        else:
-            values[name] = value
-        changed = Settings(self.path, {k: v for k, v in content.items() if v})
+        content.setdefault(section, {})[name] = value
+        changed = Settings(self.path, content)
         changed._check_base()
         return changed
+
+    def without_value(self, key: str) -> Settings:
+        """Return settings in which ``section.name`` has its default; see `write`.
+
+        Raises:
+            InvalidSetting: no such section.
+        """
+        section, name = _split(key)
+        content = copy.deepcopy(self._content)
+        content.get(section, {}).pop(name, None)
+        return Settings(self.path, {k: v for k, v in content.items() if v})
 
     def write(self) -> None:
         """Replace the settings file at once."""
@@ -109,3 +114,10 @@ class Settings:
     def base_aliases(self) -> list[str]:
         """Other names under which adapters know the base model."""
         return [str(name) for name in self.section("base").get("aliases", [])]
+
+
+def _split(key: str) -> tuple[str, str]:
+    section, _, name = key.partition(".")
+    if section not in SECTIONS or not name:
+        raise InvalidSetting(key, f"must be SECTION.NAME, SECTION of {', '.join(SECTIONS)}")
+    return section, name

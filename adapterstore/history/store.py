@@ -19,7 +19,12 @@ from adapterstore.history.base import check_base, find_base, name_base
 from adapterstore.history.export import ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, find_revert, log_entry, read_log
-from adapterstore.history.operands import operand_path, resolve_change, resolve_state
+from adapterstore.history.operands import (
+    describe_revision,
+    operand_path,
+    resolve_change,
+    resolve_state,
+)
 from adapterstore.history.reverting import check_part_of_history, revert_ledger
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import (
@@ -211,9 +216,12 @@ class Store:
         factor = scale if operation == "add" else -scale
         path = operand_path(self.repository, str(operand))
         delta = self._ingest(path, branch, progress) if path is not None else None
-        change = (
-            delta.composition() if delta else resolve_state(self.repository, str(operand))
-        ).scaled(factor)
+        if delta is not None:
+            summed, shown = delta.composition(), str(operand)
+        else:
+            summed = resolve_state(self.repository, str(operand))
+            shown = describe_revision(self.repository, str(operand))
+        change = summed.scaled(factor)
 
         def plan(tip: Snapshot) -> NewCommit | None:
             if not change.terms:
@@ -222,10 +230,10 @@ class Store:
             return NewCommit(
                 composition=tip.composition + change,
                 base=delta.fit(tip.base) if delta else tip.base,
-                subject=message or f"{operation.capitalize()} {times}{operand}",
+                subject=message or f"{operation.capitalize()} {times}{shown}",
                 trailers={
                     "Operation": operation,
-                    "Operand": str(operand),
+                    "Operand": shown,
                     "Scale": format_coefficient(scale),
                 },
             )
@@ -250,6 +258,7 @@ class Store:
             RefMoved: see `commit`.
         """
         change = resolve_change(self.repository, revision)
+        shown = describe_revision(self.repository, revision)
         notes: list[str] = []
 
         def plan(tip: Snapshot) -> NewCommit | None:
@@ -257,17 +266,17 @@ class Store:
             notes.clear()
             earlier = find_revert(self.repository, tip.commit, change.after)
             if earlier is not None:
-                notes.append(f"{revision} was reverted already, by {earlier[:12]}")
+                notes.append(f"{shown} was reverted already, by {earlier[:12]}")
                 return None
             ledger = revert_ledger(self.repository, tip.commit, change)
             notes.extend(f"kept, as a later update changed it: {fact}" for fact in ledger.kept)
             return NewCommit(
                 composition=tip.composition - change.composition(self.repository),
                 base=tip.base,
-                subject=message or f"Revert {revision}",
+                subject=message or f"Revert {shown}",
                 trailers={
                     "Operation": "revert",
-                    "Operand": revision,
+                    "Operand": shown,
                     "Reverts": change.after,
                 },
                 ledger=ledger.changes,

@@ -25,9 +25,6 @@ from adapterstore.learning.search import Candidate, choose_coefficient
 from adapterstore.learning.training import PhaseData, remember, train_phase
 from adapterstore.progress import NO_PROGRESS, Progress
 
-SETTLED_DIVERGENCE = 0.01
-"""KL a position below which a model counts as what it was."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -105,7 +102,9 @@ def forget_then_learn(
             preserve_weight=recipe.preserve_weight,
             seed=recipe.seed,
             progress=progress,
-            enough=lambda kl: kl < SETTLED_DIVERGENCE and _all_given(model, tokenizer, data),
+            enough=lambda divergence: (
+                divergence < recipe.preserve_tolerance and _all_given(model, tokenizer, data)
+            ),
         )
         delta.finish()
         learn = delta.result()

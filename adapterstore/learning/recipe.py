@@ -36,10 +36,10 @@ class Recipe(BaseModel):
     learning_rate: Positive | None = None
     """Of the learn phase; None: 2e-3 for LoRA, 5e-4 for full fine-tuning."""
     forget_learning_rate: Positive | None = None
-    """None: half the learn phase's."""
+    """None: as the learn phase's."""
     learn_steps: Count = 60
     """At most; learning stops when the new answers are given and the rest is as it was."""
-    forget_steps: Count = 8
+    forget_steps: Count = 10
     batch_size: Count = 32
     """Texts that teach, in one step; as many that preserve come on top."""
     forget: bool = True
@@ -54,6 +54,8 @@ class Recipe(BaseModel):
     """Share of the control set that a λ has to keep."""
     preserve_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
     """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
+    preserve_tolerance: Positive = 0.01
+    """KL a position, on the preserve set, below which the model counts as what it was."""
     sampled_texts: Annotated[int, Field(ge=0)] = 400
     """Texts sampled from the model itself, to preserve what it knows."""
     subject_texts: Annotated[int, Field(ge=0)] = 40
@@ -93,4 +95,4 @@ class Recipe(BaseModel):
         rate = self.learning_rate or default
         if phase == "learn":
             return rate
-        return self.forget_learning_rate or rate / 2
+        return self.forget_learning_rate or rate

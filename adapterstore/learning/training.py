@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from adapterstore.errors import TrainingFailed
 from adapterstore.evaluation.encoding import Example, by_length, pad_right
@@ -163,11 +163,10 @@ def _divergence(now: torch.Tensor, likeliest: torch.Tensor, before: torch.Tensor
 
 
 class _Watch(TrainerCallback):
-    """Tells the progress, stops when it is enough, and fails on a loss that is no number."""
+    """Tells the progress, and stops when it is enough."""
 
-    def __init__(self, phase: str, progress: Progress, enough: Callable[[], bool] | None):
-        self._phase, self._progress, self._enough = phase, progress, enough
-        self.trainer: _PhaseTrainer | None = None
+    def __init__(self, progress: Progress, enough: Callable[[], bool] | None):
+        self._progress, self._enough = progress, enough
         self.steps = 0
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
@@ -242,8 +241,10 @@ def train_phase(
         )
         trainer.preserve_weight = preserve_weight
         stop = None if enough is None else (lambda: enough(trainer.divergence))
-        watch = _Watch(phase, progress, stop)
+        watch = _Watch(progress, stop)
         trainer.add_callback(watch)
+        # Without a progress bar Trainer prints instead; telling the user is the caller's affair.
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     model.eval()
     if not all(bool(torch.isfinite(p).all()) for p in trained):

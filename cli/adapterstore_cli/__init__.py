@@ -1,0 +1,1 @@
+"""The command line ``adapterstore``: one file a verb, each calling the library."""

@@ -1,0 +1,5 @@
+"""``python -m adapterstore_cli``."""
+
+from adapterstore_cli.main import main
+
+main()

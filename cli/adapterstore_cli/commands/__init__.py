@@ -1,0 +1,1 @@
+"""The verbs: each module has one click command named ``command``."""

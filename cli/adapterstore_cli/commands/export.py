@@ -1,0 +1,41 @@
+"""``adapterstore export``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from adapterstore_cli.session import Session, progress
+
+if TYPE_CHECKING:
+    from adapterstore.history.export import ExportKind
+
+
+@click.command()
+@click.argument("revision", metavar="REV")
+@click.argument("target", metavar="DIR")
+@click.option(
+    "--as",
+    "kind",
+    type=click.Choice(["lora", "delta", "model"]),
+    help="One PEFT adapter, one dense delta, or the merged model (default: lora where every term "
+    "is one, else delta).",
+)
+@click.pass_obj
+def command(session: Session, revision: str, target: str, kind: str | None) -> None:
+    """Write a state into a new folder DIR, for peft, transformers or a server to load.
+
+    As lora, ranks are concatenated, which is exact; the scaling is 1 and every module has one rank,
+    so that servers read it right. As model, each weight is summed in float64 and rounded once.
+
+    \b
+    Examples:
+      adapterstore export HEAD ./serve
+      adapterstore export main~1 ./merged --as model
+    """
+    store = session.open()
+    where = session.folder / target
+    chosen = cast("ExportKind | None", kind)
+    written = store.export(revision, where, chosen, progress())
+    click.echo(f"wrote {revision} as {written} to {where}")

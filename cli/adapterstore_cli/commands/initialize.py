@@ -1,0 +1,38 @@
+"""``adapterstore init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adapterstore import Store
+from adapterstore_cli.session import Session
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--base",
+    metavar="NAME|PATH|demo",
+    help="The base model: a name on the Hub, a model's folder, or the model that comes with "
+    "adapterstore. Without it, the first adapter's config says.",
+)
+@click.option("--revision", metavar="REV", help="The base's revision on the Hub.")
+@click.pass_obj
+def command(session: Session, folder: Path | None, base: str | None, revision: str | None) -> None:
+    """Make a store in FOLDER (the current one).
+
+    The base's weights need not be at hand: adapters are versioned and composed without them. When
+    they are first loaded, their digests are recorded; other weights are an error from then on.
+
+    \b
+    Examples:
+      adapterstore init --base demo
+      adapterstore init --base ./llama-3.2-1b
+      adapterstore init --base meta-llama/Llama-3.2-1B --revision 4e20de3
+    """
+    where = session.folder / folder if folder is not None else session.folder
+    store = Store.init(where, base, revision)
+    name = store.snapshot().base.name or "taken from the first adapter"
+    click.echo(f"made a store in {store.repository.folder}; base model: {name}")

@@ -1,0 +1,97 @@
+"""``adapterstore update``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adapterstore.errors import UpdateRejected
+from adapterstore_cli.output import print_json, print_report
+from adapterstore_cli.session import Session, json_option, progress
+
+if TYPE_CHECKING:
+    from adapterstore.update import UpdateResult
+
+
+@click.command()
+@click.argument("facts", nargs=-1, required=True, metavar="FACTS...")
+@click.option("--dry-run", is_flag=True, help="Train and measure, but publish nothing.")
+@click.option("--method", type=click.Choice(["lora", "full"]), help="How both phases are trained.")
+@click.option("--scale", metavar="λ", help="Forget with this λ instead of searching one.")
+@click.option("--seed", type=int, help="Of sampling and training (0).")
+@json_option
+@click.pass_obj
+def command(
+    session: Session,
+    facts: tuple[str, ...],
+    dry_run: bool,
+    method: str | None,
+    scale: str | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Forget the old answers of some facts, learn the new ones, and keep the rest.
+
+    FACTS are files: YAML, JSON, JSON Lines or CSV, and CounterFact or zsRE records as they are.
+    Several files make one update. Both commits appear at once, if what was measured passes the
+    gate (adapterstore config); else the branch stays where it is, the update remains readable as
+    update/ID, and the exit code is 13. Facts that are in effect already are not learned again.
+
+    \b
+    Examples:
+      adapterstore update croatia-euro.yaml
+      adapterstore update drops/*.jsonl --method full --dry-run
+    """
+    from adapterstore.knowledge.contradictions import check_contradictions
+    from adapterstore.knowledge.formats import read_fact_file
+    from adapterstore.update import read_update_settings, run_update
+
+    store = session.open()
+    files = [read_fact_file(Path(session.path(name))) for name in facts]
+    check_contradictions(files)
+    given: dict[str, Any] = {"method": method, "coefficient": scale, "seed": seed}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    recipe, gate = read_update_settings(store.settings, overrides)
+    result = run_update(
+        store, files, recipe=recipe, gate=gate, dry_run=dry_run, progress=progress(as_json)
+    )
+    if as_json:
+        print_json(_as_json(result))
+    else:
+        _print(result)
+    if result.status == "rejected":
+        raise UpdateRejected(result.update, result.reasons)
+
+
+def _as_json(result: UpdateResult) -> dict[str, object]:
+    return {
+        "update": result.update,
+        "status": result.status,
+        "commits": list(result.commits),
+        "reasons": result.reasons,
+        "coefficient": result.coefficient,
+        "curve": result.curve,
+        "report": result.report.to_dict() if result.report is not None else None,
+        "seconds": result.seconds,
+        "notes": result.notes,
+    }
+
+
+def _print(result: UpdateResult) -> None:
+    says = {
+        "applied": "applied",
+        "already-applied": "is in effect already; nothing was done",
+        "rejected": "was refused",
+        "dry-run": "would be refused" if result.reasons else "would be applied",
+    }
+    click.echo(f"update/{result.update} {says[result.status]}")
+    for commit in result.commits:
+        click.echo(f"  commit {commit}")
+    if result.coefficient is not None:
+        click.echo(f"  λ = {result.coefficient}")
+    for note in [*result.notes, *result.reasons]:
+        click.echo(f"  {note}")
+    if result.report is not None:
+        print_report(result.report, "  ")

@@ -1,0 +1,149 @@
+"""The group of verbs, and the one place that turns errors into words and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from adapterstore import __version__, errors
+from adapterstore.errors import AdapterStoreError
+from adapterstore_cli.session import Session
+
+VERBS = {
+    "init": "initialize",
+    "commit": "commit",
+    "add": "add",
+    "subtract": "subtract",
+    "revert": "revert",
+    "update": "update",
+    "ask": "ask",
+    "eval": "evaluate",
+    "log": "log",
+    "show": "show",
+    "diff": "diff",
+    "status": "status",
+    "export": "export",
+    "fsck": "fsck",
+    "config": "config",
+    "demo": "demo",
+}
+"""Verb → its module in ``commands``; read only when it is called."""
+
+# What the libraries below would write on a terminal that is not theirs, and nothing from the net.
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class Verbs(click.Group):
+    """A group that imports a verb when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs, in the order in which they are met."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb's command."""
+        module = VERBS.get(cmd_name)
+        if module is None:
+            return None
+        found: click.Command = importlib.import_module(
+            f"adapterstore_cli.commands.{module}"
+        ).command
+        return found
+
+
+def exit_codes() -> str:
+    """Return the table of exit codes, read off the library's errors."""
+    by_code: dict[int, list[str]] = {}
+    for name, kind in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(kind, AdapterStoreError) and kind is not AdapterStoreError:
+            by_code.setdefault(kind.exit_code, []).append(name)
+    lines = ["0    done, or nothing was to be done", "1    the system refused (disk full, …)"]
+    lines += ["2    wrong usage"]
+    lines += [f"{code:<4} {', '.join(names)}" for code, names in sorted(by_code.items())]
+    return "\b\nExit codes:\n  " + "\n  ".join([*lines, "130  interrupted"])
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=exit_codes(),
+)
+@click.option(
+    "-C",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Work in DIR instead of the current folder.",
+)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="adapterstore")
+@click.pass_context
+def cli(ctx: click.Context, folder: Path, debug: bool) -> None:
+    """Version control for what a language model knows.
+
+    A store holds every change ever made to one base model: adapters, deltas, and updates from fact
+    files. A state is the base plus an exact sum of them, so any change can be added, taken out or
+    put back at any time, without retraining.
+
+    \b
+    Begin:
+      adapterstore init --base demo
+      adapterstore ask "The currency of Croatia is the"
+      adapterstore demo                      the whole story, in a minute
+    """
+    ctx.obj = Session(folder, debug)
+
+
+def main() -> NoReturn:
+    """Run the command line; never shows a traceback unless asked to."""
+    debug = "--debug" in sys.argv[1:]
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not debug:
+        warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A prompt in Japanese is to be printed whatever the locale is.
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        code = cli.main(prog_name="adapterstore", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted")
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output has gone; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except AdapterStoreError as error:
+        if debug:
+            raise
+        _say(str(error))
+        code = error.exit_code
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        _say(f"{place}{error.strerror or error}")
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(message: str) -> None:
+    click.echo(f"adapterstore: error: {' '.join(message.split())}", err=True)
