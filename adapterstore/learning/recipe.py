@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from adapterstore.errors import InvalidSetting
+from adapterstore.settings_model import SettingsModel
 
 Method = Literal["lora", "full"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -20,10 +19,8 @@ DEFAULT_GRID = tuple(
 )
 
 
-class Recipe(BaseModel):
+class Recipe(SettingsModel):
     """One recipe. Equal recipes, seeds, states and machines give equal updates."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Method = "lora"
     forget_method: Method | None = None
@@ -64,19 +61,6 @@ class Recipe(BaseModel):
     """Prompts held out of the preserve set, on which harm is measured."""
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str) -> Recipe:
-        """Return the recipe of some settings; raise `InvalidSetting` for what is wrong in them."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise InvalidSetting(f"{where}.{name}", "there is no such setting") from error
-            problem = f"{first['msg']} (it is {first['input']!r})"
-            raise InvalidSetting(f"{where}.{name}", problem) from error
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML, every value stated."""

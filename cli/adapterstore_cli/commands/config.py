@@ -93,14 +93,14 @@ def _change(
 
 def _effective(settings: Settings) -> dict[str, Any]:
     """Return every setting with its default; raise `InvalidSetting` if one is wrong."""
-    from adapterstore.update import read_update_settings
+    from adapterstore.update.settings import read_daemon_settings, read_update_settings
 
     recipe, gate = read_update_settings(settings, {})
     return {
         "base": {"path": None, "aliases": [], **settings.section("base")},
         "recipe": recipe.model_dump(mode="json"),
         "gate": gate.model_dump(mode="json"),
-        "daemon": settings.section("daemon"),
+        "daemon": read_daemon_settings(settings).model_dump(mode="json"),
     }
 
 

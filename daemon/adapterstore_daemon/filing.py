@@ -1,0 +1,61 @@
+"""Put a handled file away: to ``processed/`` or ``rejected/``, with what came of it beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adapterstore.store.durable import fsync_folder, make_folder
+from adapterstore_daemon.landing import Signature, signature
+
+PROCESSED = "processed"
+REJECTED = "rejected"
+
+
+def put_away(path: Path, expected: Signature | None, folder: str, ending: str, text: str) -> bool:
+    """Move a file into a sub-folder, after writing what is to be said of it; nothing is replaced.
+
+    Args:
+        path: the file.
+        expected: the state in which it was read; None moves it whatever it is.
+        folder: ``processed`` or ``rejected``.
+        ending: of the file beside it, such as ``.reason.txt``.
+        text: that file's content.
+
+    Returns:
+        False if the file has changed or gone since it was read; then it stays.
+    """
+    target_folder = path.parent / folder
+    make_folder(target_folder)
+    if expected is not None and signature(path) != expected:
+        return False
+    name, beside = _reserve(target_folder, path.name, ending)
+    try:
+        beside.write_text(text, encoding="utf-8")
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        path.rename(target_folder / name)
+    except FileNotFoundError:
+        beside.unlink(missing_ok=True)
+        return False
+    fsync_folder(target_folder)
+    fsync_folder(path.parent)
+    return True
+
+
+def _reserve(folder: Path, name: str, ending: str) -> tuple[str, Path]:
+    """Return a name that is free in ``folder``, reserved by the file beside it."""
+    original = Path(name)
+    number = 1
+    while True:
+        chosen = name if number == 1 else f"{original.stem}-{number}{original.suffix}"
+        beside = folder / f"{chosen}{ending}"
+        number += 1
+        if (folder / chosen).exists() or (folder / chosen).is_symlink():
+            continue
+        try:
+            beside.touch(exist_ok=False)
+        except FileExistsError:
+            # Left by a run that was killed before its move, or kept by the user: never replaced.
+            continue
+        return chosen, beside

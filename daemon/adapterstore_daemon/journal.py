@@ -1,0 +1,170 @@
+"""The daemon's journal: every delivery, in SQLite, so that each takes effect exactly once.
+
+A delivery is one content that landed under one name. Its update's id is written down before the
+work begins; whatever a crash leaves is found again by that id and by the SHA-256 of the content.
+A row moves by compare-and-swap on its state, so that several workers can share a journal.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from adapterstore.errors import CorruptStore, UnsupportedFormat
+from adapterstore.identifiers import CommitId, UpdateId
+
+SCHEMA_VERSION = 1
+State = Literal["running", "pending", "applied", "rejected"]
+OPEN_STATES = ("running", "pending")
+
+_SCHEMA = f"""
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'pending', 'applied', 'rejected')),
+    update_id TEXT NOT NULL,
+    start_commit TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    commits TEXT NOT NULL,
+    landed_at TEXT NOT NULL,
+    changed_at TEXT NOT NULL
+);
+CREATE UNIQUE INDEX one_open_delivery ON delivery (folder, branch, digest)
+    WHERE state IN ('running', 'pending');
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+_COLUMNS = (
+    "id, folder, branch, digest, name, state, update_id, start_commit, attempts, message, commits, "
+    "landed_at, changed_at"
+)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One row of the journal."""
+
+    id: int
+    folder: str
+    branch: str
+    digest: str
+    name: str
+    state: State
+    update_id: UpdateId
+    start_commit: CommitId
+    attempts: int
+    message: str
+    commits: list[CommitId]
+    landed_at: str
+    changed_at: str
+
+
+class Journal:
+    """The journal of one store."""
+
+    def __init__(self, path: Path):
+        """Open or make the journal at ``path``.
+
+        Raises:
+            UnsupportedFormat: a newer release wrote it.
+            CorruptStore: it is not a journal.
+        """
+        path.parent.mkdir(exist_ok=True)
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version > SCHEMA_VERSION:
+                raise UnsupportedFormat(str(path), version, SCHEMA_VERSION)
+            if version == 0:
+                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        except sqlite3.DatabaseError as error:
+            raise CorruptStore(str(path), f"not a journal ({error})") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def claim(
+        self,
+        folder: str,
+        branch: str,
+        digest: str,
+        name: str,
+        start: CommitId,
+        new_update: Callable[[], UpdateId],
+    ) -> Delivery:
+        """Return the open delivery of this content, one attempt on; else a new one.
+
+        ``new_update`` gives the update's id, which is durable before this returns.
+        """
+        place = (folder, branch, digest)
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            row = connection.execute(
+                "SELECT id FROM delivery WHERE folder = ? AND branch = ? AND digest = ? "
+                "AND state IN ('running', 'pending')",
+                place,
+            ).fetchone()
+            if row is None:
+                cursor = connection.execute(
+                    "INSERT INTO delivery (folder, branch, digest, name, state, update_id, "
+                    "start_commit, attempts, message, commits, landed_at, changed_at) "
+                    "VALUES (?, ?, ?, ?, 'running', ?, ?, 1, '', '[]', ?, ?)",
+                    (*place, name, new_update(), start, _now(), _now()),
+                )
+                number = cursor.lastrowid
+            else:
+                (number,) = row
+                connection.execute(
+                    "UPDATE delivery SET state = 'running', name = ?, attempts = attempts + 1, "
+                    "changed_at = ? WHERE id = ?",
+                    (name, _now(), number),
+                )
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        return self._select("WHERE id = ?", (number,))[0]
+
+    def settle(
+        self, delivery: int, state: State, message: str, commits: Sequence[CommitId] = ()
+    ) -> bool:
+        """Move a running delivery to ``state``; False if it is not running any more."""
+        cursor = self._connection.execute(
+            "UPDATE delivery SET state = ?, message = ?, commits = ?, changed_at = ? "
+            "WHERE id = ? AND state = 'running'",
+            (state, message, json.dumps(list(commits)), _now(), delivery),
+        )
+        return cursor.rowcount == 1
+
+    def deliveries(self, *states: State) -> list[Delivery]:
+        """Return the deliveries in some states (all of them without any), oldest first."""
+        if not states:
+            return self._select("ORDER BY id", ())
+        marks = ", ".join("?" for _ in states)
+        return self._select(f"WHERE state IN ({marks}) ORDER BY id", states)
+
+    def _select(self, condition: str, values: Sequence[object]) -> list[Delivery]:
+        query = f"SELECT {_COLUMNS} FROM delivery {condition}"
+        with closing(self._connection.execute(query, values)) as cursor:
+            rows = cursor.fetchall()
+        names = _COLUMNS.split(", ")
+        values = (dict(zip(names, row, strict=True)) for row in rows)
+        return [Delivery(**{**v, "commits": json.loads(v["commits"])}) for v in values]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

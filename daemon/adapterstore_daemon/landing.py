@@ -1,0 +1,121 @@
+"""Files that land: which count, when they are complete, and how their bytes are read."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapterstore.errors import FactFileError
+from adapterstore.knowledge.formats import MAXIMUM_BYTES, SUFFIXES
+
+_UNFINISHED_ENDINGS = ("~", ".tmp", ".part", ".partial", ".crdownload", ".swp")
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What tells one state of a file from another."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """Return the signature of a file's status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Landed:
+    """The bytes of a complete file, and the state that it was in."""
+
+    path: Path
+    data: bytes
+    signature: Signature
+
+
+def is_fact_file(path: Path) -> bool:
+    """Return whether a name is one that the daemon takes up."""
+    name = path.name
+    if name.startswith(".") or name.endswith(_UNFINISHED_ENDINGS):
+        return False
+    return path.suffix.lower() in SUFFIXES
+
+
+def signature(path: Path) -> Signature | None:
+    """Return the state of a regular file, without following links (None: it is none)."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return Signature.of(status) if stat.S_ISREG(status.st_mode) else None
+
+
+class Settling:
+    """Waits until files are complete: unchanged for a while, and open for writing nowhere."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._seen: dict[Path, tuple[Signature, float]] = {}
+
+    def look(self, paths: list[Path]) -> list[Path]:
+        """Return which of the files there are complete; call it again for the others."""
+        now = time.monotonic()
+        seen = {}
+        complete = []
+        for path in paths:
+            current = signature(path)
+            if current is None:
+                continue
+            before, since = self._seen.get(path, (None, now))
+            if before != current:
+                since = now
+            seen[path] = (current, since)
+            if now - since >= self._seconds and not is_open_for_writing(current):
+                complete.append(path)
+        self._seen = seen
+        return complete
+
+
+def is_open_for_writing(file: Signature) -> bool:
+    """Return whether any process that we may look at has the file open for writing (Linux)."""
+    if not _PROC.is_dir():
+        return False
+    for descriptor in _PROC.glob("[0-9]*/fd/*"):
+        try:
+            status = descriptor.stat()
+            if (status.st_dev, status.st_ino) != (file.device, file.inode):
+                continue
+            information = descriptor.parent.parent / "fdinfo" / descriptor.name
+            flags = int(information.read_text().split("flags:")[1].split()[0], 8)
+        except (OSError, IndexError, ValueError):
+            # Processes end and descriptors close while we look.
+            continue
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            return True
+    return False
+
+
+def read_landed(path: Path) -> Landed:
+    """Read a file's bytes once.
+
+    Raises:
+        FactFileError: no permission, or too large.
+        OSError: it has gone, or the disk fails.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise FactFileError(path.name, "no permission to read it") from error
+    with os.fdopen(handle, "rb") as file:
+        before = os.fstat(file.fileno())
+        if before.st_size > MAXIMUM_BYTES:
+            raise FactFileError(
+                path.name, f"is {before.st_size} bytes long; at most {MAXIMUM_BYTES} are read"
+            )
+        return Landed(path, file.read(MAXIMUM_BYTES + 1), Signature.of(before))

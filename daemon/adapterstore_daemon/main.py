@@ -1,0 +1,206 @@
+"""``adapterstored``: its commands, and the one place that turns errors into words and codes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from adapterstore import AdapterStoreError, Store, __version__
+from adapterstore.errors import StoreBusy, UnreadableFile, UpdateRejected
+from adapterstore_daemon.journal import Journal
+
+if TYPE_CHECKING:
+    from adapterstore_daemon.worker import Outcome
+
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="adapterstored")
+def cli() -> None:
+    """Turn fact files that land in a folder into tested, revertible commits."""
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-C", "store_folder", type=click.Path(path_type=Path), default=Path(), metavar="DIR",
+    help="The store's folder (the current one).",
+)  # fmt: skip
+@click.option("--branch", default="main", show_default=True, help="The branch to update.")
+@click.option("--once", is_flag=True, help="Handle what is there, then end.")
+def run(folder: Path, store_folder: Path, branch: str, once: bool) -> None:
+    """Watch FOLDER and update the store by each fact file that lands there.
+
+    A file is taken up once it is complete: unchanged for daemon.settle_seconds and open for writing
+    nowhere. It is moved to processed/ with a .result.json beside it, or to rejected/ with a
+    .reason.txt. Each content takes effect exactly once, over restarts and kills. Trouble that is
+    not the file's (no weights, a full disk) leaves it there and is tried again.
+
+    SIGTERM and SIGINT end it; unfinished work is taken up at the next start. With --once the exit
+    code is 13 if a file was refused, 1 if one had to be left for later.
+
+    \b
+    Examples:
+      adapterstored run ./drops
+      adapterstored run ./drops --once -C /srv/knowledge
+    """
+    from adapterstore.update.settings import read_daemon_settings
+    from adapterstore_daemon.watching import Watch
+    from adapterstore_daemon.worker import Stopped, Worker, local_update
+
+    store = Store.open(store_folder)
+    store.tip(branch)
+    settings = read_daemon_settings(store.settings)
+    if not folder.is_dir():
+        raise UnreadableFile(str(folder), "not a folder; make it first")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _only_daemon(store.repository.folder / "daemon") as state_folder:
+        journal = Journal(state_folder / "journal.sqlite3")
+        worker = Worker(
+            store=store,
+            branch=branch,
+            folder=folder.resolve(),
+            journal=journal,
+            update=local_update(store, branch),
+            progress=_StopBetweenSteps(stop, Stopped),
+            say=_say,
+        )
+        watch = Watch(
+            worker.folder,
+            worker,
+            stop,
+            settings.settle_seconds,
+            settings.rescan_seconds,
+            settings.retry_seconds,
+        )
+        outcomes: list[Outcome] = []
+        try:
+            worker.recover()
+            _say(f"watching {folder} for {store.repository.folder}, branch {branch}")
+            if once:
+                outcomes = watch.run_once()
+            else:
+                watch.run()
+        except Stopped:
+            # What was under way stays in the folder and in the journal, for the next start.
+            pass
+        finally:
+            journal.close()
+        _say("ended")
+    if outcomes:
+        refused = "rejected" in outcomes
+        code = UpdateRejected.exit_code if refused else int("later" in outcomes)
+        raise click.exceptions.Exit(code)
+
+
+@cli.command()
+@click.option(
+    "-C", "store_folder", type=click.Path(path_type=Path), default=Path(), metavar="DIR",
+    help="The store's folder (the current one).",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(store_folder: Path, as_json: bool) -> None:
+    """Show the journal: what landed, and what came of it.
+
+    \b
+    Example:
+      adapterstored status --json | jq '.[] | select(.state == "rejected")'
+    """
+    path = Store.open(store_folder).repository.folder / "daemon" / "journal.sqlite3"
+    deliveries = []
+    if path.exists():
+        journal = Journal(path)
+        deliveries = journal.deliveries()
+        journal.close()
+    if as_json:
+        click.echo(json.dumps([asdict(d) for d in deliveries], indent=2, ensure_ascii=False))
+        return
+    for delivery in deliveries:
+        click.echo(
+            f"{delivery.changed_at}  {delivery.state:<8}  {delivery.name}  "
+            f"update/{delivery.update_id}  {delivery.message}"
+        )
+
+
+class _StopBetweenSteps:
+    """A progress that ends the work when the daemon is told to stop."""
+
+    def __init__(self, stop: threading.Event, reason: type[Exception]):
+        self._stop, self._reason = stop, reason
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        """Begin a stage, unless the daemon is to stop."""
+        self.advance()
+
+    def advance(self, steps: int = 1) -> None:
+        """Go on, unless the daemon is to stop."""
+        if self._stop.is_set():
+            raise self._reason
+
+    def note(self, text: str) -> None:
+        """Say a line."""
+        _say(text)
+
+
+@contextmanager
+def _only_daemon(folder: Path) -> Iterator[Path]:
+    """Hold the lock of the one daemon of a store; the kernel frees it if we are killed."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "lock"
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreBusy(str(path), "another adapterstored runs on this store") from None
+        yield folder
+
+
+def _say(line: str) -> None:
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    click.echo(f"{now} {' '.join(line.split())}", err=True)
+
+
+def main() -> NoReturn:
+    """Run the daemon's command line."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    warnings.simplefilter("ignore")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        code = cli.main(prog_name="adapterstored", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except AdapterStoreError as error:
+        click.echo(f"adapterstored: error: {' '.join(str(error).split())}", err=True)
+        code = error.exit_code
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"adapterstored: error: {place}{error.strerror or error}", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

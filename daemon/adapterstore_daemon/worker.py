@@ -1,0 +1,203 @@
+"""One delivery: read, update, put away, write down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from adapterstore import AdapterStoreError, Store
+from adapterstore.errors import Contradiction, FactFileError, RefMoved, TrainingFailed
+from adapterstore.history.updates import find_applied, find_rejected, new_update_id
+from adapterstore.identifiers import UpdateId
+from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.progress import Progress
+from adapterstore.store.revisions import find_update
+from adapterstore.update import UpdateResult, read_update_settings, run_update
+from adapterstore_daemon.filing import PROCESSED, REJECTED, put_away
+from adapterstore_daemon.journal import Delivery, Journal
+from adapterstore_daemon.landing import Landed, read_landed
+
+RACES = 3
+"""How often an update is made anew because the branch moved meanwhile."""
+
+Outcome = Literal["applied", "rejected", "later"]
+
+
+class Stopped(Exception):
+    """The daemon is to end; raised between two steps of an update."""
+
+
+class Update(Protocol):
+    """Makes an update of one fact file; here or, one day, elsewhere."""
+
+    def __call__(self, file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        """Return what came of it; the same call again finds what an earlier one published."""
+
+
+class Voice(Protocol):
+    """Where the daemon says what it does, one line at a time."""
+
+    def __call__(self, line: str) -> None:
+        """Say a line."""
+
+
+def local_update(store: Store, branch: str) -> Update:
+    """Return an update function that trains in this process."""
+
+    def update(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        recipe, gate = read_update_settings(store.settings, {})
+        for attempt in range(1, RACES + 1):
+            try:
+                return run_update(
+                    store,
+                    [file],
+                    recipe=recipe,
+                    gate=gate,
+                    branch=branch,
+                    update_id=update_id,
+                    progress=progress,
+                )
+            except RefMoved:
+                if attempt == RACES:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    return update
+
+
+@dataclass
+class Worker:
+    """Handles the files of one folder, one after the other."""
+
+    store: Store
+    branch: str
+    folder: Path
+    journal: Journal
+    update: Update
+    progress: Progress
+    say: Voice
+
+    def handle(self, path: Path) -> Outcome:
+        """Handle one complete file.
+
+        Returns:
+            ``applied`` or ``rejected``: it has been put away. ``later``: it stays, for a reason
+            that is not its own; the journal says which.
+
+        Raises:
+            Stopped: the daemon is to end; the file stays.
+        """
+        try:
+            landed = read_landed(path)
+        except FactFileError as error:
+            # Its bytes can't be read, so there is no content to write down.
+            return self._refuse(path, None, None, error)
+        except OSError as error:
+            self.say(f"later {path.name}: {error.strerror or error}")
+            return "later"
+        delivery = self._claim(landed)
+        self.say(f"seen {path.name} (update/{delivery.update_id}, attempt {delivery.attempts})")
+        try:
+            file = parse_fact_file(landed.data, path.name)
+            result = self.update(file, delivery.update_id, self.progress)
+        except (FactFileError, Contradiction, TrainingFailed) as error:
+            return self._refuse(path, landed, delivery, error)
+        except Stopped:
+            self.journal.settle(delivery.id, "pending", "the daemon was stopped")
+            raise
+        except (AdapterStoreError, OSError, MemoryError, RuntimeError) as error:
+            message = _line(error)
+            self.journal.settle(delivery.id, "pending", message)
+            self.say(f"later {path.name}: {message}")
+            return "later"
+        return self._file_away(landed, delivery, result)
+
+    def recover(self) -> None:
+        """Settle deliveries whose file was put away by a run that was killed just after."""
+        for delivery in self.journal.deliveries("running"):
+            if delivery.folder != str(self.folder) or (self.folder / delivery.name).exists():
+                continue
+            repository = self.store.repository
+            _, tip = self.store.tip(self.branch)
+            applied = find_applied(repository, tip, delivery.digest)
+            if applied is not None:
+                commits = find_update(repository, applied)
+                self.journal.settle(delivery.id, "applied", f"update/{applied}", commits)
+            elif find_rejected(repository, delivery.update_id) is not None:
+                self.journal.settle(delivery.id, "rejected", "refused by the gate")
+            else:
+                self.journal.settle(delivery.id, "pending", "its file has gone")
+
+    def _claim(self, landed: Landed) -> Delivery:
+        digest = hashlib.sha256(landed.data).hexdigest()
+        _, tip = self.store.tip(self.branch)
+        return self.journal.claim(
+            str(self.folder),
+            self.branch,
+            digest,
+            landed.path.name,
+            tip,
+            lambda: new_update_id(self.store.repository, digest),
+        )
+
+    def _refuse(
+        self, path: Path, landed: Landed | None, delivery: Delivery | None, error: Exception
+    ) -> Outcome:
+        message = _line(error)
+        expected = landed.signature if landed is not None else None
+        if not put_away(path, expected, REJECTED, ".reason.txt", f"{message}\n"):
+            return self._changed(path, delivery)
+        if delivery is not None:
+            self.journal.settle(delivery.id, "rejected", message)
+        self.say(f"rejected {path.name}: {message}")
+        return "rejected"
+
+    def _file_away(self, landed: Landed, delivery: Delivery, result: UpdateResult) -> Outcome:
+        path = landed.path
+        figures = ", ".join(result.report.summary()) if result.report is not None else ""
+        if result.status == "rejected":
+            message = f"update/{result.update} was refused: {'; '.join(result.reasons)}"
+            text = "\n".join([message, *_paragraph(figures)]) + "\n"
+            if not put_away(path, landed.signature, REJECTED, ".reason.txt", text):
+                return self._changed(path, delivery)
+            self.journal.settle(delivery.id, "rejected", message, result.commits)
+            self.say(f"rejected {path.name}: {message}")
+            return "rejected"
+        message = f"update/{result.update} ({figures})"
+        text = json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n"
+        if not put_away(path, landed.signature, PROCESSED, ".result.json", text):
+            return self._changed(path, delivery)
+        self.journal.settle(delivery.id, "applied", message, result.commits)
+        known = " already" if result.status == "already-applied" else ""
+        self.say(f"applied {path.name}{known} as {message}")
+        return "applied"
+
+    def _changed(self, path: Path, delivery: Delivery | None) -> Outcome:
+        if delivery is not None:
+            self.journal.settle(delivery.id, "pending", "the file changed meanwhile")
+        self.say(f"later {path.name}: it changed while it was handled")
+        return "later"
+
+
+def _as_json(result: UpdateResult) -> dict[str, object]:
+    return {
+        "update": result.update,
+        "status": result.status,
+        "commits": list(result.commits),
+        "coefficient": result.coefficient,
+        "report": result.report.to_dict() if result.report is not None else None,
+        "seconds": result.seconds,
+    }
+
+
+def _paragraph(text: str) -> Sequence[str]:
+    return [f"Measured: {text}."] if text else []
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
