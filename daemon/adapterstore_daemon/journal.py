@@ -162,8 +162,8 @@ class Journal:
         with closing(self._connection.execute(query, values)) as cursor:
             rows = cursor.fetchall()
         names = _COLUMNS.split(", ")
-        values = (dict(zip(names, row, strict=True)) for row in rows)
-        return [Delivery(**{**v, "commits": json.loads(v["commits"])}) for v in values]
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return [Delivery(**{**row, "commits": json.loads(row["commits"])}) for row in found]
 
 
 def _now() -> str:
