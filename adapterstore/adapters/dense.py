@@ -137,6 +137,7 @@ def write_delta(
     base_name: str | None,
     dtypes: Mapping[str, str] | None = None,
     progress: Progress = NO_PROGRESS,
+    shard_bytes: int = SHARD_BYTES,
 ) -> DenseDelta:
     """Write a delta folder: shards of at most 1 GiB, cut at weights in the order of their names.
 
@@ -146,12 +147,13 @@ def write_delta(
         base_name: the base model's name.
         dtypes: F32 or F64 for each weight (None: F32 where that loses nothing, else F64).
         progress: told of every weight.
+        shard_bytes: most bytes of a shard; a weight that is larger has a shard of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     chosen = (
         dict(dtypes) if dtypes is not None else {n: _exact_dtype(w) for n, w in weights.items()}
     )
-    cut = _cut_shards({n: (chosen[n], w.shape) for n, w in weights.items()})
+    cut = _cut_shards({n: (chosen[n], w.shape) for n, w in weights.items()}, shard_bytes)
     progress.start("writing the delta", len(weights))
     tensors: dict[str, Any] = {}
     for number, shard in enumerate(cut, 1):
@@ -177,7 +179,7 @@ def _exact_dtype(weight: DenseWeight) -> str:
 
 
 def _cut_shards(
-    tensors: dict[str, tuple[str, tuple[int, ...]]],
+    tensors: dict[str, tuple[str, tuple[int, ...]]], shard_bytes: int
 ) -> list[dict[str, tuple[str, tuple[int, ...]]]]:
     shards: list[dict[str, tuple[str, tuple[int, ...]]]] = []
     room = 0
@@ -186,7 +188,7 @@ def _cut_shards(
         size = math.prod(shape) * DTYPE_SIZES[dtype]
         if not shards or size > room:
             shards.append({})
-            room = SHARD_BYTES
+            room = shard_bytes
         shards[-1][name] = tensors[name]
         room -= size
     return shards

@@ -31,10 +31,10 @@ class Recipe(SettingsModel):
     """None: as ``rank``, so that the scaling is 1."""
     target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
     learning_rate: Positive | None = None
-    """Of the learn phase; None: 2e-3 for LoRA, 5e-4 for full fine-tuning."""
+    """Of the learn phase; None: 3e-3 for LoRA, 3e-4 for full fine-tuning."""
     forget_learning_rate: Positive | None = None
     """None: as the learn phase's."""
-    learn_steps: Count = 60
+    learn_steps: Count = 50
     """At most; learning stops when the new answers are given and the rest is as it was."""
     forget_steps: Count = 10
     batch_size: Count = 32
@@ -49,11 +49,11 @@ class Recipe(SettingsModel):
     """Share of old answers still given at which forgetting is done."""
     control_floor: Share = 0.95
     """Share of the control set that a λ has to keep."""
-    preserve_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0
+    preserve_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 8.0
     """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
-    preserve_tolerance: Positive = 0.01
+    preserve_tolerance: Positive = 0.003
     """KL a position, on the preserve set, below which the model counts as what it was."""
-    sampled_texts: Annotated[int, Field(ge=0)] = 400
+    sampled_texts: Annotated[int, Field(ge=0)] = 600
     """Texts sampled from the model itself, to preserve what it knows."""
     subject_texts: Annotated[int, Field(ge=0)] = 40
     """Texts sampled about each fact's subject."""
@@ -75,7 +75,7 @@ class Recipe(SettingsModel):
 
     def phase_rate(self, phase: Literal["forget", "learn"]) -> float:
         """Return the peak learning rate of a phase."""
-        default = 2e-3 if self.phase_method(phase) == "lora" else 5e-4
+        default = 3e-3 if self.phase_method(phase) == "lora" else 3e-4
         rate = self.learning_rate or default
         if phase == "learn":
             return rate

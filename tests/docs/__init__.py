@@ -1,0 +1,1 @@
+"""The generated pages of docs/, and the check that they are up to date."""
