@@ -6,11 +6,11 @@ import inspect
 from pathlib import Path
 
 import click
+from adapterstore_cli.main import cli as adapterstore
+from adapterstore_daemon.main import cli as adapterstored
 
 from adapterstore import errors
 from adapterstore.errors import AdapterStoreError
-from adapterstore_cli.main import cli as adapterstore
-from adapterstore_daemon.main import cli as adapterstored
 
 DOCS = Path(__file__).parents[2] / "docs"
 NOTICE = "<!-- Written by `make docs` from the code; changes here are lost. -->\n\n"
