@@ -48,9 +48,9 @@ def command(
     from adapterstore.knowledge.formats import read_fact_file
     from adapterstore.update import read_update_settings, run_update
 
-    store = session.open()
     files = [read_fact_file(Path(session.path(name))) for name in facts]
     check_contradictions(files)
+    store = session.open()
     given: dict[str, Any] = {"method": method, "coefficient": scale, "seed": seed}
     overrides = {name: value for name, value in given.items() if value is not None}
     recipe, gate = read_update_settings(store.settings, overrides)
