@@ -1,0 +1,210 @@
+"""SIGKILL at random moments: every published commit stays, and the same command ends the work.
+
+Sixty kills in all, over commit, add, update and the running daemon; the moments are drawn with a
+fixed seed from the time that the command takes unharmed.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from adapterstore import Store
+from adapterstore.demo import FACTS_PATH
+from adapterstore.history.fsck import fsck
+from adapterstore.store.revisions import PHASES
+from tests.cli.running import adapterstore, done, lora_folder
+
+FACTS = FACTS_PATH / "2023-croatia-euro.yaml"
+QUICK = {
+    "recipe.sampled_texts": "60",
+    "recipe.subject_texts": "8",
+    "recipe.control_size": "20",
+    "recipe.learn_steps": "8",
+    "recipe.coefficient": "1",
+    "daemon.settle_seconds": "0.1",
+    **{f"gate.{name}": "null" for name in ("reliability", "generality", "locality", "forgetting")},
+}
+"""Settings for an update that is as real as any, and short."""
+
+
+def start(folder: Path, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def kill_after(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Let a process run for some time, then kill it; it may have ended by then."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def check_sound(folder: Path, published: Sequence[str]) -> None:
+    """Ask our own fsck, git's and git-lfs'; look for every commit that had been published."""
+    store = Store.open(folder)
+    assert fsck(store.repository).problems == []
+    for command in (["git", "fsck", "--full", "--strict"], ["git", "lfs", "fsck"]):
+        run = subprocess.run(
+            command, cwd=store.repository.folder, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, f"{command}: {run.stdout}{run.stderr}"
+        assert "missing" not in run.stdout + run.stderr
+    history = [entry.commit for entry in store.log()]
+    assert history[-len(published) :] == list(published)
+
+
+def history(folder: Path) -> list[str]:
+    return [entry.commit for entry in Store.open(folder).log()]
+
+
+def how_long(folder: Path, module: str, *arguments: str) -> float:
+    """Return the seconds that a command takes unharmed."""
+    began = time.monotonic()
+    process = start(folder, module, *arguments)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return time.monotonic() - began
+
+
+@pytest.fixture(scope="module")
+def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """How long each command takes when nobody kills it."""
+    folder = tmp_path_factory.mktemp("unharmed")
+    wide_store(folder)
+    seconds = {
+        "commit": how_long(folder, "adapterstore_cli", "commit", "first"),
+        "add": how_long(folder, "adapterstore_cli", "add", "second"),
+    }
+    knowing = tmp_path_factory.mktemp("knowing")
+    knowing_store(knowing)
+    seconds["update"] = how_long(knowing, "adapterstore_cli", "update", str(FACTS))
+    return seconds
+
+
+def wide_store(folder: Path) -> list[str]:
+    """Make a store, and two adapters of some 20 MB beside it."""
+    done(folder, "init")
+    for name, seed in (("zeroth", 0), ("first", 1), ("second", 2)):
+        lora_folder(folder / name, seed=seed, rank=64, width=1024, modules=40)
+    done(folder, "commit", "zeroth")
+    return history(folder)
+
+
+def knowing_store(folder: Path) -> list[str]:
+    """Make a store over the demo model, set up for short updates."""
+    done(folder, "init", "--base", "demo")
+    for key, value in QUICK.items():
+        done(folder, "config", key, value)
+    return history(folder)
+
+
+@pytest.mark.parametrize("verb", ["commit", "add"])
+@pytest.mark.parametrize("number", range(22))
+def test_commit_and_add_killed_at_any_moment_end_exactly_once(
+    tmp_path: Path, unharmed: dict[str, float], verb: str, number: int
+) -> None:
+    published = wide_store(tmp_path)
+    moment = random.Random(f"{verb}{number}").uniform(0, unharmed[verb])
+    command = [verb, "first", "--expect", published[0]]
+    kill_after(start(tmp_path, "adapterstore_cli", *command), moment)
+    check_sound(tmp_path, published)
+    done(tmp_path, *command)
+    check_sound(tmp_path, published)
+    assert len(history(tmp_path)) == len(published) + 1
+    assert adapterstore(tmp_path, *command).returncode == 0
+    assert len(history(tmp_path)) == len(published) + 1
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_an_update_killed_at_any_moment_is_applied_exactly_once(
+    tmp_path: Path, unharmed: dict[str, float], number: int
+) -> None:
+    published = knowing_store(tmp_path)
+    moment = random.Random(f"update{number}").uniform(0, unharmed["update"])
+    kill_after(start(tmp_path, "adapterstore_cli", "update", str(FACTS)), moment)
+    check_sound(tmp_path, published)
+    done(tmp_path, "update", str(FACTS))
+    check_sound(tmp_path, published)
+    assert operations(tmp_path) == ["learn", "forget", "init"]
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_the_daemon_killed_at_any_moment_applies_a_file_exactly_once(
+    tmp_path: Path, unharmed: dict[str, float], number: int
+) -> None:
+    published = knowing_store(tmp_path)
+    drops = tmp_path / "drops"
+    drops.mkdir()
+    shutil.copy(FACTS, drops / "ユーロ.yaml")
+    moment = random.Random(f"daemon{number}").uniform(0, unharmed["update"] + 0.5)
+    kill_after(start(tmp_path, "adapterstore_daemon", "run", "drops"), moment)
+    check_sound(tmp_path, published)
+    again = start(tmp_path, "adapterstore_daemon", "run", "drops", "--once")
+    _, errors = again.communicate()
+    assert again.returncode == 0, errors.decode()
+    check_sound(tmp_path, published)
+    assert operations(tmp_path) == ["learn", "forget", "init"]
+    assert (drops / "processed" / "ユーロ.yaml").read_bytes() == FACTS.read_bytes()
+    assert not (drops / "ユーロ.yaml").exists()
+    assert states(tmp_path) == ["applied"]
+
+
+def operations(folder: Path) -> list[str | None]:
+    entries = list(Store.open(folder).log())
+    assert len({entry.update for entry in entries if entry.operation in PHASES}) == 1
+    return [entry.operation for entry in entries]
+
+
+def states(folder: Path) -> list[str]:
+    run = subprocess.run(
+        [sys.executable, "-m", "adapterstore_daemon", "status"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.split()[1] for line in run.stdout.splitlines()]
+
+
+def test_two_writers_at_once_both_land_or_one_says_why(tmp_path: Path) -> None:
+    published = wide_store(tmp_path)
+    for _ in range(6):
+        pair = [start(tmp_path, "adapterstore_cli", "add", name) for name in ("first", "second")]
+        outcomes = []
+        for process in pair:
+            _, errors = process.communicate()
+            outcomes.append((process.returncode, errors.decode()))
+        for code, errors in outcomes:
+            assert code == 0 or (code == 5 and "moved from" in errors), errors
+        landed = len(history(tmp_path)) - len(published)
+        assert landed == sum(code == 0 for code, _ in outcomes)
+        published = history(tmp_path)
+    check_sound(tmp_path, published)
+
+
+def test_two_commits_that_expect_one_start_never_both_land(tmp_path: Path) -> None:
+    published = wide_store(tmp_path)
+    pair = [
+        start(tmp_path, "adapterstore_cli", "add", name, "--expect", published[0])
+        for name in ("first", "second")
+    ]
+    errors = {process.communicate()[1].decode(): process.returncode for process in pair}
+    assert sorted(errors.values()) == [0, 5]
+    assert any("refs/heads/main moved from" in text for text in errors)
+    assert len(history(tmp_path)) == len(published) + 1
+    check_sound(tmp_path, published)
