@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -115,9 +116,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with tempfile.TemporaryDirectory(prefix="bench-store-") as scratch:
         root = Path(scratch)
-        size = write_adapter(root / "adapter", 0)
         second = root / "second"
-        write_adapter(second, 1)
+        # In processes of their own: a child's peak memory counts what its parent held at the fork.
+        spawn = multiprocessing.get_context("spawn")
+        with spawn.Pool(1) as pool:
+            size, _ = pool.starmap(write_adapter, [(root / "adapter", 0), (second, 1)])
         git, ours, memory = [], [], []
         for run in range(runs):
             git.append(commit_with_git(root / "adapter", root / f"git-{run}"))
