@@ -82,7 +82,21 @@ class BaseModel:
             raise CorruptStore(where, f"base.json has other fields ({error})") from error
         if base.to_bytes() != data:
             raise CorruptStore(where, "base.json is not in canonical form")
+        if not base._is_typed():
+            raise CorruptStore(where, "base.json has a field of another type")
         return base
+
+    def _is_typed(self) -> bool:
+        return (
+            all(text is None or isinstance(text, str) for text in (self.name, self.revision))
+            and all(
+                part is None or isinstance(part, dict)
+                for part in (self.digests, self.quantization, self.rope)
+            )
+            and all(isinstance(digest, str) for digest in (self.digests or {}).values())
+            and isinstance(self.shapes, dict)
+            and all(isinstance(shape, list) for shape in self.shapes.values())
+        )
 
 
 def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseModel:
@@ -90,6 +104,7 @@ def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseM
 
     Raises:
         BaseModelUnavailable: there is no model in the folder that can be read.
+        MalformedTensorFile: a tensor file of it is damaged.
     """
     shown = name or str(folder)
     try:

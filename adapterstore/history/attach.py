@@ -57,6 +57,7 @@ def add_dense(
     import torch
 
     parameters = dict(model.named_parameters(remove_duplicate=False))
+    changed: set[int] = set()
     with torch.no_grad():
         for name, weight in total.items():
             stored = match_weight(name, parameters)
@@ -65,6 +66,10 @@ def add_dense(
                     type(model).__name__, name, f"the model has no weight {name!r}"
                 )
             parameter = parameters[stored]
+            if parameter.data_ptr() in changed:
+                # Tied weights are one tensor under two names: it changes once.
+                continue
+            changed.add(parameter.data_ptr())
             if tuple(parameter.shape) != tuple(weight.shape):
                 raise ShapeMismatch(
                     name, "the model", tuple(parameter.shape), "the state", weight.shape
