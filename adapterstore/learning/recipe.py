@@ -53,9 +53,9 @@ class Recipe(SettingsModel):
     """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
     preserve_tolerance: Positive = 0.003
     """KL a position, on the preserve set, below which the model counts as what it was."""
-    sampled_texts: Annotated[int, Field(ge=0)] = 600
+    sampled_texts: Annotated[int, Field(ge=0)] = 700
     """Texts sampled from the model itself, to preserve what it knows."""
-    subject_texts: Annotated[int, Field(ge=0)] = 40
+    subject_texts: Annotated[int, Field(ge=0)] = 60
     """Texts sampled about each fact's subject."""
     control_size: Annotated[int, Field(ge=0)] = 100
     """Prompts held out of the preserve set, on which harm is measured."""
