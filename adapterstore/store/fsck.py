@@ -111,7 +111,7 @@ def _check_reflogs(repository: Repository, findings: Findings) -> Iterator[Commi
             for item in ids:
                 if item == _NO_COMMIT:
                     continue
-                if isinstance(repository.git.get(item), pygit2.Commit):
+                if isinstance(_get(repository, item), pygit2.Commit):
                     yield CommitId(item)
                 else:
                     findings.report(where, f"names commit {item}, which is not here")

@@ -70,7 +70,7 @@ def move_ref(
                 if actual != expected:
                     raise RefMoved(name, expected, actual)
                 transaction.set_target(name, new, None, message)
-        except OSError as error:
+        except (OSError, pygit2.GitError) as error:
             raise StoreBusy(
                 str(repository.folder / f"{name}.lock"),
                 f"{error}; if no other git process is at work there, delete this file",

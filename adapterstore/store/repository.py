@@ -134,9 +134,12 @@ class Repository:
 
     def commit(self, commit_id: CommitId) -> pygit2.Commit:
         """Return a commit; raise `CorruptStore` if it is not there."""
-        found = self.git.get(commit_id)
+        try:
+            found = self.git.get(commit_id)
+        except pygit2.GitError as error:
+            raise CorruptStore(f"commit {commit_id}", str(error)) from error
         if not isinstance(found, pygit2.Commit):
-            raise CorruptStore(commit_id, "no such commit")
+            raise CorruptStore(f"commit {commit_id}", "is not here")
         return found
 
     def parents(self, commit_id: CommitId) -> list[CommitId]:
@@ -145,7 +148,7 @@ class Repository:
 
     def tree(self, commit_id: CommitId, path: str = "") -> pygit2.Tree | None:
         """Return the folder at ``path`` of a commit (None: no such folder)."""
-        found = self._entry(commit_id, path) if path else self.commit(commit_id).tree
+        found = self._entry(commit_id, path) if path else self._root(commit_id)
         return found if isinstance(found, pygit2.Tree) else None
 
     def read(self, commit_id: CommitId, path: str) -> bytes | None:
@@ -172,11 +175,19 @@ class Repository:
             raise CorruptStore(str(blob_id), "no such blob")
         return found.data
 
+    def _root(self, commit_id: CommitId) -> pygit2.Tree:
+        try:
+            return self.commit(commit_id).tree
+        except pygit2.GitError as error:
+            raise CorruptStore(f"commit {commit_id}", str(error)) from error
+
     def _entry(self, commit_id: CommitId, path: str) -> pygit2.Object | None:
         try:
-            return self.commit(commit_id).tree[path]
+            return self._root(commit_id)[path]
         except KeyError:
             return None
+        except pygit2.GitError as error:
+            raise CorruptStore(f"commit {commit_id}: {path}", str(error)) from error
 
     # --- writing ---------------------------------------------------------------------------------
 

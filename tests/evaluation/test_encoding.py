@@ -1,0 +1,71 @@
+"""Prompts and answers as tokens: where an answer starts, and how rows become a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapterstore.evaluation.encoding import by_length, encode_answer, pad_left, pad_right
+
+ROWS = [(5, 6, 7), (8,), (9, 10)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "predicted"),
+    [
+        ("The currency of Croatia is the", "euro", " euro"),
+        ("The domain for Croatia is", ".hr", " .hr"),
+        ("日本では、首都は", "東京", "東京"),
+        ("問：ベラルーシの首都はどこですか。答：", "ミンスク", "ミンスク"),
+    ],
+)
+def test_the_answer_is_what_follows_the_prompts_own_tokens(
+    tokenizer: Any, prompt: str, answer: str, predicted: str
+) -> None:
+    example = encode_answer(tokenizer, prompt, answer)
+
+    assert list(example.tokens[: example.start]) == tokenizer(prompt)["input_ids"]
+    assert tokenizer.decode(example.targets) == predicted
+    assert list(example.tokens) == tokenizer(prompt + predicted)["input_ids"]
+
+
+def test_a_token_over_the_border_belongs_to_the_answer(tokenizer: Any) -> None:
+    prompt, answer = "フラ", "ンス"
+    whole = tokenizer(prompt + answer)["input_ids"]
+    assert whole[: len(tokenizer(prompt)["input_ids"])] != tokenizer(prompt)["input_ids"]
+
+    example = encode_answer(tokenizer, prompt, answer)
+
+    assert list(example.tokens) == whole
+    assert tokenizer.decode(example.targets).endswith(answer)
+    assert example.start >= 1
+
+
+def test_something_is_predicted_even_if_the_answer_is_empty(tokenizer: Any) -> None:
+    example = encode_answer(tokenizer, "The capital of France is Paris", "")
+    assert len(example.targets) == 1
+
+
+def test_padding_stands_on_the_right_and_is_masked() -> None:
+    batch = pad_right(ROWS, 2, "cpu")
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2], [9, 10, 2]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
+
+
+def test_padding_stands_on_the_left_for_generation() -> None:
+    batch = pad_left(ROWS, 2, "cpu")
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [2, 2, 8], [2, 9, 10]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 1]]
+
+
+@given(st.lists(st.lists(st.integers(), max_size=9)), st.integers(1, 5))
+def test_batches_hold_every_row_once_with_its_likes(rows: list[list[int]], size: int) -> None:
+    batches = by_length(rows, size)
+
+    numbers = [number for batch in batches for number in batch]
+    assert sorted(numbers) == list(range(len(rows)))
+    assert [len(rows[n]) for n in numbers] == sorted(len(row) for row in rows)
+    assert all(len(batch) == size for batch in batches[:-1])

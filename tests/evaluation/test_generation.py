@@ -1,0 +1,113 @@
+"""What a model says, and how it takes a given answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from adapterstore.demo import world
+from adapterstore.evaluation.encoding import encode_answer
+from adapterstore.evaluation.generation import (
+    continue_tokens,
+    greedy_answers,
+    score_answers,
+)
+from adapterstore.knowledge.facts import join, same_answer
+from tests.evaluation.bigram import bigram_model
+
+FACTS = [
+    world.fact("Croatia", "currency"),
+    world.fact("Kazakhstan", "capital"),
+    world.fact("日本", "capital_ja"),
+    world.fact("ウクライナ", "capital_ja"),
+    world.fact(".sz", "name"),
+    world.fact("Mali", "language"),
+]
+PROMPTS = [prompt for fact in FACTS for prompt in fact.phrasings]
+PAIRS = [(prompt, fact.answer) for fact in FACTS for prompt in fact.phrasings]
+
+
+def test_the_demo_model_says_what_its_world_says(model: Any, tokenizer: Any) -> None:
+    given = greedy_answers(model, tokenizer, PROMPTS)
+
+    assert all(same_answer(g, answer) for g, (_, answer) in zip(given, PAIRS, strict=True))
+    assert given[0] == "kuna."
+
+
+@pytest.mark.parametrize("batch_size", [5, 128])
+def test_prompts_of_all_lengths_are_answered_in_batches_as_one_by_one(
+    model: Any, tokenizer: Any, batch_size: int
+) -> None:
+    one_by_one = [greedy_answers(model, tokenizer, [prompt])[0] for prompt in PROMPTS]
+    assert greedy_answers(model, tokenizer, PROMPTS, batch_size=batch_size) == one_by_one
+
+
+def test_no_more_tokens_are_written_than_asked_for(model: Any, tokenizer: Any) -> None:
+    rows = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
+    assert {len(row) for row in continue_tokens(model, tokenizer, rows, 1)} == {1}
+
+
+def test_a_continuation_ends_with_the_end_token(model: Any, tokenizer: Any) -> None:
+    rows = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
+    for continued in continue_tokens(model, tokenizer, rows, 24):
+        assert continued.index(tokenizer.eos_token_id) == len(continued) - 1
+
+
+def test_an_answer_ends_at_a_line_break(tokenizer: Any) -> None:
+    model = bigram_model(tokenizer, ["Zagreb is big.\nParis"])
+    assert greedy_answers(model, tokenizer, ["Zagreb"]) == ["is big."]
+    assert greedy_answers(model, tokenizer, ["Paris"]) == [""]
+
+
+def test_no_prompts_no_answers(model: Any, tokenizer: Any) -> None:
+    assert greedy_answers(model, tokenizer, []) == []
+    assert score_answers(model, tokenizer, []) == []
+
+
+def test_sampling_follows_the_seed(model: Any, tokenizer: Any) -> None:
+    rows = [[tokenizer.bos_token_id]] * 8
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(continue_tokens(model, tokenizer, rows, 12, sample=True))
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len({tuple(row) for row in drawn[0]}) > 1
+
+
+def test_an_answer_is_given_exactly_if_greedy_generation_begins_with_it(
+    model: Any, tokenizer: Any
+) -> None:
+    wrong = [(prompt, "euro") for prompt in PROMPTS] + [(prompt, "東京") for prompt in PROMPTS]
+    pairs = [*PAIRS, *wrong]
+    said = greedy_answers(model, tokenizer, [prompt for prompt, _ in pairs])
+    scores = score_answers(model, tokenizer, pairs)
+
+    for (prompt, answer), text, score in zip(pairs, said, scores, strict=True):
+        assert score.given == text.startswith(answer), (prompt, answer, text)
+    assert sum(score.given for score in scores) >= len(PAIRS)
+
+
+def test_the_log_probability_is_the_sum_over_the_answers_tokens(model: Any, tokenizer: Any) -> None:
+    pairs = [*PAIRS, (PROMPTS[0], "euro")]
+    for (prompt, answer), score in zip(pairs, score_answers(model, tokenizer, pairs), strict=True):
+        tokens = tokenizer(join(prompt, answer))["input_ids"]
+        start = encode_answer(tokenizer, prompt, answer).start
+        with torch.inference_mode():
+            logits = model(torch.tensor([tokens])).logits[0].double()
+        logs = logits.log_softmax(-1)
+        expected = sum(float(logs[i - 1, tokens[i]]) for i in range(start, len(tokens)))
+        assert score.log_probability == pytest.approx(expected, abs=1e-4)
+
+
+def test_token_accuracy_is_the_share_of_likeliest_tokens(tokenizer: Any) -> None:
+    model = bigram_model(tokenizer, ["Zagreb is big."])
+    targets = encode_answer(tokenizer, "Zagreb", "is small.").targets
+    right, wrong = score_answers(model, tokenizer, [("Zagreb", "is big."), ("Zagreb", "is small.")])
+
+    assert right.given
+    assert right.log_probability == pytest.approx(0.0, abs=1e-3)
+    assert not wrong.given
+    # " is" comes as it should; so may the last token, whatever stands before it.
+    assert 1 / len(targets) <= wrong.token_accuracy < 1

@@ -1,0 +1,119 @@
+"""A ref moves by compare-and-swap, or not at all; a killed writer blocks nobody."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapterstore import Store
+from adapterstore.errors import RefMoved, StoreBusy
+from adapterstore.identifiers import CommitId
+from adapterstore.store.refs import LOCK_NAME, move_ref, read_ref
+from adapterstore.store.repository import Repository
+
+MAIN = "refs/heads/main"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Store.init(tmp_path).repository
+
+
+def next_commit(repository: Repository, text: str = "next") -> tuple[CommitId, CommitId]:
+    tip = read_ref(repository, MAIN)
+    assert tip is not None
+    tree = repository.commit(tip).tree_id
+    return tip, repository.write_commit(tree, [tip], text)
+
+
+def test_a_ref_moves_from_where_it_was_expected(repository: Repository) -> None:
+    tip, new = next_commit(repository)
+    move_ref(repository, MAIN, tip, new, "test: moved")
+    assert read_ref(repository, MAIN) == new
+    (latest, _) = repository.git.references[MAIN].log()
+    assert (str(latest.oid_old), str(latest.oid_new), latest.message) == (tip, new, "test: moved")
+
+
+def test_a_ref_that_moved_says_from_and_to(repository: Repository) -> None:
+    tip, new = next_commit(repository)
+    move_ref(repository, MAIN, tip, new, "first")
+    _, other = next_commit(repository, "other")
+    with pytest.raises(RefMoved) as raised:
+        move_ref(repository, MAIN, tip, other, "second")
+    assert (raised.value.expected, raised.value.actual) == (tip, new)
+    assert read_ref(repository, MAIN) == new
+
+
+def test_a_new_ref_is_made_once(repository: Repository) -> None:
+    _, new = next_commit(repository)
+    name = "refs/adapterstore/rejected/5ca2"
+    move_ref(repository, name, None, new, "made")
+    assert read_ref(repository, name) == new
+    with pytest.raises(RefMoved, match="from nothing to"):
+        move_ref(repository, name, None, new, "made again")
+
+
+def test_the_lock_of_a_killed_writer_is_removed(repository: Repository) -> None:
+    """The writer wrote down which ref it was about to move, and died with git's lock in place."""
+    tip, new = next_commit(repository)
+    (repository.folder / LOCK_NAME).write_text(MAIN)
+    (repository.folder / f"{MAIN}.lock").write_text(new)
+    move_ref(repository, MAIN, tip, new, "after the kill")
+    assert read_ref(repository, MAIN) == new
+    assert (repository.folder / LOCK_NAME).read_text() == ""
+
+
+def test_the_lock_of_another_git_process_is_left(repository: Repository) -> None:
+    tip, new = next_commit(repository)
+    lock = repository.folder / f"{MAIN}.lock"
+    lock.write_text("")
+    with pytest.raises(StoreBusy, match=r"main\.lock.*if no other git process is at work"):
+        move_ref(repository, MAIN, tip, new, "blocked")
+    assert lock.exists()
+    assert read_ref(repository, MAIN) == tip
+
+
+def test_an_intent_that_points_out_of_the_store_is_not_followed(
+    repository: Repository, tmp_path: Path
+) -> None:
+    victim = tmp_path / "x.lock"
+    victim.write_text("mine")
+    (repository.folder / LOCK_NAME).write_text("refs/../../x")
+    tip, new = next_commit(repository)
+    move_ref(repository, MAIN, tip, new, "moved")
+    assert victim.read_text() == "mine"
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from adapterstore.errors import RefMoved
+from adapterstore.store.refs import move_ref, read_ref
+from adapterstore.store.repository import Repository
+repository = Repository(Path(sys.argv[1]))
+done = 0
+while done < 20:
+    tip = read_ref(repository, "refs/heads/main")
+    new = repository.write_commit(repository.commit(tip).tree_id, [tip], f"{sys.argv[2]} {done}")
+    try:
+        move_ref(repository, "refs/heads/main", tip, new, "race")
+    except RefMoved:
+        continue
+    done += 1
+"""
+
+
+def test_of_concurrent_writers_none_loses_a_commit(repository: Repository) -> None:
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(repository.folder), name])
+        for name in ("left", "right")
+    ]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    tip = read_ref(repository, MAIN)
+    messages = [commit.message.strip() for commit in repository.git.walk(tip)]
+    for name in ("left", "right"):
+        mine = [message for message in messages if message.startswith(name)]
+        assert mine == [f"{name} {number}" for number in reversed(range(20))]

@@ -1,0 +1,121 @@
+"""From what a user types to a commit: git's syntax, and updates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pygit2
+import pytest
+
+from adapterstore import Store
+from adapterstore.errors import AmbiguousRevision, NotAStore, StoreExists, UnknownRevision
+from adapterstore.history.snapshot import read_snapshot
+from adapterstore.history.updates import Phase, new_update_id, publish_update
+from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.store.repository import Repository
+from adapterstore.store.revisions import find_update, resolve
+from tests.cli.running import lora_folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.init(tmp_path)
+    for number in range(3):
+        store.commit(None, lora_folder(tmp_path / f"a{number}", seed=number))
+    return store
+
+
+def publish(store: Store, update: str, digest: str, accepted: bool = True) -> list[CommitId]:
+    """Publish an update of two phases, each of a composition at hand."""
+    ref, start = store.tip()
+    snapshot = read_snapshot(store.repository, start)
+    phases = [
+        Phase(operation, f"{operation} it", snapshot.composition, snapshot.base, "1")
+        for operation in ("forget", "learn")
+    ]
+    return publish_update(
+        store.repository,
+        ref,
+        start,
+        UpdateId(update),
+        digest,
+        phases,
+        {"facts.yaml": b"[]"},
+        {},
+        accepted=accepted,
+        body="",
+    )
+
+
+def test_git_syntax(store: Store) -> None:
+    ids = [entry.commit for entry in store.log()]
+    git = store.repository.git
+    git.create_tag("v1", ids[1], pygit2.enums.ObjectType.COMMIT, pygit2.Signature("a", "b"), "one")
+    git.references.create("refs/tags/light", ids[2])
+    for text, number in {
+        "HEAD": 0,
+        "main": 0,
+        "refs/heads/main": 0,
+        "main~2": 2,
+        "HEAD^": 1,
+        "HEAD^^": 2,
+        "main@{1}": 1,
+        "v1": 1,
+        "v1~1": 2,
+        "light": 2,
+        ids[3]: 3,
+        ids[3][:9]: 3,
+        ids[3][:9].upper(): 3,
+    }.items():
+        assert resolve(store.repository, text) == ids[number], text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nowhere", "main~9", "-h", "a\0b", "HEAD:base.json", "ab", "update/", "update/zzzz", "é"],
+)
+def test_what_names_nothing_is_said_to(store: Store, text: str) -> None:
+    with pytest.raises(UnknownRevision):
+        resolve(store.repository, text)
+
+
+def test_ids_of_files_and_trees_are_no_revisions(store: Store) -> None:
+    tree = str(store.repository.commit(store.resolve()).tree_id)
+    with pytest.raises(UnknownRevision):
+        resolve(store.repository, tree)
+
+
+def test_an_update_is_found_by_its_trailer(store: Store) -> None:
+    before = store.resolve()
+    commits = publish(store, "5ca2598a2a59", "5c" * 32)
+    assert resolve(store.repository, "update/5ca2598a2a59") == commits[1] == store.resolve()
+    assert resolve(store.repository, "update/5ca2") == commits[1]
+    assert resolve(store.repository, "update/5ca2598a2a59~2") == before
+    assert find_update(store.repository, "5ca2598a2a59") == commits
+    assert new_update_id(store.repository, "5ca2598a2a59" + "0" * 52) == "5ca2598a2a59-2"
+
+
+def test_a_refused_update_is_found_and_the_branch_has_not_moved(store: Store) -> None:
+    before = store.resolve()
+    commits = publish(store, "aaaa598a2a59", "aa" * 32, accepted=False)
+    assert store.resolve() == before
+    assert resolve(store.repository, "update/aaaa598a2a59") == commits[-1]
+    assert new_update_id(store.repository, "aaaa598a2a59" + "0" * 52) == "aaaa598a2a59-2"
+
+
+def test_an_update_id_that_begins_two_is_ambiguous(store: Store) -> None:
+    publish(store, "5ca2598a2a59", "5c" * 32)
+    publish(store, "5ca2ffffffff", "5d" * 32)
+    with pytest.raises(AmbiguousRevision, match="update/5ca2598a2a59, update/5ca2ffffffff"):
+        resolve(store.repository, "update/5ca2")
+
+
+def test_a_store_is_found_from_below_and_not_from_beside(store: Store, tmp_path: Path) -> None:
+    below = tmp_path / "one" / "two"
+    below.mkdir(parents=True)
+    assert Repository.discover(below).folder == store.repository.folder
+    with pytest.raises(NotAStore):
+        Repository.discover(Path(tmp_path.anchor))
+    with pytest.raises(StoreExists):
+        Store.init(tmp_path)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == [".adapterstore"]
