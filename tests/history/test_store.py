@@ -1,0 +1,288 @@
+"""The verbs of a store, as a library: exact sums, provenance, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from adapterstore import Store
+from adapterstore.demo import MODEL_PATH
+from adapterstore.errors import (
+    AmbiguousRevision,
+    BaseModelMismatch,
+    BaseModelUnavailable,
+    CannotExport,
+    InvalidSetting,
+    RefMoved,
+    UnknownRevision,
+    UnreadableFile,
+)
+from adapterstore.history.snapshot import LEDGER
+from adapterstore.history.updates import Phase, publish_update
+from adapterstore.identifiers import UpdateId
+from adapterstore.knowledge.facts import Fact
+from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes
+from tests.cli.running import lora_folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.init(tmp_path)
+    store.commit(None, lora_folder(tmp_path / "a", seed=1))
+    lora_folder(tmp_path / "b", seed=2, rank=3)
+    return store
+
+
+def coefficients(store: Store, revision: str = "HEAD") -> list[Decimal]:
+    return sorted(term.coefficient for term in store.snapshot(revision).composition)
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.name != "README.md"
+    }
+
+
+def test_revert_after_add_gives_the_same_blob_and_the_same_bytes(
+    store: Store, tmp_path: Path
+) -> None:
+    store.add("main", tmp_path / "b", coefficient="-0.7")
+    store.revert("main", "HEAD")
+    blobs = [
+        store.repository.tree(store.resolve(r))["composition.json"].id  # type: ignore[index]
+        for r in ("HEAD", "HEAD~2")
+    ]
+    assert blobs[0] == blobs[1]
+    store.export("HEAD", tmp_path / "after")
+    store.export("HEAD~2", tmp_path / "before")
+    assert digest(tmp_path / "after") == digest(tmp_path / "before")
+
+
+def test_subtract_is_add_of_the_negative(store: Store, tmp_path: Path) -> None:
+    start = store.resolve()
+    store.subtract(None, tmp_path / "b", coefficient="0.30")
+    subtracted = store.snapshot().composition
+    store.revert(None, "HEAD")
+    store.add(None, tmp_path / "b", coefficient="-0.3")
+    assert store.snapshot().composition == subtracted
+    assert start != store.resolve()
+
+
+def test_a_sum_is_exact_where_floats_are_not(store: Store, tmp_path: Path) -> None:
+    for _ in range(3):
+        store.add(None, tmp_path / "b", coefficient="0.1")
+    assert Decimal("0.3") in coefficients(store)
+    store.subtract(None, tmp_path / "b", coefficient="0.3")
+    assert coefficients(store) == [1]
+
+
+def test_operands_are_states_changes_and_paths(store: Store, tmp_path: Path) -> None:
+    store.add(None, tmp_path / "b", coefficient="2")
+    store.add(None, "HEAD")
+    assert coefficients(store) == [2, 4]
+    store.subtract(None, "HEAD~2..HEAD~1")
+    assert coefficients(store) == [2, 2]
+    store.add(None, tmp_path / "b" / "adapter_model.safetensors")
+    assert coefficients(store) == [2, 3]
+    operands = [entry.trailers.get("Operand") for entry in store.log()]
+    assert operands[2] == store.resolve("HEAD~3")[:12]
+
+
+def test_a_path_that_is_a_revision_too_is_ambiguous(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").rename(tmp_path / "main")
+    with pytest.raises(AmbiguousRevision, match=r"\./main \(the path\), main \(the revision\)"):
+        store.add(None, "main")
+    store.add(None, "./main")
+    assert coefficients(store) == [1, 1]
+
+
+def test_adding_nothing_makes_no_commit(store: Store, tmp_path: Path) -> None:
+    assert not store.add(None, tmp_path / "b", coefficient="0").changed
+    assert not store.add(None, "HEAD..HEAD").changed
+
+
+def test_a_revert_can_be_reverted_and_is_made_once(store: Store, tmp_path: Path) -> None:
+    store.add(None, tmp_path / "b")
+    added = store.resolve()
+    store.revert(None, added)
+    again = store.revert(None, added)
+    assert not again.changed
+    assert "was reverted already" in again.notes[0]
+    store.revert(None, "HEAD")
+    assert store.snapshot().composition == store.snapshot(added).composition
+    assert store.revert(None, added).changed
+    assert coefficients(store) == [1]
+
+
+def test_what_came_later_stays(store: Store, tmp_path: Path) -> None:
+    store.add(None, tmp_path / "b")
+    store.add(None, lora_folder(tmp_path / "c", seed=3))
+    store.revert(None, "HEAD~1")
+    assert len(store.snapshot().composition) == 2
+    store.revert(None, "HEAD~3..HEAD")
+    assert coefficients(store) == [1]
+
+
+def test_the_first_commit_and_strangers_cannot_be_reverted(store: Store) -> None:
+    with pytest.raises(UnknownRevision, match="changed nothing"):
+        store.revert(None, "HEAD~1")
+    tip = store.resolve()
+    tree = store.repository.commit(tip).tree_id
+    stranger = store.repository.write_commit(tree, [tip], "nobody's")
+    with pytest.raises(UnknownRevision, match="not part of this branch's history"):
+        store.revert(None, stranger)
+
+
+def test_expect_finds_its_own_commit_and_no_others(store: Store, tmp_path: Path) -> None:
+    start = store.resolve()
+    first = store.add(None, tmp_path / "b", expect=start)
+    again = store.add(None, tmp_path / "b", expect=start)
+    assert (again.commit, again.changed) == (first.commit, False)
+    with pytest.raises(RefMoved):
+        store.add(None, tmp_path / "b", coefficient="2", expect=start)
+    with pytest.raises(RefMoved):
+        store.add(None, tmp_path / "b", message="another subject", expect=start)
+
+
+def publish(store: Store, update: str, facts: list[Fact]) -> None:
+    """Publish an update that only writes the ledger."""
+    ref, start = store.tip()
+    snapshot = store.snapshot()
+    entries = {
+        entry.key: entry
+        for blob in store.repository.files(start, LEDGER).values()
+        for entry in [LedgerEntry.from_bytes(store.repository.blob(blob))]
+    }
+    phase = Phase("learn", f"Learn {update}", snapshot.composition, snapshot.base, "1")
+    changes = ledger_changes(entries, facts, update, None)
+    publish_update(
+        store.repository,
+        ref,
+        start,
+        UpdateId(update),
+        update * 5,
+        [phase],
+        {"facts.yaml": b"[]"},
+        changes,
+        accepted=True,
+        body="",
+    )
+
+
+def ledger(store: Store) -> dict[str, str | None]:
+    blobs = store.repository.files(store.resolve(), LEDGER).values()
+    entries = [LedgerEntry.from_bytes(store.repository.blob(blob)) for blob in blobs]
+    return {entry.prompt: entry.answer for entry in entries}
+
+
+def test_a_revert_puts_the_ledger_back_but_for_what_changed_since(store: Store) -> None:
+    publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1"), Fact(prompt="Q", answer="1")])
+    publish(store, "bbbbbbbbbbbb", [Fact(prompt="Q", answer="2"), Fact(prompt="R", answer="2")])
+    result = store.revert(None, "update/aaaaaaaaaaaa")
+    assert ledger(store) == {"Q": "2", "R": "2"}
+    assert result.notes == ["kept, as a later update changed it: Q"]
+    store.revert(None, "update/bbbbbbbbbbbb")
+    assert ledger(store) == {"Q": "1"}
+
+
+def test_a_snapshot_empties_the_ledger(store: Store, tmp_path: Path) -> None:
+    publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1")])
+    store.commit(None, tmp_path / "b")
+    assert ledger(store) == {}
+
+
+def test_the_base_is_named_by_the_first_adapter(store: Store, tmp_path: Path) -> None:
+    assert store.snapshot().base.name == "example/base"
+    other = lora_folder(tmp_path / "c", base="other/base")
+    with pytest.raises(BaseModelMismatch, match=r"base\.aliases --add 'other/base'"):
+        store.add(None, other)
+    store.settings.with_value("base.aliases", ["other/base"]).write()
+    store.add(None, other)
+    with pytest.raises(BaseModelUnavailable, match="not in the Hub cache"):
+        store.base_folder()
+
+
+def test_other_weights_than_the_recorded_ones_are_refused(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(MODEL_PATH, base)
+    store = Store.init(tmp_path / "work", base=str(base))
+    assert store.snapshot().base.digests is not None
+    assert store.base_folder() == base
+    tensors = load_file(base / "model.safetensors")
+    tensors["model.norm.weight"][0] += 1
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BaseModelMismatch, match="its weights has SHA-256"):
+        store.base_folder()
+
+
+def test_weights_are_recorded_when_they_are_first_seen(tmp_path: Path) -> None:
+    store = Store.init(tmp_path, base="some/name")
+    assert store.snapshot().base.digests is None
+    store.settings.with_value("base.path", str(MODEL_PATH)).write()
+    store.base_folder()
+    assert store.snapshot().base.digests is not None
+    assert store.entry().operation == "record-base"
+    store.base_folder()
+    assert len(list(store.log())) == 2
+
+
+def test_a_fine_tuned_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    store = Store.init(tmp_path / "work", base="demo")
+    tuned = tmp_path / "tuned"
+    shutil.copytree(MODEL_PATH, tuned)
+    tensors = load_file(tuned / "model.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in tensors.items():
+        noise = torch.randn(tensor.shape, generator=generator) * tensor.float().std()
+        tensors[name] = (tensor.float() + 0.1 * noise).to(tensor.dtype)
+    save_file(tensors, tuned / "model.safetensors", {"format": "pt"})
+    store.commit(None, tuned)
+    store.export("HEAD", tmp_path / "out", "model")
+    back = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
+    assert (tmp_path / "out" / "tokenizer.json").exists()
+    with pytest.raises(CannotExport, match="it holds a dense delta"):
+        store.export("HEAD", tmp_path / "lora", "lora")
+
+
+def test_an_export_is_whole_or_not_there(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(CannotExport, match="the empty sum"):
+        store.export("HEAD~1", tmp_path / "out", "lora")
+    assert not (tmp_path / "out").exists()
+    store.export("HEAD", tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "example/base"
+    with pytest.raises(CannotExport, match="it is there already"):
+        store.export("HEAD", tmp_path / "out")
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".out")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["recipe: [", "- a list", "nonsense: {}", "recipe: 3", "base: {path: 3}", "base: {pth: x}"],
+)
+def test_settings_that_make_no_sense_are_named(store: Store, text: str) -> None:
+    (store.repository.folder / "adapterstore.yaml").write_text(text)
+    with pytest.raises(InvalidSetting, match=r"adapterstore\.yaml"):
+        _ = store.settings
+
+
+def test_init_over_something_that_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BaseModelUnavailable):
+        Store.init(tmp_path / "work", base=str(tmp_path / "empty"))
+    with pytest.raises(UnreadableFile, match="not a folder"):
+        Store.init(tmp_path / "work", base="./nowhere")
+    assert not (tmp_path / "work" / ".adapterstore").exists()
