@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/adapterstore demo adapterstore-demo
+	@$(BIN)/adapterstore demo
 
 git-lfs:
 	@tests/compat/install-git-lfs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def bigram_model(tokenizer: Any, texts: Sequence[str]) -> Any:
     successors = torch.zeros(size, size)
     for text in texts:
         tokens = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-        for token, following in zip(tokens, tokens[1:], strict=False):
+        for token, following in pairwise(tokens):
             successors[:, token] = 0
             successors[following, token] = _CERTAIN / size**0.5
     with torch.no_grad():

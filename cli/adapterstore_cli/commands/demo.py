@@ -25,10 +25,10 @@ _POLL_SECONDS = 0.2
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("adapterstore-demo"))
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.pass_obj
-def command(session: Session, folder: Path) -> None:
-    """Tell the story in FOLDER (./adapterstore-demo), and leave it there to explore.
+def command(session: Session, folder: Path | None) -> None:
+    """Tell the story in a new FOLDER (./adapterstore-demo), and leave it there to explore.
 
     A small model that comes with adapterstore knows the world as of 2018-01-01. A fact file lands
     in a folder that the daemon watches; the model learns it, the change is shown and taken back.
@@ -38,7 +38,7 @@ def command(session: Session, folder: Path) -> None:
     Example:
       adapterstore demo /tmp/story
     """
-    where = session.folder / folder
+    where = session.folder / folder if folder is not None else _free_folder(session.folder)
     if where.exists() and any(where.iterdir()):
         raise CannotExport(f"the demo to {where}", "the folder is there already; name a new one")
     drops = where / "drops"
@@ -79,14 +79,24 @@ def command(session: Session, folder: Path) -> None:
     click.echo("  the state is the one from before the update, byte for byte\n")
 
     click.echo(f"All of it is in {where}. What to try next:\n")
-    for line in (
-        f"cd {folder}",
-        "adapterstore fsck && git --git-dir .adapterstore log",
-        f"adapterstore add update/{update} --scale 0.5      # half of the update",
-        f"adapterstore export update/{update} ./serve       # a PEFT adapter for vLLM, peft, …",
-        "adapterstored run drops &                         # then land a file of your own",
+    for line, remark in (
+        (f"cd {where}", ""),
+        ("adapterstore fsck && git --git-dir .adapterstore log", "our check, and git's own view"),
+        (f"adapterstore add update/{update} --scale 0.5", "half of the update"),
+        (f"adapterstore export update/{update} ./serve", "a PEFT adapter for vLLM, peft, …"),
+        ("adapterstored run drops &", "then land a file of your own"),
     ):
-        click.echo(f"  {line}")
+        click.echo(f"  {line:<52}{'# ' if remark else ''}{remark}".rstrip())
+
+
+def _free_folder(parent: Path) -> Path:
+    """Return ``adapterstore-demo``, or with the first number that is free."""
+    number = 1
+    while True:
+        path = parent / ("adapterstore-demo" if number == 1 else f"adapterstore-demo-{number}")
+        if not path.exists():
+            return path
+        number += 1
 
 
 class _Story:
