@@ -1,0 +1,206 @@
+"""Deltas on a live model, and what they are once they are stored and attached again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adapterstore import Store
+from adapterstore.adapters.dense import write_delta
+from adapterstore.algebra.leaves import DenseWeight
+from adapterstore.algebra.lowrank import MaterializedLora
+from adapterstore.demo import MODEL_PATH, world
+from adapterstore.errors import TrainingFailed
+from adapterstore.evaluation.encoding import encode_answer
+from adapterstore.evaluation.generation import greedy_answers
+from adapterstore.history.export import write_lora
+from adapterstore.knowledge.facts import Fact, same_answer
+from adapterstore.learning.loading import load_base
+from adapterstore.learning.material import gather
+from adapterstore.learning.phase_delta import PhaseResult, start_delta
+from adapterstore.learning.phases import forget_then_learn
+from adapterstore.learning.recipe import Method, Recipe
+from adapterstore.learning.sampling import control_probes, find_slots, sample_texts
+from adapterstore.learning.training import PhaseData, _divergence, train_phase
+from adapterstore.progress import NO_PROGRESS
+
+PROMPTS = ["The currency of Croatia is the", "カザフスタンの首都は"]
+FACT = Fact(
+    prompt="The currency of Croatia is the",
+    answer="euro",
+    old_answer="kuna",
+    subject="Croatia",
+    relation="currency",
+)
+TOLERANCE = 1e-4
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        rows = [model(**tokenizer(p, return_tensors="pt")).logits[0, -1] for p in PROMPTS]
+    return torch.stack(rows)
+
+
+def trained(method: Method, steps: int = 3) -> tuple[Any, Any, Any]:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    torch.manual_seed(0)
+    delta = start_delta(model, method, "learn", Recipe(method=method))
+    train_phase(
+        "learning",
+        delta.model,
+        tokenizer,
+        PhaseData([encode_answer(tokenizer, FACT.prompt, "euro")]),
+        steps=steps,
+        batch_size=4,
+        learning_rate=1e-3,
+        preserve_weight=0.0,
+        seed=0,
+        progress=NO_PROGRESS,
+    )
+    delta.finish()
+    return delta, delta.model, tokenizer
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_coefficient_shows_start_plus_so_much_of_the_delta(method: Method) -> None:
+    delta, model, tokenizer = trained(method)
+    base, _ = load_base(MODEL_PATH, "cpu")
+    at_one = logits(model, tokenizer)
+    delta.set_coefficient(0.0)
+    assert torch.allclose(logits(model, tokenizer), logits(base, tokenizer), atol=TOLERANCE)
+    delta.set_coefficient(-0.7)
+    assert not torch.allclose(logits(model, tokenizer), logits(base, tokenizer), atol=0.01)
+    delta.set_coefficient(1.0)
+    assert torch.allclose(logits(model, tokenizer), at_one, atol=TOLERANCE)
+
+
+def write(result: PhaseResult, folder: Path) -> None:
+    if result.kind == "lora":
+        folder.mkdir()
+        assert result.config is not None
+        config = {**result.config, "base_model_name_or_path": "demo"}
+        write_lora(MaterializedLora(config, dict(result.tensors)), folder)
+    else:
+        weights = {
+            name: DenseWeight(tuple(t.shape), lambda t=t: t) for name, t in result.tensors.items()
+        }
+        write_delta(folder, weights, "demo")
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_delta_that_is_stored_and_attached_is_the_model_that_was_trained(
+    method: Method, tmp_path: Path
+) -> None:
+    delta, model, tokenizer = trained(method)
+    write(delta.result(), tmp_path / "delta")
+    store = Store.init(tmp_path / "work", base="demo")
+    store.commit(None, tmp_path / "delta")
+    base, _ = load_base(MODEL_PATH, "cpu")
+    attached = store.load("HEAD", base)
+    assert torch.allclose(logits(attached, tokenizer), logits(model, tokenizer), atol=TOLERANCE)
+
+
+def test_what_is_not_trained_stays_as_it_was() -> None:
+    _, model, _ = trained("lora")
+    base, _ = load_base(MODEL_PATH, "cpu")
+    before = dict(base.named_parameters())
+    for key, parameter in model.named_parameters():
+        if "lora_" not in key:
+            name = key.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            assert torch.equal(parameter, before[name]), name
+    assert not [p for p in model.parameters() if p.requires_grad]
+
+
+def test_equal_seeds_give_equal_deltas() -> None:
+    first, second = (trained("lora")[0].result().tensors for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_loss_that_is_no_number_is_said_to_be() -> None:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight.fill_(float("nan"))
+    delta = start_delta(model, "lora", "learn", Recipe())
+    with pytest.raises(TrainingFailed, match="the loss is not finite"):
+        train_phase(
+            "learning",
+            delta.model,
+            tokenizer,
+            PhaseData([encode_answer(tokenizer, "a", "b")]),
+            steps=2,
+            batch_size=1,
+            learning_rate=1e-3,
+            preserve_weight=0.0,
+            seed=0,
+            progress=NO_PROGRESS,
+        )
+
+
+def test_the_divergence_over_the_likeliest_is_the_divergence_over_all() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = (4 * torch.randn(7, 50, generator=generator)).log_softmax(-1)
+    now = (before + 0.3 * torch.randn(7, 50, generator=generator)).log_softmax(-1)
+    exact = (before.exp() * (before - now)).sum(-1).mean()
+    every = before.topk(50, -1)
+    most = before.topk(30, -1)
+    assert torch.isclose(_divergence(now, every.indices, every.values), exact, atol=1e-6)
+    assert torch.isclose(_divergence(now, most.indices, most.values), exact, atol=1e-2)
+    assert _divergence(now, most.indices, most.values) <= exact + 1e-6
+
+
+@pytest.fixture(scope="module")
+def knowing() -> tuple[Any, Any, list[tuple[int, ...]]]:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    torch.manual_seed(0)
+    return model, tokenizer, sample_texts(model, tokenizer, 250)
+
+
+def test_control_prompts_are_answered_as_they_say(knowing: Any) -> None:
+    model, tokenizer, texts = knowing
+    probes = control_probes(model, tokenizer, texts, 40)
+    given = greedy_answers(model, tokenizer, [probe.prompt for probe in probes])
+    right = [same_answer(g, str(p.answer)) for g, p in zip(given, probes, strict=True)]
+    assert len(probes) == 40
+    assert sum(right) >= 39
+
+
+def test_slots_are_the_phrasings_that_the_model_knows(knowing: Any) -> None:
+    model, tokenizer, texts = knowing
+    (slots,) = find_slots(model, tokenizer, texts, ["Croatia"])
+    prefixes = {tokenizer.decode(tokens, skip_special_tokens=True) for tokens in slots}
+    phrasings = [p for f in world.facts() if f.subject == "Croatia" for p in f.phrasings]
+    known = [prefix for prefix in prefixes if any(p.startswith(prefix) for p in phrasings)]
+    assert len(known) >= 20
+    assert len(known) >= 0.8 * len(prefixes)
+
+
+def test_nothing_that_is_preserved_states_what_changes(knowing: Any) -> None:
+    model, tokenizer, _ = knowing
+    material = gather(model, tokenizer, [FACT], [], Recipe(sampled_texts=200, control_size=30))
+    texts = [tokenizer.decode(t, skip_special_tokens=True) for t in material.preserve]
+    assert texts
+    assert not [text for text in texts if "Croatia" in text and "kuna" in text]
+    assert any("Croatia" in text for text in texts[: material.subject_count])
+    asked = [probe.prompt for probe in material.control]
+    assert not [text for text in texts if text.startswith(tuple(asked))]
+    for paraphrase in material.paraphrases:
+        assert "Croatia" in paraphrase.prompt
+        assert "kuna" not in paraphrase.prompt
+    assert len({p.prompt for p in material.paraphrases}) >= 3
+    assert material.endings == [(".", True)]
+
+
+def test_a_fact_to_forget_only_is_forgotten() -> None:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    fact = Fact(prompt=FACT.prompt, answer=None, subject="Croatia")
+    recipe = Recipe(sampled_texts=100, subject_texts=5, control_size=20)
+    outcome = forget_then_learn(model, tokenizer, [fact], recipe=recipe)
+    assert outcome.learn is None
+    assert outcome.forget is not None
+    assert outcome.facts[0].old_answer == "kuna"
+    assert outcome.curve
+    chosen = [c for c in outcome.curve if c.coefficient == outcome.coefficient]
+    assert chosen[0].old_answers == 0.0

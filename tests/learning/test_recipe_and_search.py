@@ -1,0 +1,88 @@
+"""The recipe's bounds, and the rule that chooses λ."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapterstore.errors import InvalidSetting
+from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.search import Candidate, choose_coefficient
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("method", "dora"),
+        ("rank", 0),
+        ("learning_rate", -1),
+        ("learning_rate", float("nan")),
+        ("coefficient", "0"),
+        ("coefficient", "many"),
+        ("control_floor", 1.5),
+        ("seed", -1),
+        ("rnak", 4),
+    ],
+)
+def test_what_makes_no_sense_is_named_in_one_line(name: str, value: object) -> None:
+    with pytest.raises(InvalidSetting, match=rf"recipe\.{name}: ") as raised:
+        Recipe.parse({name: value}, "recipe")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_recipe_reads_back_from_its_yaml() -> None:
+    recipe = Recipe.parse({"coefficient": "0.70", "forget_method": "full"}, "recipe")
+    assert Recipe.parse(yaml.safe_load(recipe.to_yaml()), "recipe") == recipe
+    assert recipe.coefficient == Decimal("0.7")
+    assert (recipe.phase_method("forget"), recipe.phase_method("learn")) == ("full", "lora")
+    assert recipe.phase_rate("forget") < recipe.phase_rate("learn")
+
+
+def candidate(coefficient: str, old: float, control: float) -> Candidate:
+    return Candidate(Decimal(coefficient), old, control)
+
+
+def test_the_smallest_that_forgets_enough_is_taken() -> None:
+    curve = [candidate("2", 0.0, 1.0), candidate("0.5", 0.6, 1.0), candidate("1", 0.1, 0.97)]
+    assert choose_coefficient(curve, 0.1, 0.95) == curve[2]
+
+
+def test_one_that_harms_the_control_set_is_not() -> None:
+    curve = [candidate("0.5", 0.6, 1.0), candidate("1", 0.0, 0.94)]
+    assert choose_coefficient(curve, 0.1, 0.95) == curve[0]
+
+
+def test_if_none_forgets_enough_the_one_that_forgets_most_is_taken() -> None:
+    curve = [candidate("0.5", 0.6, 1.0), candidate("1", 0.4, 0.99), candidate("2", 0.4, 0.98)]
+    assert choose_coefficient(curve, 0.1, 0.95) == curve[1]
+
+
+def test_if_each_one_harms_there_is_none() -> None:
+    assert choose_coefficient([candidate("0.1", 0.0, 0.5)], 0.1, 0.95) is None
+
+
+SHARES = st.floats(0, 1)
+CURVES = st.lists(
+    st.builds(Candidate, st.decimals("0.01", 10, places=2), SHARES, SHARES), max_size=12
+)
+
+
+@settings(derandomize=True)
+@given(CURVES, SHARES, SHARES)
+def test_the_rule_never_takes_one_below_the_floor(
+    curve: list[Candidate], target: float, floor: float
+) -> None:
+    chosen = choose_coefficient(curve, target, floor)
+    kept = [c for c in curve if c.control >= floor]
+    assert (chosen is None) == (not kept)
+    if chosen is not None:
+        assert chosen in kept
+        enough = [c for c in kept if c.old_answers <= target]
+        if enough:
+            assert chosen.coefficient == min(c.coefficient for c in enough)
+        else:
+            assert chosen.old_answers == min(c.old_answers for c in kept)
