@@ -96,7 +96,7 @@ def forget_then_learn(
             model,
             tokenizer,
             dataclasses.replace(data, memory=memory),
-            steps=recipe.learn_steps,
+            steps=recipe.most_learn_steps(data.shares(recipe.batch_size)[0], len(data.taught)),
             batch_size=recipe.batch_size,
             learning_rate=recipe.phase_rate("learn"),
             preserve_weight=recipe.preserve_weight,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Annotated, Literal
 
@@ -19,6 +20,10 @@ DEFAULT_GRID = tuple(
 )
 
 
+_LEAST_STEPS = 50
+_MOST_PASSES = 25
+
+
 class Recipe(SettingsModel):
     """One recipe. Equal recipes, seeds, states and machines give equal updates."""
 
@@ -34,8 +39,9 @@ class Recipe(SettingsModel):
     """Of the learn phase; None: 3e-3 for LoRA, 3e-4 for full fine-tuning."""
     forget_learning_rate: Positive | None = None
     """None: as the learn phase's."""
-    learn_steps: Count = 50
-    """At most; learning stops when the new answers are given and the rest is as it was."""
+    learn_steps: Count | None = None
+    """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
+    or as many as it takes to show each fact 25 times."""
     forget_steps: Count = 10
     batch_size: Count = 32
     """Texts that teach, in one step; as many that preserve come on top."""
@@ -72,6 +78,12 @@ class Recipe(SettingsModel):
         """Return how a phase is trained."""
         chosen = self.forget_method if phase == "forget" else self.learn_method
         return chosen or self.method
+
+    def most_learn_steps(self, shown: int, facts: int) -> int:
+        """Return the most steps of the learn phase, of which each shows ``shown`` of the facts."""
+        if self.learn_steps is not None:
+            return self.learn_steps
+        return max(_LEAST_STEPS, math.ceil(_MOST_PASSES * facts / max(shown, 1)))
 
     def phase_rate(self, phase: Literal["forget", "learn"]) -> float:
         """Return the peak learning rate of a phase."""

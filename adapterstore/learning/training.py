@@ -67,6 +67,12 @@ class PhaseData:
     """Groups of texts; each step takes as many of each group."""
     memory: dict[Tokens, Reference] | None = None
 
+    def shares(self, batch_size: int) -> tuple[int, int]:
+        """Return how many taught and how many paraphrased texts one step takes."""
+        # Of a small batch, too, one text is the facts' own.
+        paraphrased = min(len(self.paraphrased), (2 * batch_size + 2) // 3, batch_size - 1)
+        return min(len(self.taught), batch_size - paraphrased), paraphrased
+
 
 class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
     """One item a step: a mixed batch, drawn with the recipe's seed."""
@@ -75,10 +81,10 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         self._data, self._padding = data, padding
         self._steps = steps
         chooser = random.Random(seed)
-        paraphrased = min(len(data.paraphrased), (2 * batch_size + 2) // 3)
+        taught, paraphrased = data.shares(batch_size)
         groups = [group for group in data.preserved if group]
         share = math.ceil(1.5 * batch_size / len(groups)) if groups else 0
-        self._taught = _draw(data.taught, batch_size - paraphrased, chooser)
+        self._taught = _draw(data.taught, taught, chooser)
         self._paraphrased = _draw(data.paraphrased, paraphrased, chooser)
         self._preserved = [_draw(group, share, chooser) for group in groups]
 
@@ -105,7 +111,10 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _draw(items: Sequence[Any], count: int, chooser: random.Random) -> Iterator[list[Any]]:
-    """Yield ``count`` items at a time, each item once before any comes again."""
+    """Yield ``count`` different items at a time, from one shuffle after the other.
+
+    What is left of a shuffle and too few for one more time is dropped.
+    """
     waiting: list[Any] = []
     count = min(count, len(items))
     while True:

@@ -85,10 +85,10 @@ def exit_codes() -> str:
 @click.option(
     "-C",
     "folder",
-    type=click.Path(path_type=Path),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(),
     metavar="DIR",
-    help="Work in DIR instead of the current folder.",
+    help="Work in DIR, as if it were the current folder.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="adapterstore")
@@ -106,7 +106,8 @@ def cli(ctx: click.Context, folder: Path, debug: bool) -> None:
       adapterstore ask "The currency of Croatia is the"
       adapterstore demo                      the whole story, in a minute
     """
-    ctx.obj = Session(folder, debug)
+    os.chdir(folder)
+    ctx.obj = Session()
 
 
 def main() -> NoReturn:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -17,23 +15,12 @@ from adapterstore.progress import NO_PROGRESS, Progress
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True)
 class Session:
-    """The global options of one call."""
-
-    folder: Path
-    debug: bool
+    """What the verbs share; -C has changed the working folder already."""
 
     def open(self) -> Store:
-        """Open the store of the folder."""
-        return Store.open(self.folder)
-
-    def path(self, path: str) -> str:
-        """Return a path argument as seen from here, when -C moved the work elsewhere."""
-        if self.folder == Path() or Path(path).is_absolute():
-            return path
-        moved = self.folder / path
-        return str(moved) if moved.exists() else path
+        """Open the store of the working folder."""
+        return Store.open()
 
 
 def progress(quiet: bool = False) -> Progress:

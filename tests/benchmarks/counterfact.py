@@ -30,7 +30,7 @@ from adapterstore.knowledge.facts import join
 
 FILE = "counterfact-2000.json"
 VOCABULARY = 4000
-EPOCHS = 40
+EPOCHS = 25
 BATCH = 64
 PEAK_RATE = 2e-3
 
@@ -124,7 +124,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-counterfact-") as scratch:
         folder = Path(scratch)
         share, seconds = train_base(pairs, folder / "base", arguments.seed)
-        print(f"stand-in: {len(pairs)} prompts, {share:.1%} known, {seconds:.0f} s of training\n")
+        print(
+            f"stand-in: {len(pairs)} prompts, {share:.1%} known, {seconds:.0f} s of training\n",
+            flush=True,
+        )
         drop = folder / "records.json"
         drop.write_text(json.dumps(records[: arguments.changed]), encoding="utf-8")
         program = [sys.executable, "-m", "adapterstore_cli"]

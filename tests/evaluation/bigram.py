@@ -30,7 +30,7 @@ def bigram_model(tokenizer: Any, texts: Sequence[str]) -> Any:
         pad_token_id=tokenizer.pad_token_id,
     )
     # No layers: the final norm makes each one-hot embedding √size, and the head reads its row.
-    model = LlamaForCausalLM(config)
+    model: Any = LlamaForCausalLM(config)
     successors = torch.zeros(size, size)
     for text in texts:
         tokens = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]

@@ -21,15 +21,21 @@ from adapterstore.learning.search import Candidate, choose_coefficient
         ("rank", 0),
         ("learning_rate", -1),
         ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
         ("coefficient", "0"),
         ("coefficient", "many"),
+        ("coefficient", "101"),
+        ("coefficient_grid", ["0.5", "-1"]),
+        ("target_modules", "q_proj"),
+        ("learn_steps", 0),
+        ("preserve_weight", -0.5),
         ("control_floor", 1.5),
         ("seed", -1),
         ("rnak", 4),
     ],
 )
 def test_what_makes_no_sense_is_named_in_one_line(name: str, value: object) -> None:
-    with pytest.raises(InvalidSetting, match=rf"recipe\.{name}: ") as raised:
+    with pytest.raises(InvalidSetting, match=rf"^recipe\.{name}[.:]") as raised:
         Recipe.parse({name: value}, "recipe")
     assert "\n" not in str(raised.value)
 
@@ -40,6 +46,16 @@ def test_a_recipe_reads_back_from_its_yaml() -> None:
     assert recipe.coefficient == Decimal("0.7")
     assert (recipe.phase_method("forget"), recipe.phase_method("learn")) == ("full", "lora")
     assert recipe.phase_rate("forget") < recipe.phase_rate("learn")
+
+
+def test_a_recipe_in_a_commit_states_every_value() -> None:
+    assert set(yaml.safe_load(Recipe().to_yaml())) == set(Recipe.model_fields)
+
+
+def test_a_rate_that_is_given_holds_for_both_phases_unless_one_has_its_own() -> None:
+    assert Recipe(learning_rate=0.5, forget_method="full").phase_rate("forget") == 0.5
+    own = Recipe(learning_rate=0.5, forget_learning_rate=0.25)
+    assert (own.phase_rate("forget"), own.phase_rate("learn")) == (0.25, 0.5)
 
 
 def candidate(coefficient: str, old: float, control: float) -> Candidate:
@@ -58,6 +74,11 @@ def test_one_that_harms_the_control_set_is_not() -> None:
 
 def test_if_none_forgets_enough_the_one_that_forgets_most_is_taken() -> None:
     curve = [candidate("0.5", 0.6, 1.0), candidate("1", 0.4, 0.99), candidate("2", 0.4, 0.98)]
+    assert choose_coefficient(curve, 0.1, 0.95) == curve[1]
+
+
+def test_target_and_floor_are_met_by_equality_too() -> None:
+    curve = [candidate("1", 0.0, 1.0), candidate("0.5", 0.1, 0.95)]
     assert choose_coefficient(curve, 0.1, 0.95) == curve[1]
 
 
@@ -86,3 +107,11 @@ def test_the_rule_never_takes_one_below_the_floor(
             assert chosen.coefficient == min(c.coefficient for c in enough)
         else:
             assert chosen.old_answers == min(c.old_answers for c in kept)
+
+
+def test_the_curve_is_written_with_exact_coefficients() -> None:
+    assert candidate("0.70", 1 / 3, 2 / 3).to_dict() == {
+        "coefficient": "0.7",
+        "old_answers": 0.3333,
+        "control": 0.6667,
+    }

@@ -40,7 +40,7 @@ def combining_command(verb: Literal["add", "subtract"], sentence: str) -> click.
         combine = store.add if verb == "add" else store.subtract
         result = combine(
             None,
-            session.path(operand),
+            operand,
             coefficient=scale,
             message=message,
             expect=expect,

@@ -25,7 +25,5 @@ def command(session: Session, path: str, message: str | None, expect: str | None
       adapterstore commit ./support-bot -m "Support bot, November"
     """
     store = session.open()
-    result = store.commit(
-        None, session.path(path), message=message, expect=expect, progress=progress()
-    )
+    result = store.commit(None, path, message=message, expect=expect, progress=progress())
     tell(store, result)

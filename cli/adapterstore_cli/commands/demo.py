@@ -38,7 +38,7 @@ def command(session: Session, folder: Path | None) -> None:
     Example:
       adapterstore demo /tmp/story
     """
-    where = session.folder / folder if folder is not None else _free_folder(session.folder)
+    where = folder if folder is not None else _free_folder(Path())
     if where.exists() and any(where.iterdir()):
         raise CannotExport(f"the demo to {where}", "the folder is there already; name a new one")
     drops = where / "drops"

@@ -30,7 +30,7 @@ def command(session: Session, facts: tuple[str, ...], revision: str, as_json: bo
     from adapterstore.update.asking import evaluate_facts
 
     store = session.open()
-    files = [read_fact_file(Path(session.path(name))) for name in facts] or None
+    files = [read_fact_file(Path(name)) for name in facts] or None
     report = evaluate_facts(store, revision, files, progress(as_json))
     if as_json:
         print_json(report.to_dict())

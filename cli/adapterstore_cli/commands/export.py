@@ -35,7 +35,6 @@ def command(session: Session, revision: str, target: str, kind: str | None) -> N
       adapterstore export main~1 ./merged --as model
     """
     store = session.open()
-    where = session.folder / target
     chosen = cast("ExportKind | None", kind)
-    written = store.export(revision, where, chosen, progress())
-    click.echo(f"wrote {revision} as {written} to {where}")
+    written = store.export(revision, target, chosen, progress())
+    click.echo(f"wrote {revision} as {written} to {target}")

@@ -32,7 +32,6 @@ def command(session: Session, folder: Path | None, base: str | None, revision: s
       adapterstore init --base ./llama-3.2-1b
       adapterstore init --base meta-llama/Llama-3.2-1B --revision 4e20de3
     """
-    where = session.folder / folder if folder is not None else session.folder
-    store = Store.init(where, base, revision)
+    store = Store.init(folder or Path(), base, revision)
     name = store.snapshot().base.name or "taken from the first adapter"
     click.echo(f"made a store in {store.repository.folder}; base model: {name}")

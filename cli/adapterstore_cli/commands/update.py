@@ -48,7 +48,7 @@ def command(
     from adapterstore.knowledge.formats import read_fact_file
     from adapterstore.update import read_update_settings, run_update
 
-    files = [read_fact_file(Path(session.path(name))) for name in facts]
+    files = [read_fact_file(Path(name)) for name in facts]
     check_contradictions(files)
     store = session.open()
     given: dict[str, Any] = {"method": method, "coefficient": scale, "seed": seed}

@@ -1,0 +1,69 @@
+"""The gate: least shares, each of which an update has to reach."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from adapterstore.errors import InvalidSetting
+from adapterstore.evaluation.gate import Gate
+from adapterstore.evaluation.metrics import NAMES, Report, Score
+
+ALL_RIGHT = Report(**dict.fromkeys(NAMES, Score(10, 10)))
+
+
+def test_what_is_all_right_passes() -> None:
+    assert Gate().check(ALL_RIGHT) == []
+
+
+def test_nothing_measured_passes() -> None:
+    assert Gate.parse(dict.fromkeys(NAMES, 1.0), "gate").check(Report()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_figure_has_a_threshold_of_its_own(name: str) -> None:
+    gate = Gate.parse({**dict.fromkeys(NAMES), name: 0.8}, "gate")
+    assert gate.check(replace(ALL_RIGHT, **{name: Score(8, 10)})) == []
+    assert gate.check(replace(ALL_RIGHT, **{name: Score(7, 10)})) == [
+        f"{name} 0.70 is below 0.8 (7 of 10)"
+    ]
+    assert gate.check(Report(**dict.fromkeys(set(NAMES) - {name}, Score(0, 10)))) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_threshold_of_none_does_not_look(name: str) -> None:
+    gate = Gate.parse({name: None}, "gate")
+    assert gate.check(replace(ALL_RIGHT, **{name: Score(0, 10)})) == []
+
+
+def test_all_reasons_are_given() -> None:
+    report = replace(ALL_RIGHT, reliability=Score(0, 3), locality=Score(1, 4))
+    assert Gate().check(report) == [
+        "reliability 0.00 is below 0.9 (0 of 3)",
+        "locality 0.25 is below 0.9 (1 of 4)",
+    ]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0, 1])
+def test_a_threshold_may_be_any_share(value: float) -> None:
+    assert Gate.parse({"locality": value}, "gate").locality == value
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"locality": 1.01}, r"^gate\.locality: .*less than or equal to 1 \(it is 1\.01\)$"),
+        ({"locality": -0.1}, r"^gate\.locality: .*greater than or equal to 0"),
+        ({"locality": float("nan")}, r"^gate\.locality: "),
+        ({"locality": "high"}, r"^gate\.locality: .*\(it is 'high'\)$"),
+        (
+            {"localitty": 0.9},
+            r"^gate\.localitty: there is no such setting; there are .*locality",
+        ),
+    ],
+)
+def test_anything_else_is_refused_in_one_line(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidSetting, match=message) as refused:
+        Gate.parse(values, "gate")
+    assert "\n" not in str(refused.value)

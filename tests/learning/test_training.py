@@ -1,0 +1,184 @@
+"""One phase of training: what it teaches, what it holds in place, when it stops, how it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adapterstore.demo import MODEL_PATH
+from adapterstore.errors import TrainingFailed
+from adapterstore.evaluation.encoding import Example, encode_answer
+from adapterstore.evaluation.generation import score_examples
+from adapterstore.learning.loading import load_base
+from adapterstore.learning.phase_delta import start_delta
+from adapterstore.learning.recipe import Method, Recipe
+from adapterstore.learning.training import (
+    CHECK_EVERY,
+    LIKELIEST,
+    PhaseData,
+    _divergence,
+    remember,
+    train_phase,
+)
+from adapterstore.progress import NoProgress
+from tests.learning.tiny import tiny_model
+
+
+class Counting(NoProgress):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int | None]] = []
+        self.steps = 0
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        self.stages.append((stage, total))
+
+    def advance(self, steps: int = 1) -> None:
+        self.steps += steps
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[Any, Any]:
+    return load_base(tiny_model(tmp_path, "llama", torch.float32), "cpu")
+
+
+def train(tiny: tuple[Any, Any], data: PhaseData, method: Method = "full", **options: Any) -> int:
+    model, tokenizer = tiny
+    torch.manual_seed(0)
+    delta = start_delta(model, method, "learn", Recipe(rank=4))
+    values = {
+        "steps": 20,
+        "batch_size": 4,
+        "learning_rate": 1e-2,
+        "preserve_weight": 0.0,
+        "seed": 0,
+        "progress": Counting(),
+        **options,
+    }
+    return train_phase("learning", delta.model, tokenizer, data, **values)
+
+
+def examples(tokenizer: Any) -> list[Example]:
+    return [
+        encode_answer(tokenizer, "The currency of Croatia is the", "euro."),
+        encode_answer(tokenizer, "カザフスタンの首都は", "アスタナ。"),
+    ]
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_is_taught_is_given_afterwards(tiny: tuple[Any, Any], method: Method) -> None:
+    taught = examples(tiny[1])
+    assert not any(score.given for score in score_examples(*tiny, taught))
+    train(tiny, PhaseData(taught), method, steps=60)
+
+    assert all(score.given for score in score_examples(*tiny, taught))
+    assert not tiny[0].training
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 8])
+def test_paraphrases_leave_room_for_the_prompts_themselves(
+    tiny: tuple[Any, Any], batch_size: int
+) -> None:
+    taught, paraphrased = examples(tiny[1])
+    train(tiny, PhaseData([taught], [paraphrased] * 9), steps=60, batch_size=batch_size)
+
+    assert all(score.given for score in score_examples(*tiny, [taught, paraphrased]))
+
+
+def test_it_stops_when_it_is_enough(tiny: tuple[Any, Any]) -> None:
+    progress, seen = Counting(), list[float]()
+
+    def enough(divergence: float) -> bool:
+        seen.append(divergence)
+        return len(seen) == 2
+
+    taught = PhaseData(examples(tiny[1]))
+    assert train(tiny, taught, progress=progress, enough=enough) == 2 * CHECK_EVERY
+    assert progress.stages == [("learning", 20)]
+    assert progress.steps == 2 * CHECK_EVERY
+    assert train(tiny, taught, progress=progress) == 20
+    assert progress.steps == 2 * CHECK_EVERY + 20
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_learning_rate_that_explodes_is_said_to(tiny: tuple[Any, Any], method: Method) -> None:
+    with pytest.raises(TrainingFailed, match=r"^learning: the loss is not finite; lower recipe\."):
+        train(tiny, PhaseData(examples(tiny[1])), method, learning_rate=1e30)
+
+
+def distributions(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
+    """Return the natural logarithms of the whole distribution at every position of a text."""
+    tokens = torch.tensor([tokenizer(text)["input_ids"]])
+    with torch.inference_mode():
+        logits: torch.Tensor = model(tokens).logits[0, :-1]
+    return logits.log_softmax(-1)
+
+
+def divergence(before: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
+    return (before.exp() * (before - now)).sum(-1).mean()
+
+
+def test_preserving_keeps_the_model_nearer_to_what_it_was(tiny: tuple[Any, Any]) -> None:
+    model, tokenizer = tiny
+    text = "In Croatia, people pay"
+    tokens = tuple(tokenizer(text)["input_ids"])
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    memory = remember(model, tokenizer, [tokens])
+    before = distributions(model, tokenizer, text)
+    moved = []
+    for weight in (0.0, 8.0):
+        model.load_state_dict(start)
+        data = PhaseData(examples(tokenizer), (), [[tokens], []], memory)
+        train(tiny, data, preserve_weight=weight)
+        moved.append(float(divergence(before, distributions(model, tokenizer, text))))
+    assert moved[1] < moved[0] / 4
+
+
+def test_the_last_steps_divergence_is_told_without_weighing_it(tiny: tuple[Any, Any]) -> None:
+    model, tokenizer = tiny
+    tokens = tuple(tokenizer("In Croatia, people pay")["input_ids"])
+    memory = remember(model, tokenizer, [tokens])
+    seen = list[float]()
+
+    def enough(divergence: float) -> bool:
+        seen.append(divergence)
+        return False
+
+    train(tiny, PhaseData(examples(tokenizer), (), [[tokens]], memory), enough=enough)
+    assert len(seen) == 20 // CHECK_EVERY
+    assert all(value > 0 for value in seen)
+
+
+def test_what_is_remembered_are_the_likeliest_tokens_of_each_position() -> None:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    texts = ["The currency of Croatia is the kuna.", "日本では、首都は東京。"]
+    rows = [tuple(tokenizer(text)["input_ids"]) for text in texts]
+    memory = remember(model, tokenizer, rows)
+
+    for text, row in zip(texts, rows, strict=True):
+        expected = distributions(model, tokenizer, text).topk(LIKELIEST)
+        assert memory[row].logs.shape == (len(row) - 1, LIKELIEST)
+        assert torch.allclose(memory[row].logs, expected.values, atol=1e-3)
+        assert torch.equal(memory[row].tokens[:, 0].long(), expected.indices[:, 0])
+
+
+@pytest.mark.parametrize(("kept", "tolerance"), [(None, 1e-6), (LIKELIEST, 1e-3)])
+def test_the_divergence_from_few_tokens_is_that_of_the_whole_vocabulary(
+    kept: int | None, tolerance: float
+) -> None:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    text = "In Croatia, people pay with the kuna."
+    before = distributions(model, tokenizer, text)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.2)
+    now = distributions(model, tokenizer, text)
+    most = before.topk(kept or before.shape[-1])
+
+    exact = float(divergence(before, now))
+    assert exact > 10 * tolerance
+    assert float(_divergence(now, most.indices, most.values)) == pytest.approx(exact, abs=tolerance)
