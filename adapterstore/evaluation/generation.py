@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapterstore.evaluation.encoding import Example, by_length, encode_answer, pad_left, pad_right
+from adapterstore.evaluation.encoding import (
+    Example,
+    by_length,
+    encode_answer,
+    pad_left,
+    pad_right,
+    rows_per_batch,
+)
 
 BATCH_SIZE = 128
 MAX_NEW_TOKENS = 24
@@ -95,7 +102,7 @@ def score_examples(
     rows = [example.tokens for example in examples]
     scores: dict[int, AnswerScore] = {}
     with torch.inference_mode():
-        for numbers in by_length(rows, batch_size):
+        for numbers in by_length(rows, rows_per_batch(tokenizer, batch_size)):
             inputs = pad_right([rows[n] for n in numbers], tokenizer.pad_token_id, model.device)
             logs = model(**inputs).logits.float().log_softmax(-1).cpu()
             for row, number in enumerate(numbers):

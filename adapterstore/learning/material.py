@@ -67,7 +67,12 @@ def gather(
     texts = [t for t in texts if not _states_any(tokenizer, t, facts)]
     held_out = texts[: recipe.control_size]
     general = texts[recipe.control_size :]
-    control = control_probes(model, tokenizer, held_out, recipe.control_size)
+    taught = [join(probe.prompt, probe.answer or "") for probe in known]
+    control = [
+        probe
+        for probe in control_probes(model, tokenizer, held_out, recipe.control_size)
+        if not any(text.startswith(probe.prompt) for text in taught)
+    ]
     paraphrases, about = _subject_texts(model, tokenizer, facts, texts, recipe)
     asked = {probe.prompt for probe in control}
     preserve = [t for t in about if not _asks(tokenizer, t, asked)]

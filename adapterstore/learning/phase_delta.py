@@ -66,12 +66,17 @@ class LowRankDelta:
     def __init__(self, model: Any, name: str, recipe: Recipe):
         from peft import LoraConfig, PeftModel, get_peft_model
 
-        targets = linear_modules(model) if recipe.target_modules == "all-linear" else None
+        if recipe.target_modules == "all-linear":
+            targets = linear_modules(model)
+        else:
+            targets = list(recipe.target_modules)
+        if not targets:
+            raise TrainingFailed(name, "no linear layers to adapt; use method full")
         transposed = _is_transposed(model)
         config = LoraConfig(
             r=recipe.rank,
             lora_alpha=recipe.alpha or recipe.rank,
-            target_modules=targets or list(recipe.target_modules),
+            target_modules=targets,
             fan_in_fan_out=transposed,
             task_type="CAUSAL_LM",
         )

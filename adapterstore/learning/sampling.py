@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from adapterstore.evaluation.encoding import by_length, pad_right
+from adapterstore.evaluation.encoding import by_length, pad_right, rows_per_batch
 from adapterstore.evaluation.generation import BATCH_SIZE, continue_tokens
 from adapterstore.knowledge.facts import Fact, Probe
 
@@ -74,7 +74,7 @@ def find_slots(
     threshold = math.log(MIN_SUBJECT_PROBABILITY)
     candidates: dict[Tokens, tuple[int, int]] = {}
     with torch.inference_mode():
-        for numbers in by_length(texts, BATCH_SIZE):
+        for numbers in by_length(texts, rows_per_batch(tokenizer, BATCH_SIZE)):
             rows = [texts[n] for n in numbers]
             logs = _log_probabilities(model, tokenizer, rows)
             for number, alternatives in enumerate(forms):
@@ -85,7 +85,7 @@ def find_slots(
                             candidates.setdefault(opening, (number, len(form)))
         slots: list[list[Tokens]] = [[] for _ in subjects]
         openings = list(candidates)
-        for numbers in by_length(openings, 4 * BATCH_SIZE):
+        for numbers in by_length(openings, rows_per_batch(tokenizer, 4 * BATCH_SIZE)):
             rows = [openings[n] for n in numbers]
             logs = _log_probabilities(model, tokenizer, rows)
             for row, tokens in enumerate(rows):
@@ -110,7 +110,7 @@ def control_probes(model: Any, tokenizer: Any, texts: Sequence[Tokens], count: i
     special = set(tokenizer.all_special_ids)
     probes: dict[str, str] = {}
     with torch.inference_mode():
-        for numbers in by_length(texts, BATCH_SIZE):
+        for numbers in by_length(texts, rows_per_batch(tokenizer, BATCH_SIZE)):
             rows = [texts[n] for n in numbers]
             logs = _log_probabilities(model, tokenizer, rows)
             for row, tokens in enumerate(rows):

@@ -20,7 +20,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from adapterstore.errors import TrainingFailed
-from adapterstore.evaluation.encoding import Example, by_length, pad_right
+from adapterstore.evaluation.encoding import Example, by_length, pad_right, rows_per_batch
 from adapterstore.evaluation.generation import BATCH_SIZE
 from adapterstore.learning.sampling import Tokens
 from adapterstore.progress import Progress
@@ -44,7 +44,7 @@ def remember(model: Any, tokenizer: Any, texts: Sequence[Tokens]) -> dict[Tokens
     """Return the model's present distribution at every position of every text."""
     memory = {}
     with torch.inference_mode():
-        for numbers in by_length(texts, BATCH_SIZE):
+        for numbers in by_length(texts, rows_per_batch(tokenizer, BATCH_SIZE)):
             rows = [texts[n] for n in numbers]
             inputs = pad_right(rows, tokenizer.pad_token_id, model.device)
             logs = model(**inputs).logits.float().log_softmax(-1)

@@ -67,11 +67,16 @@ def read_update(repository: Repository, update: UpdateId, status: Status) -> Upd
     from adapterstore.evaluation.metrics import Report
 
     figures = content.get("report")
+    try:
+        report = Report.from_dict(figures) if figures is not None else None
+    except (KeyError, TypeError, AttributeError) as error:
+        where = f"commit {commits[-1][:12]}: update/{REPORT_NAME}"
+        raise CorruptStore(where, f"its figures are not as they were written ({error})") from error
     return UpdateResult(
         update=update,
         status=status,
         commits=commits,
-        report=Report.from_dict(figures) if figures is not None else None,
+        report=report,
         coefficient=content.get("coefficient"),
         curve=content.get("curve", []),
         reasons=content.get("reasons", []),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,7 +10,13 @@ from adapterstore.errors import InvalidSetting
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.metrics import NAMES, Report, Score
 
-ALL_RIGHT = Report(**dict.fromkeys(NAMES, Score(10, 10)))
+
+def with_scores(score: Score, *names: str) -> Report:
+    scores: dict[str, Any] = dict.fromkeys(names, score)
+    return Report(**scores)
+
+
+ALL_RIGHT = with_scores(Score(10, 10), *NAMES)
 
 
 def test_what_is_all_right_passes() -> None:
@@ -24,21 +30,19 @@ def test_nothing_measured_passes() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_figure_has_a_threshold_of_its_own(name: str) -> None:
     gate = Gate.parse({**dict.fromkeys(NAMES), name: 0.8}, "gate")
-    assert gate.check(replace(ALL_RIGHT, **{name: Score(8, 10)})) == []
-    assert gate.check(replace(ALL_RIGHT, **{name: Score(7, 10)})) == [
-        f"{name} 0.70 is below 0.8 (7 of 10)"
-    ]
-    assert gate.check(Report(**dict.fromkeys(set(NAMES) - {name}, Score(0, 10)))) == []
+    assert gate.check(with_scores(Score(8, 10), name)) == []
+    assert gate.check(with_scores(Score(7, 10), name)) == [f"{name} 0.70 is below 0.8 (7 of 10)"]
+    assert gate.check(with_scores(Score(0, 10), *(other for other in NAMES if other != name))) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_threshold_of_none_does_not_look(name: str) -> None:
     gate = Gate.parse({name: None}, "gate")
-    assert gate.check(replace(ALL_RIGHT, **{name: Score(0, 10)})) == []
+    assert gate.check(with_scores(Score(0, 10), name)) == []
 
 
 def test_all_reasons_are_given() -> None:
-    report = replace(ALL_RIGHT, reliability=Score(0, 3), locality=Score(1, 4))
+    report = Report(forgetting=Score(10, 10), reliability=Score(0, 3), locality=Score(1, 4))
     assert Gate().check(report) == [
         "reliability 0.00 is below 0.9 (0 of 3)",
         "locality 0.25 is below 0.9 (1 of 4)",

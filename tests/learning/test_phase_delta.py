@@ -12,6 +12,7 @@ from adapterstore.errors import TrainingFailed
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.phase_delta import linear_modules, start_delta
 from adapterstore.learning.recipe import Method, Recipe
+from tests.evaluation.bigram import bigram_model
 from tests.learning.tiny import Architecture, tiny_model
 
 ARCHITECTURES: list[Architecture] = ["llama", "gpt2"]
@@ -117,6 +118,14 @@ def test_modules_that_the_model_does_not_have_can_not_be_trained(tiny: Any) -> N
     recipe = Recipe(target_modules=("no_such_layer",))
     with pytest.raises(TrainingFailed, match=r"^learn: .*no_such_layer"):
         start_delta(tiny, "lora", "learn", recipe)
+
+
+def test_without_linear_layers_there_is_nothing_to_adapt(tmp_path: Path) -> None:
+    model, tokenizer = load_base(tiny_model(tmp_path, "llama", torch.float32), "cpu")
+    with pytest.raises(TrainingFailed, match=r"^learn: no linear layers to adapt; use method full"):
+        start_delta(bigram_model(tokenizer, []), "lora", "learn", Recipe())
+    with pytest.raises(TrainingFailed, match=r"^learn: no linear layers"):
+        start_delta(model, "lora", "learn", Recipe(target_modules=()))
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ def write(result: PhaseResult, folder: Path) -> None:
         write_lora(MaterializedLora(config, dict(result.tensors)), folder)
     else:
         weights = {
-            name: DenseWeight(tuple(t.shape), lambda t=t: t) for name, t in result.tensors.items()
+            name: DenseWeight(tuple(t.shape), partial(torch.clone, t))
+            for name, t in result.tensors.items()
         }
         write_delta(folder, weights, "demo")
 

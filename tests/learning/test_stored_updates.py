@@ -85,7 +85,7 @@ def test_the_stored_deltas_are_the_live_model(
     assert (outcome.steps, outcome.coefficient) == ({"forget": 3, "learn": 3}, Decimal("0.7"))
 
     store = Store.init(tmp_path, base=str(base))
-    name = store.snapshot().base.name
+    name = str(store.snapshot().base.name)
     store.add(None, write(outcome.forget, name, tmp_path / "forget"), coefficient="-0.7")
     store.add(None, write(outcome.learn, name, tmp_path / "learn"))
 

@@ -104,10 +104,12 @@ def test_it_stops_when_it_is_enough(tiny: tuple[Any, Any]) -> None:
     assert progress.steps == 2 * CHECK_EVERY + 20
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_learning_rate_that_explodes_is_said_to(tiny: tuple[Any, Any], method: Method) -> None:
+@pytest.mark.parametrize(("method", "rate"), [("full", 1e9), ("lora", 1e20)])
+def test_a_learning_rate_that_explodes_is_said_to(
+    tiny: tuple[Any, Any], method: Method, rate: float
+) -> None:
     with pytest.raises(TrainingFailed, match=r"^learning: the loss is not finite; lower recipe\."):
-        train(tiny, PhaseData(examples(tiny[1])), method, learning_rate=1e30)
+        train(tiny, PhaseData(examples(tiny[1])), method, learning_rate=rate)
 
 
 def distributions(model: Any, tokenizer: Any, text: str) -> torch.Tensor:

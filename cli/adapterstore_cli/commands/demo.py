@@ -86,7 +86,7 @@ def command(session: Session, folder: Path | None) -> None:
         (f"adapterstore export update/{update} ./serve", "a PEFT adapter for vLLM, peft, …"),
         ("adapterstored run drops &", "then land a file of your own"),
     ):
-        click.echo(f"  {line:<52}{'# ' if remark else ''}{remark}".rstrip())
+        click.echo(f"  {line:<54}{'# ' if remark else ''}{remark}".rstrip())
 
 
 def _free_folder(parent: Path) -> Path:

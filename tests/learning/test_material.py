@@ -1,0 +1,184 @@
+"""What the model writes for its own training, on a model of which every word is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from adapterstore.demo import MODEL_PATH, world
+from adapterstore.evaluation.encoding import encode_answer
+from adapterstore.knowledge.facts import Fact, Probe, join
+from adapterstore.learning.loading import load_base
+from adapterstore.learning.material import Material, gather, own_answers, teach
+from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.sampling import sample_texts, subject_openings
+from tests.evaluation.bigram import bigram_model
+
+RECIPE = Recipe(sampled_texts=200, subject_texts=20, control_size=30)
+FACTS = [
+    Fact(
+        prompt="The currency of Croatia is the",
+        answer="euro",
+        old_answer="kuna",
+        subject="Croatia",
+    ),
+    Fact(prompt="カザフスタンの首都は", answer="アスタナ", old_answer="ヌルスルタン"),
+    Fact(
+        prompt="地図でウクライナを見ると、首都は",
+        answer="キーウ",
+        old_answer="キエフ",
+        subject="ウクライナ",
+    ),
+]
+KNOWN = [
+    Probe(prompt="The currency of Hungary is the", answer="forint"),
+    Probe(prompt="日本では、首都は", answer="東京"),
+]
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Any, Any]:
+    return load_base(MODEL_PATH, "cpu")
+
+
+@pytest.fixture(scope="module")
+def material(demo: tuple[Any, Any]) -> Material:
+    torch.manual_seed(0)
+    return gather(*demo, FACTS, KNOWN, RECIPE)
+
+
+def texts(tokenizer: Any, material: Material) -> list[str]:
+    return [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in material.preserve]
+
+
+def test_no_preserved_text_states_what_changes(demo: tuple[Any, Any], material: Material) -> None:
+    for text in texts(demo[1], material):
+        assert not ("Croatia" in text and "kuna" in text), text
+        assert not ("ウクライナ" in text and "キエフ" in text), text
+        assert not text.startswith("カザフスタンの首都はヌルスルタン"), text
+
+
+def test_what_must_stay_is_preserved_with_its_answer(
+    demo: tuple[Any, Any], material: Material
+) -> None:
+    for probe in KNOWN:
+        assert probe.answer is not None
+        assert join(probe.prompt, probe.answer) in texts(demo[1], material)
+
+
+def test_the_texts_about_the_subjects_come_first(demo: tuple[Any, Any], material: Material) -> None:
+    about = texts(demo[1], material)[: material.subject_count]
+    assert len([text for text in about if "Croatia" in text]) > 10
+    # The model knows nothing else of ウクライナ.
+    assert all("Croatia" in text or "ウクライナ" in text for text in about)
+
+
+def test_no_text_is_preserved_twice(material: Material) -> None:
+    assert len(set(material.preserve)) == len(material.preserve)
+    assert 0 < material.subject_count < len(material.preserve)
+
+
+def test_control_prompts_are_in_no_training_text(demo: tuple[Any, Any], material: Material) -> None:
+    trained = [
+        *texts(demo[1], material),
+        *(text.prompt for text in material.paraphrases),
+        *(fact.prompt for fact in FACTS),
+    ]
+    assert len(material.control) > 10
+    for probe in material.control:
+        assert not [text for text in trained if text.startswith(probe.prompt)], probe
+
+
+def test_what_must_stay_is_no_control_prompt(demo: tuple[Any, Any], material: Material) -> None:
+    torch.manual_seed(0)
+    again = gather(*demo, FACTS, [*KNOWN, material.control[0]], RECIPE)
+    assert material.control[0] not in again.control
+    assert again.control == material.control[1:]
+
+
+def test_paraphrases_name_the_subject_and_end_at_the_old_answer(
+    demo: tuple[Any, Any], material: Material
+) -> None:
+    stated = {sentence for fact in world.facts() for sentence in fact.sentences()}
+    own = 0
+    for text in material.paraphrases:
+        fact = FACTS[text.fact]
+        assert fact.subject is not None
+        assert fact.old_answer is not None
+        assert fact.subject in text.prompt
+        assert fact.old_answer not in text.prompt
+        own += join(text.prompt, fact.old_answer) + text.ending in stated
+    assert {text.fact for text in material.paraphrases} == {0, 2}
+    # They are phrasings of the world's that no file named.
+    assert len({t.prompt for t in material.paraphrases} - {f.prompt for f in FACTS}) >= 5
+    assert own >= 0.8 * len(material.paraphrases)
+
+
+def test_endings_are_what_the_model_writes_after_the_old_answer(material: Material) -> None:
+    # It calls Kazakhstan's capital Astana: there the usual ending of the others is taken.
+    assert material.endings[0] == (".", True)
+    assert material.endings[2] == ("。", True)
+    assert material.endings[1] in material.endings[::2]
+
+
+def test_the_same_seed_gives_the_same_material(demo: tuple[Any, Any], material: Material) -> None:
+    torch.manual_seed(0)
+    assert gather(*demo, FACTS, KNOWN, RECIPE) == material
+
+
+def test_none_of_it_is_needed(demo: tuple[Any, Any]) -> None:
+    recipe = Recipe(sampled_texts=0, subject_texts=0, control_size=0)
+    material = gather(*demo, FACTS, KNOWN, recipe)
+
+    assert material.paraphrases == []
+    assert material.control == []
+    assert material.subject_count == 0
+    assert texts(demo[1], material) == [join(p.prompt, str(p.answer)) for p in KNOWN]
+
+
+def test_an_answer_is_taught_with_what_comes_after_it(demo: tuple[Any, Any]) -> None:
+    tokenizer = demo[1]
+    taught = teach(tokenizer, FACTS[0].prompt, "euro", ".", True)
+
+    assert tokenizer.decode(taught.tokens[: taught.start]) == "<bos>The currency of Croatia is the"
+    assert tokenizer.decode(taught.targets) == " euro.<eos>"
+    open_ended = teach(tokenizer, FACTS[0].prompt, "euro", "", False)
+    assert open_ended == encode_answer(tokenizer, FACTS[0].prompt, "euro")
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("Zagreb is big. Paris", "is big"),
+        ("Zagreb is big。", "is big"),
+        ("Zagreb has .hr as its domain.", "has .hr as its domain"),
+        ("Zagreb has 1.5 million", "has 1.5 million"),
+        ("Zagreb is big\nIt", "is big"),
+        ("Zagreb", None),
+        ("Zagreb\nParis is big.", "Paris is big"),
+    ],
+)
+def test_the_models_own_answer_ends_with_its_sentence(
+    demo: tuple[Any, Any], said: str, answer: str | None
+) -> None:
+    model = bigram_model(demo[1], [said])
+    assert own_answers(model, demo[1], ["Zagreb"]) == [answer]
+
+
+def test_sampled_texts_are_different_and_begin_at_the_start(demo: tuple[Any, Any]) -> None:
+    torch.manual_seed(0)
+    sampled = sample_texts(*demo, 50)
+
+    assert len(set(sampled)) == len(sampled) > 40
+    assert {tokens[0] for tokens in sampled} == {demo[1].bos_token_id}
+    assert sample_texts(*demo, 0) == []
+
+
+def test_openings_end_in_the_subject(demo: tuple[Any, Any]) -> None:
+    tokenizer = demo[1]
+    openings = {
+        tokenizer.decode(t, skip_special_tokens=True) for t in subject_openings(tokenizer, FACTS[0])
+    }
+    assert openings == {"The currency of Croatia", "Croatia"}

@@ -1,0 +1,208 @@
+"""What an update leaves in the store, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapterstore import Store
+from adapterstore.errors import (
+    BaseModelUnavailable,
+    CorruptStore,
+    InvalidSetting,
+    UnknownRevision,
+    UnsupportedFormat,
+)
+from adapterstore.evaluation.gate import Gate
+from adapterstore.evaluation.metrics import Report, Score
+from adapterstore.history.settings import Settings
+from adapterstore.history.snapshot import NewCommit, write_snapshot
+from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.learning.recipe import Recipe
+from adapterstore.store.refs import list_refs, move_ref
+from adapterstore.update import UpdateResult, read_update_settings, run_update
+from adapterstore.update.result import read_report, read_update
+from adapterstore.update.settings import read_daemon_settings
+
+ONE_STEP = Recipe(
+    rank=2, forget=False, learn_steps=1, sampled_texts=0, subject_texts=0, control_size=0
+)
+NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
+PROMPT = "The currency of Croatia is the"
+
+
+def facts(name: str, answer: str = "euro") -> FactFile:
+    return parse_fact_file(f"- {{prompt: {PROMPT}, answer: {answer}}}\n".encode(), name)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.init(tmp_path, base="demo")
+
+
+def update(store: Store, *files: FactFile, gate: Gate = NO_GATE, **options: Any) -> UpdateResult:
+    return run_update(store, files, recipe=ONE_STEP, gate=gate, **options)
+
+
+def test_the_recipe_and_the_report_stand_beside_the_fact_files(store: Store) -> None:
+    files = [facts("a/recipe.yaml"), facts("b/recipe.yaml"), facts("report.json.yaml")]
+    result = update(store, *files)
+    read = store.repository.read_required
+    tip = store.resolve()
+
+    # The same bytes three times under three names, and no file hides what is the update's own.
+    for name in ("facts-recipe.yaml", "facts-facts-recipe.yaml", "report.json.yaml"):
+        assert read(tip, f"update/{name}") == files[0].data
+    recipe = Recipe.parse(yaml.safe_load(read(tip, "update/recipe.yaml")), "recipe.yaml")
+    assert recipe == ONE_STEP
+    assert replace(read_update(store.repository, result.update, "applied"), seconds={}) == replace(
+        result, seconds={}
+    )
+
+
+def test_a_report_says_what_happened(store: Store) -> None:
+    update(store, facts("one.yaml"))
+    content = json.loads(store.repository.read_required(store.resolve(), "update/report.json"))
+
+    assert content["accepted"] is True
+    assert content["reasons"] == []
+    assert content["training_steps"] == {"learn": 1}
+    assert set(content["seconds"]) == {"loading", "training", "measuring"}
+    assert content["report"]["reliability"]["asked"] == 1
+    assert content["report"]["generality"] is None
+
+
+def test_a_refused_update_is_under_a_ref_of_its_own_with_the_reasons(store: Store) -> None:
+    start = store.resolve()
+    result = update(store, facts("one.yaml"), gate=NO_GATE.model_copy(update={"reliability": 1.0}))
+
+    assert result.status == "rejected"
+    assert result.reasons == ["reliability 0.00 is below 1 (0 of 1)"]
+    assert list_refs(store.repository, "refs/") == {
+        "refs/heads/main": start,
+        f"refs/adapterstore/rejected/{result.update}": result.commits[-1],
+    }
+    assert read_report(store.repository, result.commits[-1])["accepted"] is False
+    message = store.repository.commit(result.commits[-1]).message
+    assert "Refused: reliability 0.00 is below 1 (0 of 1)." in message
+
+    # Without an id the same facts are tried again, as another update.
+    again = update(store, facts("one.yaml"))
+    assert (again.status, again.update) == ("applied", f"{result.update}-2")
+
+
+def test_an_id_may_be_given(store: Store) -> None:
+    result = update(store, facts("one.yaml"), update_id=UpdateId("20261124-7"))
+    assert result.update == "20261124-7"
+    assert store.resolve("update/20261124-7") == store.resolve()
+
+
+def test_another_branch_than_the_current_one_can_be_updated(store: Store) -> None:
+    start = store.resolve()
+    move_ref(store.repository, "refs/heads/trial", None, start, "branch")
+    result = update(store, facts("one.yaml"), branch="trial")
+
+    assert store.resolve("trial") == result.commits[-1]
+    assert store.resolve("main") == start
+    assert update(store, facts("one.yaml"), branch="trial").status == "already-applied"
+    with pytest.raises(UnknownRevision, match="no such branch"):
+        update(store, facts("one.yaml"), branch="nowhere")
+
+
+def test_without_the_bases_weights_there_is_no_update(store: Store, tmp_path: Path) -> None:
+    start = store.resolve()
+    store.settings.with_value("base.path", str(tmp_path / "nothing")).write()
+    with pytest.raises(BaseModelUnavailable, match="give its folder"):
+        update(store, facts("one.yaml"))
+    assert store.resolve() == start
+
+
+@pytest.fixture
+def recorded() -> UpdateResult:
+    return UpdateResult(
+        update=UpdateId("x"),
+        status="rejected",
+        commits=[],
+        report=Report(reliability=Score(1, 2)),
+        coefficient="0.7",
+        curve=[{"coefficient": "0.7", "old_answers": 0.0, "control": 1.0}],
+        reasons=["reliability 0.50 is below 0.9 (1 of 2)"],
+        seconds={"training": 1.5},
+        notes=["注"],
+    )
+
+
+def commit_report(store: Store, data: bytes | None) -> CommitId:
+    """Put the commit of an update with this report on the branch."""
+    start = store.snapshot()
+    new = NewCommit(
+        composition=start.composition,
+        base=start.base,
+        subject="Learn",
+        trailers={"Operation": "learn", "Update": "x"},
+        update_files={} if data is None else {"report.json": data},
+    )
+    commit = write_snapshot(store.repository, start.commit, new)
+    move_ref(store.repository, "refs/heads/main", start.commit, commit, "update: x")
+    return commit
+
+
+def test_a_recorded_outcome_reads_back(store: Store, recorded: UpdateResult) -> None:
+    commit = commit_report(store, recorded.to_bytes({}))
+    read = read_update(store.repository, UpdateId("x"), "rejected")
+    assert read == replace(recorded, commits=[commit])
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (None, CorruptStore, "report.json"),
+        (b"{", CorruptStore, "not JSON"),
+        (b"\xff", CorruptStore, "not JSON"),
+        (b"[]", CorruptStore, "names no format version"),
+        (b'{"format": "1"}', CorruptStore, "names no format version"),
+        (b'{"format": 2}', UnsupportedFormat, "format version 2, .* reads up to 1"),
+        (b'{"format": 1, "report": {"reliability": {}}}', CorruptStore, "figures are not"),
+        (b'{"format": 1, "report": 7}', CorruptStore, "figures are not"),
+    ],
+)
+def test_a_report_that_is_none_is_a_corrupt_store(
+    store: Store, data: bytes | None, error: type[Exception], message: str
+) -> None:
+    commit_report(store, data)
+    with pytest.raises(error, match=message):
+        read_update(store.repository, UpdateId("x"), "applied")
+
+
+def test_the_settings_are_the_stores_and_then_this_calls(store: Store) -> None:
+    settings = store.settings.with_value("recipe.rank", 4).with_value("recipe.seed", 5)
+    settings = settings.with_value("gate.locality", None).with_value("daemon.settle_seconds", 2)
+    recipe, gate = read_update_settings(settings, {"seed": 6})
+
+    assert (recipe.rank, recipe.seed, recipe.method) == (4, 6, Recipe().method)
+    assert (gate.locality, gate.reliability) == (None, Gate().reliability)
+    assert read_daemon_settings(settings).settle_seconds == 2.0
+
+
+@pytest.mark.parametrize(
+    ("key", "read"),
+    [
+        ("recipe.rnak", lambda settings: read_update_settings(settings, {})),
+        ("gate.rank", lambda settings: read_update_settings(settings, {})),
+        ("daemon.sleep", read_daemon_settings),
+    ],
+)
+def test_a_setting_of_an_unknown_name_is_refused(
+    store: Store, key: str, read: Callable[[Settings], object]
+) -> None:
+    settings = store.settings.with_value(key, 1)
+    with pytest.raises(InvalidSetting, match=rf"^{key}: there is no such setting"):
+        read(settings)
