@@ -16,8 +16,8 @@ from adapterstore.learning.sampling import (
     Tokens,
     control_probes,
     find_slots,
+    name_openings,
     sample_texts,
-    subject_openings,
 )
 
 SENTENCE_MARKS = ".。!！?？"
@@ -103,19 +103,28 @@ def _subject_texts(
     texts: Sequence[Tokens],
     recipe: Recipe,
 ) -> tuple[list[Rewritten], list[Tokens]]:
-    """Return texts that state a fact to be changed, and texts that say else of its subject."""
-    named = [n for n, fact in enumerate(facts) if fact.subject]
-    if not named or not recipe.subject_texts:
+    """Return texts that state a fact to be changed, and texts that say else of what it names.
+
+    The old answer may be a thing of its own ("Turkey", of which much is known that must stay), so
+    some texts that begin with it are written too.
+    """
+    named = [number for number, fact in enumerate(facts) if fact.subject]
+    if not recipe.subject_texts:
         return [], []
     chooser = random.Random(recipe.seed)
-    slots = find_slots(model, tokenizer, texts, [str(facts[n].subject) for n in named])
+    slots = find_slots(model, tokenizer, texts, [str(facts[number].subject) for number in named])
     openings: list[Tokens] = []
     owners: list[int] = []
     for number, found in zip(named, slots, strict=True):
         chosen = chooser.sample(found, min(len(found), recipe.subject_texts))
-        chosen += subject_openings(tokenizer, facts[number])
+        chosen += name_openings(tokenizer, facts[number].prompt, str(facts[number].subject))
         openings += chosen
         owners += [number] * len(chosen)
+    for number, fact in enumerate(facts):
+        if fact.old_answer is not None:
+            chosen = name_openings(tokenizer, "", fact.old_answer)
+            openings += chosen
+            owners += [number] * len(chosen)
     continued = continue_tokens(model, tokenizer, openings, MAX_TEXT_TOKENS, sample=True)
     paraphrases: dict[Rewritten, None] = {}
     about: dict[Tokens, None] = {}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import torch
 from transformers import set_seed
 
 from adapterstore.evaluation.encoding import Example, encode_answer
@@ -24,6 +23,9 @@ from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.search import Candidate, choose_coefficient
 from adapterstore.learning.training import PhaseData, remember, train_phase
 from adapterstore.progress import NO_PROGRESS, Progress
+
+_MOST_TURNS = 3
+"""How often the learn phase is gone through while a new answer is still not given."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,12 @@ def forget_then_learn(
         delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe)
         model = delta.model
         data = _learn_data(tokenizer, facts, material)
-        steps["learn"] = train_phase(
-            "learning",
-            model,
-            tokenizer,
-            dataclasses.replace(data, memory=memory),
-            steps=recipe.most_learn_steps(data.shares(recipe.batch_size)[0], len(data.taught)),
-            batch_size=recipe.batch_size,
-            learning_rate=recipe.phase_rate("learn"),
-            preserve_weight=recipe.preserve_weight,
-            seed=recipe.seed,
-            progress=progress,
-            enough=lambda divergence: (
-                divergence < recipe.preserve_tolerance and _all_given(model, tokenizer, data)
-            ),
-        )
+        data = dataclasses.replace(data, memory=memory)
+        steps["learn"] = 0
+        for turn in range(_MOST_TURNS):
+            steps["learn"] += _train_learn(model, tokenizer, data, recipe, turn, progress)
+            if _all_given(model, tokenizer, data.taught):
+                break
         delta.finish()
         learn = delta.result()
     return Outcome(
@@ -162,6 +155,27 @@ def _train_forget(
     return steps
 
 
+def _train_learn(
+    model: Any, tokenizer: Any, data: PhaseData, recipe: Recipe, turn: int, progress: Progress
+) -> int:
+    return train_phase(
+        "learning",
+        model,
+        tokenizer,
+        data,
+        steps=recipe.most_learn_steps(data.shares(recipe.batch_size)[0], len(data.taught)),
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.phase_rate("learn"),
+        preserve_weight=recipe.preserve_weight,
+        seed=recipe.seed + turn,
+        progress=progress,
+        enough=lambda divergence: (
+            divergence < recipe.preserve_tolerance
+            and _all_given(model, tokenizer, [*data.taught, *data.paraphrased])
+        ),
+    )
+
+
 def _search(
     delta: PhaseDelta,
     tokenizer: Any,
@@ -211,11 +225,9 @@ def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> Ph
     return PhaseData(taught, paraphrased, [about, material.preserve[material.subject_count :]])
 
 
-def _all_given(model: Any, tokenizer: Any, data: PhaseData) -> bool:
-    examples = [*data.taught, *data.paraphrased]
+def _all_given(model: Any, tokenizer: Any, examples: Sequence[Example]) -> bool:
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
-        given = all(score.given for score in score_examples(model, tokenizer, examples))
+    given = all(score.given for score in score_examples(model, tokenizer, examples))
     model.train(was_training)
     return given

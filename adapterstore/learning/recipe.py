@@ -41,7 +41,8 @@ class Recipe(SettingsModel):
     """None: as the learn phase's."""
     learn_steps: Count | None = None
     """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
-    or as many as it takes to show each fact 25 times."""
+    or as many as it takes to show each fact 25 times. Where a new answer is still not given then,
+    the phase is gone through again, three times at most."""
     forget_steps: Count = 10
     batch_size: Count = 32
     """Texts that teach, in one step; as many that preserve come on top."""
@@ -57,7 +58,7 @@ class Recipe(SettingsModel):
     """Share of the control set that a λ has to keep."""
     preserve_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 8.0
     """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
-    preserve_tolerance: Positive = 0.003
+    preserve_tolerance: Positive = 0.002
     """KL a position, on the preserve set, below which the model counts as what it was."""
     sampled_texts: Annotated[int, Field(ge=0)] = 700
     """Texts sampled from the model itself, to preserve what it knows."""

@@ -12,12 +12,13 @@ from typing import Any
 
 from adapterstore.evaluation.encoding import by_length, pad_right, rows_per_batch
 from adapterstore.evaluation.generation import BATCH_SIZE, continue_tokens
-from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.knowledge.facts import Probe
 
 Tokens = tuple[int, ...]
 MAX_TEXT_TOKENS = 48
 MIN_SUBJECT_PROBABILITY = 2e-4
 MAX_CONTROL_TOKENS = 8
+_MOST_CANDIDATES = 200
 _CONFIDENT = 0.5
 _FROM_START = 8
 _FROM_PROMPT = 4
@@ -39,17 +40,16 @@ def sample_texts(model: Any, tokenizer: Any, count: int) -> list[Tokens]:
     return list(dict.fromkeys((start, *row) for row in rows if len(row) > 1))
 
 
-def subject_openings(tokenizer: Any, fact: Fact) -> list[Tokens]:
-    """Return beginnings of texts that end in a fact's subject: its prompt's, and the subject."""
-    assert fact.subject is not None
+def name_openings(tokenizer: Any, prompt: str, name: str) -> list[Tokens]:
+    """Return beginnings of texts that end in a name: the prompt's up to it, and the name alone."""
     openings: list[Tokens] = []
-    position = fact.prompt.find(fact.subject)
+    position = prompt.find(name)
     if position >= 0:
-        own = tokenizer(fact.prompt[: position + len(fact.subject)])["input_ids"]
+        own = tokenizer(prompt[: position + len(name)])["input_ids"]
         openings += [tuple(own)] * _FROM_PROMPT
     start = start_token(tokenizer)
     if start is not None:
-        bare = tokenizer(fact.subject, add_special_tokens=False)["input_ids"]
+        bare = tokenizer(name, add_special_tokens=False)["input_ids"]
         openings += [(start, *bare)] * _FROM_START
     return openings
 
@@ -72,31 +72,47 @@ def find_slots(
         for subject in subjects
     ]
     threshold = math.log(MIN_SUBJECT_PROBABILITY)
+    by_first: dict[int, list[tuple[int, Tokens]]] = {}
+    for number, alternatives in enumerate(forms):
+        for form in alternatives:
+            by_first.setdefault(form[0], []).append((number, form))
+    firsts = list(by_first)
     candidates: dict[Tokens, tuple[int, int]] = {}
     with torch.inference_mode():
         for numbers in by_length(texts, rows_per_batch(tokenizer, BATCH_SIZE)):
             rows = [texts[n] for n in numbers]
-            logs = _log_probabilities(model, tokenizer, rows)
-            for number, alternatives in enumerate(forms):
-                for form in alternatives:
-                    for row, column in (logs[:, :, form[0]] > threshold).nonzero().tolist():
-                        if column < len(rows[row]) - 1:
-                            opening = (*rows[row][: column + 1], *form)
-                            candidates.setdefault(opening, (number, len(form)))
+            likely = _log_probabilities(model, tokenizer, rows)[:, :, firsts] > threshold
+            for row, column, first in likely.nonzero().tolist():
+                if column < len(rows[row]) - 1:
+                    for number, form in by_first[firsts[first]]:
+                        opening = (*rows[row][: column + 1], *form)
+                        candidates.setdefault(opening, (number, len(form)))
         slots: list[list[Tokens]] = [[] for _ in subjects]
-        openings = list(candidates)
+        openings = _thin_out(candidates)
         for numbers in by_length(openings, rows_per_batch(tokenizer, 4 * BATCH_SIZE)):
             rows = [openings[n] for n in numbers]
             logs = _log_probabilities(model, tokenizer, rows)
-            for row, tokens in enumerate(rows):
-                subject, length = candidates[tokens]
-                first = len(tokens) - length
-                likely = sum(
-                    float(logs[row, first + i - 1, tokens[first + i]]) for i in range(length)
-                )
-                if likely > threshold:
-                    slots[subject].append(tokens)
+            tokens = pad_right(rows, 0, "cpu")["input_ids"]
+            # logs[:, i] predicts tokens[:, i + 1]
+            taken = logs[:, :-1].gather(2, tokens[:, 1:, None])[:, :, 0]
+            for row, opening in enumerate(rows):
+                subject, length = candidates[opening]
+                end = len(opening) - 1
+                if float(taken[row, end - length : end].sum()) > threshold:
+                    slots[subject].append(opening)
     return slots
+
+
+def _thin_out(candidates: dict[Tokens, tuple[int, int]]) -> list[Tokens]:
+    """Return at most `_MOST_CANDIDATES` openings of each subject, drawn evenly."""
+    by_subject: dict[int, list[Tokens]] = {}
+    for opening, (subject, _) in candidates.items():
+        by_subject.setdefault(subject, []).append(opening)
+    kept = []
+    for openings in by_subject.values():
+        step = math.ceil(len(openings) / _MOST_CANDIDATES)
+        kept += openings[::step]
+    return kept
 
 
 def control_probes(model: Any, tokenizer: Any, texts: Sequence[Tokens], count: int) -> list[Probe]:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapterstore.evaluation.encoding import by_length, encode_answer, pad_left, pad_right
+from adapterstore.evaluation.encoding import (
+    by_length,
+    encode_answer,
+    pad_left,
+    pad_right,
+    rows_per_batch,
+)
 
 ROWS = [(5, 6, 7), (8,), (9, 10)]
 
@@ -69,3 +75,10 @@ def test_batches_hold_every_row_once_with_its_likes(rows: list[list[int]], size:
     assert sorted(numbers) == list(range(len(rows)))
     assert [len(rows[n]) for n in numbers] == sorted(len(row) for row in rows)
     assert all(len(batch) == size for batch in batches[:-1])
+
+
+def test_a_large_vocabulary_makes_batches_small_but_never_empty(tokenizer: Any) -> None:
+    # Only the number of tokens counts, so anything of that length will do.
+    assert rows_per_batch(tokenizer, 128) == 128
+    assert 128 > rows_per_batch(range(128_000), 128) > rows_per_batch(range(256_000), 128) > 1
+    assert rows_per_batch(range(10**9), 128) == 1

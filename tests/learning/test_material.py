@@ -13,7 +13,7 @@ from adapterstore.knowledge.facts import Fact, Probe, join
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material, gather, own_answers, teach
 from adapterstore.learning.recipe import Recipe
-from adapterstore.learning.sampling import sample_texts, subject_openings
+from adapterstore.learning.sampling import name_openings, sample_texts
 from tests.evaluation.bigram import bigram_model
 
 RECIPE = Recipe(sampled_texts=200, subject_texts=20, control_size=30)
@@ -68,11 +68,14 @@ def test_what_must_stay_is_preserved_with_its_answer(
         assert join(probe.prompt, probe.answer) in texts(demo[1], material)
 
 
-def test_the_texts_about_the_subjects_come_first(demo: tuple[Any, Any], material: Material) -> None:
+def test_the_texts_about_what_the_facts_name_come_first(
+    demo: tuple[Any, Any], material: Material
+) -> None:
+    # An old answer, too, may be a thing of which much is known that must stay.
+    names = [name for fact in FACTS for name in (fact.subject, fact.old_answer) if name]
     about = texts(demo[1], material)[: material.subject_count]
     assert len([text for text in about if "Croatia" in text]) > 10
-    # The model knows nothing else of ウクライナ.
-    assert all("Croatia" in text or "ウクライナ" in text for text in about)
+    assert all(any(name in text for name in names) for text in about)
 
 
 def test_no_text_is_preserved_twice(material: Material) -> None:
@@ -179,6 +182,7 @@ def test_sampled_texts_are_different_and_begin_at_the_start(demo: tuple[Any, Any
 def test_openings_end_in_the_subject(demo: tuple[Any, Any]) -> None:
     tokenizer = demo[1]
     openings = {
-        tokenizer.decode(t, skip_special_tokens=True) for t in subject_openings(tokenizer, FACTS[0])
+        tokenizer.decode(t, skip_special_tokens=True)
+        for t in name_openings(tokenizer, FACTS[0].prompt, str(FACTS[0].subject))
     }
     assert openings == {"The currency of Croatia", "Croatia"}

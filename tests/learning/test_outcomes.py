@@ -103,3 +103,14 @@ def test_forgetting_can_be_left_out(tiny: tuple[Any, Any]) -> None:
     assert outcome.learn is not None
     # What is not to be said any more is still known, to be measured.
     assert outcome.facts[0].old_answer == "kuna"
+
+
+@pytest.mark.parametrize(("answer", "steps"), [("forint", 1), ("kuna", 3)])
+def test_where_the_new_answer_is_not_given_yet_learning_goes_on_thrice_at_most(
+    answer: str, steps: int
+) -> None:
+    recipe = SHORT.model_copy(update={"learn_steps": 1, "learning_rate": 1e-6, "forget": False})
+    fact = Fact(prompt=HUNGARY.prompt, answer=answer)
+    outcome = forget_then_learn(*demo(), [fact], recipe=recipe)
+
+    assert outcome.steps == {"learn": steps}

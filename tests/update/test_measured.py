@@ -66,7 +66,7 @@ def test_an_exported_state_has_the_reports_probabilities(tmp_path: Path, method:
     assert measured != pytest.approx(before, abs=1.0)
 
 
-def test_japanese_facts_are_learned_and_kept_through_a_later_update(tmp_path: Path) -> None:
+def test_japanese_facts_are_learned_and_asked_again_after_a_later_update(tmp_path: Path) -> None:
     store = Store.init(tmp_path, base="demo")
     first = update(store, read_fact_file(UKRAINE), learn_steps=50)
     assert ask(store, "HEAD~2", [UKRAINIAN_PROMPT]) == ["キエフ。"]
@@ -80,7 +80,8 @@ def test_japanese_facts_are_learned_and_kept_through_a_later_update(tmp_path: Pa
 
     # Two files are one update: one digest, whichever comes first, and both are in its commits.
     files = [read_fact_file(SWAZILAND), read_fact_file(MALI)]
-    second = update(store, *files)
+    short = {"sampled_texts": 0, "subject_texts": 0, "control_size": 0, "learn_steps": 3}
+    second = update(store, *files, **short)
     assert second.report is not None
     assert second.report.retention is not None
     assert second.report.retention.asked == 1
