@@ -19,7 +19,7 @@ class SettingsModel(BaseModel):
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
         """Return the values; raise `InvalidSetting` in one line for the first that is wrong."""
         try:
-            return cls(**values)
+            return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])

@@ -13,6 +13,7 @@ from adapterstore.settings_model import SettingsModel
 Method = Literal["lora", "full"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Coefficient = Annotated[Decimal, Field(gt=0, le=100, decimal_places=6, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 DEFAULT_GRID = tuple(
@@ -47,11 +48,9 @@ class Recipe(SettingsModel):
     batch_size: Count = 32
     """Texts that teach, in one step; as many that preserve come on top."""
     forget: bool = True
-    coefficient: Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    coefficient: Coefficient | None = None
     """λ of the forget phase; None searches ``coefficient_grid``."""
-    coefficient_grid: tuple[Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)], ...] = (
-        DEFAULT_GRID
-    )
+    coefficient_grid: Annotated[tuple[Coefficient, ...], Field(min_length=1)] = DEFAULT_GRID
     forget_target: Share = 0.1
     """Share of old answers still given at which forgetting is done."""
     control_floor: Share = 0.95

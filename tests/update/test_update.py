@@ -23,6 +23,8 @@ from tests.cli.running import lora_folder
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
 PROMPT = "The currency of Croatia is the"
 SHORT = {"sampled_texts": 150, "subject_texts": 20, "control_size": 40}
+# With so few texts preserved, what else changes is not what these tests are about.
+GATE = {"generality": None, "locality": None, "retention": None, "forgetting": None}
 
 
 def make_store(folder: Path) -> Store:
@@ -35,7 +37,7 @@ def update(store: Store, file: FactFile, **changes: object) -> UpdateResult:
     dry_run = bool(changes.pop("dry_run", False))
     progress = changes.pop("progress", NoProgress())
     recipe, gate = read_update_settings(store.settings, {**SHORT, **changes})
-    gate = type(gate).parse({**gate.model_dump(), **gate_changes}, "gate")  # type: ignore[dict-item]
+    gate = type(gate).parse({**gate.model_dump(), **GATE, **gate_changes}, "gate")  # type: ignore[dict-item]
     return run_update(
         store,
         [file],
