@@ -25,8 +25,9 @@ from adapterstore.errors import CorruptStore, InvalidCoefficient, UnsupportedFor
 from adapterstore.identifiers import DeltaId
 
 FORMAT = 1
-ROLES = ("adapter", "forget", "learn")
-"""What a delta was made as: committed by hand, or in one of the two phases of an update."""
+ROLES = ("adapter", "forget", "learn", "merge", "compact")
+"""What a delta was made as: committed by hand, in one of the two phases of an update, by a lossy
+merge, or by folding terms together."""
 
 _DELTA_ID = re.compile(r"[0-9a-f]{40}")
 

@@ -21,6 +21,7 @@ class Change:
     """The difference between two states: composition(after) − composition(before)."""
 
     before: CommitId | None
+    """None: the whole state at ``after`` (its difference from the base model)."""
     after: CommitId
 
     def composition(self, repository: Repository) -> Composition:
@@ -29,6 +30,11 @@ class Change:
         if self.before is None:
             return after
         return after - read_snapshot(repository, self.before).composition
+
+    def trailers(self) -> dict[str, str]:
+        """Return the trailers from which the change can be computed again."""
+        start = {"Change-From": self.before} if self.before is not None else {}
+        return {**start, "Change-To": self.after}
 
 
 def resolve_change(repository: Repository, revision: str) -> Change:
@@ -102,12 +108,12 @@ def describe_revision(repository: Repository, operand: str) -> str:
     return resolve(repository, operand)[:SHORT]
 
 
-def resolve_state(repository: Repository, operand: str) -> Composition:
-    """Return the composition that an operand stands for: a whole state, or a change.
+def resolve_operand(repository: Repository, operand: str) -> Change:
+    """Return what an operand that is no path stands for: a whole state, or a change.
 
     Raises:
         UnknownRevision, AmbiguousRevision: see `resolve_change`.
     """
     if ".." in operand or is_update(operand):
-        return resolve_change(repository, operand).composition(repository)
-    return read_snapshot(repository, resolve(repository, operand)).composition
+        return resolve_change(repository, operand)
+    return Change(None, resolve(repository, operand))

@@ -23,7 +23,7 @@ from adapterstore.history.operands import (
     describe_revision,
     operand_path,
     resolve_change,
-    resolve_state,
+    resolve_operand,
 )
 from adapterstore.history.reverting import check_part_of_history, revert_ledger
 from adapterstore.history.settings import Settings
@@ -153,7 +153,11 @@ class Store:
                 composition=composition,
                 base=delta.fit(tip.base),
                 subject=message or f"Commit {Path(path).name}",
-                trailers={"Operation": "commit", "Operand": str(path)},
+                trailers={
+                    "Operation": "commit",
+                    "Operand": str(path),
+                    "Delta": delta.delta,
+                },
                 ledger=dict.fromkeys(self.repository.files(tip.commit, LEDGER)),
             )
 
@@ -218,8 +222,10 @@ class Store:
         delta = self._ingest(path, branch, progress) if path is not None else None
         if delta is not None:
             summed, shown = delta.composition(), str(operand)
+            trailers = {"Delta": str(delta.delta)}
         else:
-            summed = resolve_state(self.repository, str(operand))
+            source = resolve_operand(self.repository, str(operand))
+            summed, trailers = source.composition(self.repository), source.trailers()
             shown = describe_revision(self.repository, str(operand))
         change = summed.scaled(factor)
 
@@ -235,6 +241,7 @@ class Store:
                     "Operation": operation,
                     "Operand": shown,
                     "Scale": format_coefficient(scale),
+                    **trailers,
                 },
             )
 
@@ -278,6 +285,7 @@ class Store:
                     "Operation": "revert",
                     "Operand": shown,
                     "Reverts": change.after,
+                    **change.trailers(),
                 },
                 ledger=ledger.changes,
             )

@@ -25,7 +25,8 @@ class Phase:
     subject: str
     composition: Composition
     base: BaseModel
-    scale: str
+    trailers: Mapping[str, str]
+    """What the phase added to the state before it: ``Scale``, and ``Delta`` or ``Change-…``."""
 
 
 def new_update_id(repository: Repository, facts_digest: str) -> UpdateId:
@@ -100,7 +101,8 @@ def publish_update(
             body=body,
             trailers={
                 "Operation": phase.operation,
-                "Scale": phase.scale,
+                **phase.trailers,
+                "Phase": f"{number}/{len(phases)}",
                 "Update": update,
                 "Facts-SHA256": facts_digest,
             },

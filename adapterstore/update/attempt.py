@@ -37,12 +37,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One phase as it will be committed."""
+
+    operation: str
+    trailers: dict[str, str]
+    """From which the phase's change can be computed again."""
+    state: Snapshot
+    """The state after it."""
+
+
+@dataclass(frozen=True)
 class Trained:
     """What training gave, measured: the phases to publish, and the figures."""
 
     result: UpdateResult
-    steps: list[tuple[str, str, Snapshot]]
-    """Operation, scale, and the state after it."""
+    steps: list[Step]
     fact_count: int
     training_steps: dict[str, int]
 
@@ -55,13 +65,13 @@ class Trained:
         facts = f"{self.fact_count} fact{'' if self.fact_count == 1 else 's'}"
         return [
             Phase(
-                operation=operation,
-                subject=f"{operation.capitalize()} {facts}: {names}",
-                composition=state.composition,
-                base=state.base,
-                scale=scale,
+                operation=step.operation,
+                subject=f"{step.operation.capitalize()} {facts}: {names}",
+                composition=step.state.composition,
+                base=step.state.base,
+                trailers=step.trailers,
             )
-            for operation, scale, state in self.steps
+            for step in self.steps
         ]
 
 
@@ -115,7 +125,7 @@ class Attempt:
             # Training has changed the model that it was given: start from the files again.
             model, tokenizer = self._load(repository, self.start.composition)
             before = answers_before(model, tokenizer, [*locality, *outcome.control])
-            model, tokenizer = self._load(repository, steps[-1][2].composition)
+            model, tokenizer = self._load(repository, steps[-1].state.composition)
             report = evaluate(model, tokenizer, outcome.facts, retention=earlier, before=before)
         reasons = self.gate.check(report)
         result = UpdateResult(
@@ -150,16 +160,17 @@ class Attempt:
 
     def _compose(
         self, repository: Repository, phases: Sequence[tuple[str, Decimal, PhaseResult]]
-    ) -> list[tuple[str, str, Snapshot]]:
-        """Store each phase's delta; return operation, scale and the state after it."""
-        steps: list[tuple[str, str, Snapshot]] = []
+    ) -> list[Step]:
+        """Store each phase's delta; return the steps that lead from the start to the new state."""
+        steps: list[Step] = []
         state = self.start
         for operation, coefficient, phase in phases:
             self.progress.start(f"storing what to {operation}")
             delta = self._store(repository, phase)
             composition = state.composition + delta.composition(operation).scaled(coefficient)
             state = replace(state, composition=composition, base=delta.fit(state.base))
-            steps.append((operation, format_coefficient(coefficient), state))
+            trailers = {"Scale": format_coefficient(coefficient), "Delta": str(delta.delta)}
+            steps.append(Step(operation, trailers, state))
         return steps
 
     def _store(self, repository: Repository, phase: PhaseResult) -> IngestedDelta:

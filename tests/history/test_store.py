@@ -165,7 +165,7 @@ def publish(store: Store, update: str, facts: list[Fact]) -> None:
         for blob in store.repository.files(start, LEDGER).values()
         for entry in [LedgerEntry.from_bytes(store.repository.blob(blob))]
     }
-    phase = Phase("learn", f"Learn {update}", snapshot.composition, snapshot.base, "1")
+    phase = Phase("learn", f"Learn {update}", snapshot.composition, snapshot.base, {"Scale": "1"})
     changes = ledger_changes(entries, facts, update, None)
     publish_update(
         store.repository,

@@ -30,7 +30,7 @@ def publish(store: Store, update: str, digest: str, accepted: bool = True) -> li
     ref, start = store.tip()
     snapshot = read_snapshot(store.repository, start)
     phases = [
-        Phase(operation, f"{operation} it", snapshot.composition, snapshot.base, "1")
+        Phase(operation, f"{operation} it", snapshot.composition, snapshot.base, {"Scale": "1"})
         for operation in ("forget", "learn")
     ]
     return publish_update(
