@@ -56,11 +56,11 @@ def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
         raise CannotExport("the empty sum as lora", "it is the base model itself")
     check_terms_agree(terms)
     names = sorted({name for _, leaf in terms for name in leaf.modules})
-    ranks = {name: sum(f.rank for _, f in _factors(terms, name)) for name in names}
+    ranks = {name: sum(f.rank for _, f in factors_of_module(terms, name)) for name in names}
     rank = max(ranks.values())
     tensors: dict[str, torch.Tensor] = {}
     for name in names:
-        factors = _factors(terms, name)
+        factors = factors_of_module(terms, name)
         first = factors[0][1]
         a = torch.zeros(rank, first.in_features, dtype=torch.float32)
         b = torch.zeros(first.out_features, rank, dtype=torch.float32)
@@ -72,10 +72,16 @@ def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
             position = end
         if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
             raise CannotExport(f"module {name}", "its factors hold values that are not finite")
-        kind = "lora_embedding_{}" if first.embedding else "lora_{}.weight"
-        tensors[f"base_model.model.{name}.{kind.format('A')}"] = a
-        tensors[f"base_model.model.{name}.{kind.format('B')}"] = b
-    return MaterializedLora(_config(terms, names, rank), tensors)
+        key_a, key_b = lora_keys(name, first.embedding)
+        tensors[key_a], tensors[key_b] = a, b
+    return MaterializedLora(lora_config(terms, names, rank), tensors)
+
+
+def lora_keys(module: str, embedding: bool) -> tuple[str, str]:
+    """Return peft's names of a module's A and B."""
+    kind = "lora_embedding_{}" if embedding else "lora_{}.weight"
+    prefix = f"base_model.model.{module}."
+    return prefix + kind.format("A"), prefix + kind.format("B")
 
 
 def scaled_b(coefficient: Decimal, factors: LowRankFactors) -> torch.Tensor:
@@ -105,11 +111,13 @@ def check_terms_agree(terms: Sequence[LoraTerm]) -> None:
                 )
 
 
-def _factors(terms: Sequence[LoraTerm], name: str) -> list[tuple[Decimal, LowRankFactors]]:
+def factors_of_module(terms: Sequence[LoraTerm], name: str) -> list[tuple[Decimal, LowRankFactors]]:
+    """Return the factors of every term that adapts a module, with the term's coefficient."""
     return [(c, leaf.modules[name]) for c, leaf in terms if name in leaf.modules]
 
 
-def _config(terms: Sequence[LoraTerm], names: list[str], rank: int) -> dict[str, Any]:
+def lora_config(terms: Sequence[LoraTerm], names: list[str], rank: int) -> dict[str, Any]:
+    """Return the config of one adapter that stands for terms; its scaling is 1."""
     base_names = {leaf.base_name for _, leaf in terms} - {None}
     task_types = {leaf.task_type for _, leaf in terms} - {None}
     return {

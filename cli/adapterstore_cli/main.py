@@ -22,6 +22,7 @@ VERBS = {
     "add": "add",
     "subtract": "subtract",
     "revert": "revert",
+    "compact": "compact",
     "update": "update",
     "ask": "ask",
     "eval": "evaluate",

@@ -1,0 +1,112 @@
+"""Fold a state's low-rank terms into one leaf, and say what that cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapterstore.algebra.compact import compact_lora
+from adapterstore.algebra.composition import Composition
+from adapterstore.algebra.lowrank import MaterializedLora
+from adapterstore.history.advance import Result, advance
+from adapterstore.history.export import write_lora
+from adapterstore.history.ingest import ingest
+from adapterstore.history.leaves import open_leaves, summarize_delta
+from adapterstore.history.snapshot import NewCommit, Snapshot
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.repository import Repository
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What folding terms together gives."""
+
+    commit: NewCommit
+    rank_before: int
+    """Sum of the ranks of the terms folded."""
+    rank: int
+    relative_error: float
+    """‖ΔW − ΔW′‖ / ‖ΔW‖ of what was folded, Frobenius."""
+
+
+def compact(
+    repository: Repository,
+    branch: str | None,
+    rank: int | None = None,
+    *,
+    message: str | None = None,
+    expect: str | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> tuple[Result, Compaction | None]:
+    """Put a commit on a branch whose low-rank terms are one leaf; see `plan_compaction`.
+
+    Raises:
+        RefMoved: the branch is not, or no longer, at ``expect``.
+    """
+    made: list[Compaction | None] = []
+
+    def plan(tip: Snapshot) -> NewCommit | None:
+        compaction = plan_compaction(repository, tip, rank, message, progress)
+        made.append(compaction)
+        return compaction.commit if compaction is not None else None
+
+    result = advance(repository, branch, plan, expect)
+    return result, made[-1]
+
+
+def plan_compaction(
+    repository: Repository,
+    snapshot: Snapshot,
+    rank: int | None = None,
+    message: str | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Compaction | None:
+    """Store one leaf for all low-rank terms of a state; None if there is nothing to fold.
+
+    Dense terms stay as they are: ranks are what a server counts.
+
+    Args:
+        repository: the store; the new leaf's tensor file goes there.
+        snapshot: the state.
+        rank: the most to keep (None: all, up to rounding).
+        message: the commit's subject.
+        progress: told of every module.
+
+    Raises:
+        CannotExport: the low-rank terms cancel out.
+        CorruptStore: a delta's bytes are not what its id says.
+    """
+    summaries = {term: summarize_delta(repository, term.delta) for term in snapshot.composition}
+    folded = Composition.of(term for term, delta in summaries.items() if delta.kind == "lora")
+    before = sum(summaries[term].rank or 0 for term in folded)
+    if not folded.terms or (len(folded) == 1 and (rank is None or before <= rank)):
+        return None
+    with open_leaves(repository, folded, progress) as leaves:
+        compacted = compact_lora(leaves.lora, rank, progress)
+    config = {**compacted.lora.config, "base_model_name_or_path": snapshot.base.name}
+    with repository.objects.scratch() as scratch:
+        folder = scratch / "delta"
+        folder.mkdir()
+        write_lora(MaterializedLora(config, compacted.lora.tensors), folder)
+        delta = ingest(repository, folder, snapshot.base, (), _no_base, progress)
+    composition = snapshot.composition - folded + delta.composition("compact")
+    shown = f"{len(folded)} term{'' if len(folded) == 1 else 's'} of total rank {before}"
+    error = f"{compacted.relative_error:.3g}"
+    commit = NewCommit(
+        composition=composition,
+        base=delta.fit(snapshot.base),
+        subject=message or f"Compact {shown} to rank {compacted.lora.rank}",
+        body=f"Relative error of the folded sum: {error}.",
+        trailers={
+            "Operation": "compact",
+            "Delta": delta.delta,
+            "Folded": ", ".join(term.delta for term in folded),
+            "Rank": str(compacted.lora.rank),
+            "Relative-Error": error,
+        },
+    )
+    return Compaction(commit, before, compacted.lora.rank, compacted.relative_error)
+
+
+def _no_base() -> Path:
+    raise AssertionError("a LoRA folder is stored without looking at the base")
