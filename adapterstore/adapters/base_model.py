@@ -154,15 +154,17 @@ def check_same_base(recorded: BaseModel, loaded: BaseModel) -> None:
         BaseModelMismatch: a digest or a shape differs; it is named.
     """
     name = str(recorded.name)
-    for role, digest in (recorded.digests or {}).items():
-        found = (loaded.digests or {}).get(role)
-        if found != digest:
-            raise BaseModelMismatch(
-                name,
-                str(loaded.name),
-                f"base model {name!r}: its {role} has SHA-256 {str(found)[:12]}, but the store "
-                f"was made over {digest[:12]}; set base.path to the right weights",
-            )
+    if recorded.digests is not None:
+        found = loaded.digests or {}
+        for role in sorted({*recorded.digests, *found}):
+            if recorded.digests.get(role) != found.get(role):
+                raise BaseModelMismatch(
+                    name,
+                    str(loaded.name),
+                    f"base model {name!r}: its {role} {_digest_shown(found.get(role))}, but the "
+                    f"store was made over one that {_digest_shown(recorded.digests.get(role))}; "
+                    "set base.path to the right weights",
+                )
     if recorded.digests is not None or loaded.quantization is not None:
         return
     for weight, shape in recorded.shapes.items():
@@ -175,6 +177,10 @@ def check_same_base(recorded: BaseModel, loaded: BaseModel) -> None:
                 f"base model {name!r}: weight {weight} has shape {found_shape}, but the store's "
                 f"adapters change one of shape {shape}; set base.path to the right weights",
             )
+
+
+def _digest_shown(digest: str | None) -> str:
+    return f"has SHA-256 {digest[:12]}" if digest is not None else "is not there"
 
 
 def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[str]) -> None:

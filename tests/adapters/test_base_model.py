@@ -91,8 +91,10 @@ def test_a_chat_template_that_came_or_went_is_another_base(tmp_path: Path) -> No
     without = describe_base(folder, "org/base", None)
     (folder / "chat_template.jinja").write_text("{{ messages }}")
     with_template = describe_base(folder, "org/base", None)
-    with pytest.raises(BaseModelMismatch, match="its chat_template has SHA-256 None"):
+    with pytest.raises(BaseModelMismatch, match="its chat_template is not there, but the store"):
         check_same_base(with_template, without)
+    with pytest.raises(BaseModelMismatch, match="made over one that is not there; set"):
+        check_same_base(without, with_template)
 
 
 def test_a_base_not_seen_yet_is_checked_by_the_shapes_that_adapters_showed(tmp_path: Path) -> None:
