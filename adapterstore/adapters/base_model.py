@@ -17,6 +17,7 @@ from adapterstore.errors import (
     BaseModelUnavailable,
     CorruptStore,
     MalformedAdapter,
+    NotLinear,
     ShapeMismatch,
     UnreadableFile,
     UnsupportedFormat,
@@ -191,6 +192,7 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
 
     Raises:
         BaseModelMismatch: it names another base, or adapts a module that the base does not have.
+        NotLinear: a module is laid out the other way round than the adapter says.
         ShapeMismatch: a module has another shape.
     """
     label = str(adapter.folder)
@@ -210,6 +212,13 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
                     "does not have",
                 )
         elif list(base.shapes[stored]) != shape and base.quantization is None:
+            if not module.embedding and list(base.shapes[stored]) == shape[::-1]:
+                raise NotLinear(
+                    label,
+                    f"{module.name} with fan_in_fan_out={adapter.fan_in_fan_out}",
+                    f"the base keeps that weight as {base.shapes[stored]}, the other way round; "
+                    "an adapter of layers of both layouts can be saved as two",
+                )
             # Packed weights of a quantized base have other shapes than the modules they stand for.
             raise ShapeMismatch(
                 module.name, f"base model {base.name!r}", base.shapes[stored], label, shape

@@ -48,7 +48,7 @@ def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
     Raises:
         CannotExport: no terms, or a tensor that is not finite.
         ShapeMismatch: two terms give one module different shapes.
-        NotLinear: two terms disagree on ``fan_in_fan_out``, or on whether a module is an embedding.
+        NotLinear: two terms disagree on a module's layout, or on whether it is an embedding.
     """
     import torch
 
@@ -89,16 +89,16 @@ def check_terms_agree(terms: Sequence[LoraTerm]) -> None:
     """Raise unless the terms can be summed; see `materialize_lora`."""
     seen: dict[str, tuple[str, LowRankFactors]] = {}
     for _, leaf in terms:
-        if leaf.fan_in_fan_out != terms[0][1].fan_in_fan_out:
-            raise NotLinear(
-                leaf.label,
-                f"fan_in_fan_out={leaf.fan_in_fan_out}",
-                f"{terms[0][1].label} has the other layout, so they are of different base models",
-            )
         for name, factors in leaf.modules.items():
             label, other = seen.setdefault(name, (leaf.label, factors))
             if factors.embedding != other.embedding:
                 raise NotLinear(leaf.label, name, f"it is an embedding here, but not in {label}")
+            if factors.transposed != other.transposed:
+                raise NotLinear(
+                    leaf.label,
+                    f"{name} with fan_in_fan_out={leaf.fan_in_fan_out}",
+                    f"{label} has the other layout, so they are of different base models",
+                )
             if factors.weight_shape != other.weight_shape:
                 raise ShapeMismatch(
                     name, label, other.weight_shape, leaf.label, factors.weight_shape
@@ -121,6 +121,7 @@ def _config(terms: Sequence[LoraTerm], names: list[str], rank: int) -> dict[str,
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": names,
-        "fan_in_fan_out": terms[0][1].fan_in_fan_out,
+        # Of a base with layers of both layouts, such as GPT-2; peft asks each layer which it has.
+        "fan_in_fan_out": any(leaf.fan_in_fan_out for _, leaf in terms),
         "inference_mode": True,
     }

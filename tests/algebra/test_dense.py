@@ -95,9 +95,9 @@ def test_terms_that_do_not_agree_are_refused_with_both_named() -> None:
     other = DenseLeaf("other", None, {"q.weight": DenseWeight((6, 5), lambda: torch.ones(6, 5))})
     with pytest.raises(ShapeMismatch, match=r"lora 1 has shape \(6, 4\), but other has \(6, 5\)"):
         DenseSum([(ONE, lora_leaf(1, {"q": 2})), (ONE, other)])
-    with pytest.raises(NotLinear, match="lora 2: fan_in_fan_out=True"):
+    with pytest.raises(NotLinear, match="lora 2: q with fan_in_fan_out=True"):
         DenseSum(
-            [(ONE, lora_leaf(1, {"q": 1})), (ONE, lora_leaf(2, {"v": 1}, fan_in_fan_out=True))]
+            [(ONE, lora_leaf(1, {"q": 1})), (ONE, lora_leaf(2, {"q": 1}, fan_in_fan_out=True))]
         )
 
 
