@@ -6,7 +6,7 @@ linear adapter merges do, is another matrix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,10 @@ class MaterializedLora:
     """One PEFT adapter: the content of its config, and its tensors in float32."""
 
     config: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
+    tensors: Mapping[str, torch.Tensor]
+    """Each may be computed anew whenever it is asked for."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the same names."""
 
     @property
     def rank(self) -> int:
@@ -34,7 +37,7 @@ class MaterializedLora:
 
 
 def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
-    """Return the sum of LoRA terms as one adapter.
+    """Return the sum of LoRA terms as one adapter, each tensor computed when it is asked for.
 
     The coefficient and the scaling go into B, computed in float64 and rounded once to float32; A is
     cast to float32. Every module gets the largest rank, filled up with zeros, with alpha = rank, so
@@ -46,36 +49,60 @@ def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
         terms: (coefficient, leaf), all of one base.
 
     Raises:
-        CannotExport: no terms, or a tensor that is not finite.
+        CannotExport: no terms; and from ``tensors``, values that are not finite.
         ShapeMismatch: two terms give one module different shapes.
         NotLinear: two terms disagree on a module's layout, or on whether it is an embedding.
     """
-    import torch
-
     if not terms:
         raise CannotExport("the empty sum as lora", "it is the base model itself")
     check_terms_agree(terms)
     names = sorted({name for _, leaf in terms for name in leaf.modules})
-    ranks = {name: sum(f.rank for _, f in _factors(terms, name)) for name in names}
-    rank = max(ranks.values())
-    tensors: dict[str, torch.Tensor] = {}
-    for name in names:
-        factors = _factors(terms, name)
-        first = factors[0][1]
-        a = torch.zeros(rank, first.in_features, dtype=torch.float32)
-        b = torch.zeros(first.out_features, rank, dtype=torch.float32)
+    rank = max(sum(f.rank for _, f in _factors(terms, name)) for name in names)
+    tensors = _Concatenated(terms, names, rank)
+    return MaterializedLora(_config(terms, names, rank), tensors, tensors.shapes)
+
+
+class _Concatenated(Mapping[str, "torch.Tensor"]):
+    """The tensors of a sum of LoRA terms; never more than one of them in memory."""
+
+    def __init__(self, terms: Sequence[LoraTerm], names: Sequence[str], rank: int):
+        self._terms = list(terms)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._parts: dict[str, tuple[str, bool]] = {}
+        """Tensor → its module, and whether it is B."""
+        for name in names:
+            first = _factors(terms, name)[0][1]
+            kind = "lora_embedding_{}" if first.embedding else "lora_{}.weight"
+            for factor, shape in (
+                ("A", (rank, first.in_features)),
+                ("B", (first.out_features, rank)),
+            ):
+                key = f"base_model.model.{name}.{kind.format(factor)}"
+                self.shapes[key] = shape
+                self._parts[key] = name, factor == "B"
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        import torch
+
+        name, is_b = self._parts[key]
+        total = torch.zeros(self.shapes[key], dtype=torch.float32)
         position = 0
-        for coefficient, factor in factors:
+        for coefficient, factor in _factors(self._terms, name):
             end = position + factor.rank
-            a[position:end] = factor.load_a().to(torch.float32)
-            b[:, position:end] = scaled_b(coefficient, factor).to(torch.float32)
+            if is_b:
+                total[:, position:end] = scaled_b(coefficient, factor).to(torch.float32)
+            else:
+                total[position:end] = factor.load_a().to(torch.float32)
             position = end
-        if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
+        if not bool(torch.isfinite(total).all()):
             raise CannotExport(f"module {name}", "its factors hold values that are not finite")
-        kind = "lora_embedding_{}" if first.embedding else "lora_{}.weight"
-        tensors[f"base_model.model.{name}.{kind.format('A')}"] = a
-        tensors[f"base_model.model.{name}.{kind.format('B')}"] = b
-    return MaterializedLora(_config(terms, names, rank), tensors)
+        return total
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 def scaled_b(coefficient: Decimal, factors: LowRankFactors) -> torch.Tensor:

@@ -100,7 +100,7 @@ def terms_of(leaves: list[LoraLeaf]) -> list[tuple[Decimal, LoraLeaf]]:
 def write_materialized(lora: MaterializedLora, folder: Path) -> Path:
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps(lora.config))
-    save_file(lora.tensors, folder / "adapter_model.safetensors")
+    save_file(dict(lora.tensors), folder / "adapter_model.safetensors")
     return folder
 
 
