@@ -17,6 +17,7 @@ from adapterstore.errors import (
     BaseModelUnavailable,
     CorruptStore,
     MalformedAdapter,
+    NotLinear,
     ShapeMismatch,
     UnreadableFile,
     UnsupportedFormat,
@@ -154,15 +155,17 @@ def check_same_base(recorded: BaseModel, loaded: BaseModel) -> None:
         BaseModelMismatch: a digest or a shape differs; it is named.
     """
     name = str(recorded.name)
-    for role, digest in (recorded.digests or {}).items():
-        found = (loaded.digests or {}).get(role)
-        if found != digest:
-            raise BaseModelMismatch(
-                name,
-                str(loaded.name),
-                f"base model {name!r}: its {role} has SHA-256 {str(found)[:12]}, but the store "
-                f"was made over {digest[:12]}; set base.path to the right weights",
-            )
+    if recorded.digests is not None:
+        found = loaded.digests or {}
+        for role in sorted({*recorded.digests, *found}):
+            if recorded.digests.get(role) != found.get(role):
+                raise BaseModelMismatch(
+                    name,
+                    str(loaded.name),
+                    f"base model {name!r}: its {role} {_digest_shown(found.get(role))}, but the "
+                    f"store was made over one that {_digest_shown(recorded.digests.get(role))}; "
+                    "set base.path to the right weights",
+                )
     if recorded.digests is not None or loaded.quantization is not None:
         return
     for weight, shape in recorded.shapes.items():
@@ -177,6 +180,10 @@ def check_same_base(recorded: BaseModel, loaded: BaseModel) -> None:
             )
 
 
+def _digest_shown(digest: str | None) -> str:
+    return f"has SHA-256 {digest[:12]}" if digest is not None else "is not there"
+
+
 def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[str]) -> None:
     """Raise unless an adapter belongs to the base model, by name and by shapes.
 
@@ -185,6 +192,7 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
 
     Raises:
         BaseModelMismatch: it names another base, or adapts a module that the base does not have.
+        NotLinear: a module is laid out the other way round than the adapter says.
         ShapeMismatch: a module has another shape.
     """
     label = str(adapter.folder)
@@ -204,6 +212,13 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
                     "does not have",
                 )
         elif list(base.shapes[stored]) != shape and base.quantization is None:
+            if not module.embedding and list(base.shapes[stored]) == shape[::-1]:
+                raise NotLinear(
+                    label,
+                    f"{module.name} with fan_in_fan_out={adapter.fan_in_fan_out}",
+                    f"the base keeps that weight as {base.shapes[stored]}, the other way round; "
+                    "an adapter of layers of both layouts can be saved as two",
+                )
             # Packed weights of a quantized base have other shapes than the modules they stand for.
             raise ShapeMismatch(
                 module.name, f"base model {base.name!r}", base.shapes[stored], label, shape

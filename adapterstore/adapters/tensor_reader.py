@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from adapterstore.adapters.tensor_file import TensorFile, read_tensor_file
+from adapterstore.adapters.tensor_writer import torch_dtype
+from adapterstore.errors import MalformedTensorFile, UnreadableFile
 
 if TYPE_CHECKING:
     import torch
 
 
 class TensorReader:
-    """Reads single tensors; the file is mapped on first use and stays so."""
+    """Reads single tensors; the header is read on first use.
+
+    The file is not mapped: of a mapped file, what was read stays in the process's memory.
+    """
 
     def __init__(self, path: Path):
         self._path = path
-        self._file: Any = None
+        self._header: TensorFile | None = None
 
     def load(self, name: str) -> torch.Tensor:
-        """Return one tensor as it is stored.
+        """Return one tensor as it is stored, in memory of its own.
 
-        It is the mapped file itself: whoever changes it in place changes what is loaded next.
+        Raises:
+            UnreadableFile, MalformedTensorFile: the file can't be read, or is damaged.
         """
-        if self._file is None:
-            from safetensors import safe_open
+        import torch
 
-            self._file = safe_open(self._path, "pt")
-        tensor: torch.Tensor = self._file.get_tensor(name)
-        return tensor
+        if self._header is None:
+            self._header = read_tensor_file(self._path)
+        info = self._header.tensors[name]
+        dtype = torch_dtype(info.dtype)
+        if info.begin == info.end:
+            return torch.empty(info.shape, dtype=dtype)
+        tensor = torch.empty(info.end - info.begin, dtype=torch.uint8)
+        left = tensor.numpy().data
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(self._header.data_start + info.begin, os.SEEK_SET)
+                while left and (count := file.readinto(left)):
+                    left = left[count:]
+        except OSError as error:
+            raise UnreadableFile(str(self._path), error.strerror or str(error)) from error
+        if left:
+            raise MalformedTensorFile(str(self._path), "it was cut short while it was read")
+        return tensor.view(dtype).reshape(info.shape)

@@ -83,7 +83,8 @@ def compact_lora(
         key_a, key_b = lora_keys(name, factors_of_module(terms, name)[0][1].embedding)
         tensors[key_a] = _filled(a, (largest, a.shape[1]))
         tensors[key_b] = _filled(b, (b.shape[0], largest))
-    lora = MaterializedLora(lora_config(terms, sorted(folded), largest), tensors)
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    lora = MaterializedLora(lora_config(terms, sorted(folded), largest), tensors, shapes)
     return CompactedLora(lora, math.sqrt(lost / total), int(before))
 
 

@@ -68,7 +68,7 @@ def change_of(coefficient: Decimal, leaf: Leaf, name: str) -> torch.Tensor | Non
 
     if isinstance(leaf, DenseLeaf):
         weight = leaf.weights.get(name)
-        # What `load` gives may be the file's own memory, so nothing is changed in place.
+        # What `load` gives may be somebody's own tensor, so nothing is changed in place.
         return None if weight is None else weight.load().to(torch.float64) * float(coefficient)
     factors = factors_of(leaf, name)
     return None if factors is None else low_rank_product(coefficient, factors)

@@ -6,7 +6,7 @@ linear adapter merges do, is another matrix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,10 @@ class MaterializedLora:
     """One PEFT adapter: the content of its config, and its tensors in float32."""
 
     config: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
+    tensors: Mapping[str, torch.Tensor]
+    """Each may be computed anew whenever it is asked for."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the same names."""
 
     @property
     def rank(self) -> int:
@@ -34,7 +37,7 @@ class MaterializedLora:
 
 
 def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
-    """Return the sum of LoRA terms as one adapter.
+    """Return the sum of LoRA terms as one adapter, each tensor computed when it is asked for.
 
     The coefficient and the scaling go into B, computed in float64 and rounded once to float32; A is
     cast to float32. Every module gets the largest rank, filled up with zeros, with alpha = rank, so
@@ -46,35 +49,56 @@ def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
         terms: (coefficient, leaf), all of one base.
 
     Raises:
-        CannotExport: no terms, or a tensor that is not finite.
+        CannotExport: no terms; and from ``tensors``, values that are not finite.
         ShapeMismatch: two terms give one module different shapes.
-        NotLinear: two terms disagree on ``fan_in_fan_out``, or on whether a module is an embedding.
+        NotLinear: two terms disagree on a module's layout, or on whether it is an embedding.
     """
-    import torch
-
     if not terms:
         raise CannotExport("the empty sum as lora", "it is the base model itself")
     check_terms_agree(terms)
     names = sorted({name for _, leaf in terms for name in leaf.modules})
-    ranks = {name: sum(f.rank for _, f in factors_of_module(terms, name)) for name in names}
-    rank = max(ranks.values())
-    tensors: dict[str, torch.Tensor] = {}
-    for name in names:
-        factors = factors_of_module(terms, name)
-        first = factors[0][1]
-        a = torch.zeros(rank, first.in_features, dtype=torch.float32)
-        b = torch.zeros(first.out_features, rank, dtype=torch.float32)
+    rank = max(sum(f.rank for _, f in factors_of_module(terms, name)) for name in names)
+    tensors = _Concatenated(terms, names, rank)
+    return MaterializedLora(lora_config(terms, names, rank), tensors, tensors.shapes)
+
+
+class _Concatenated(Mapping[str, "torch.Tensor"]):
+    """The tensors of a sum of LoRA terms; never more than one of them in memory."""
+
+    def __init__(self, terms: Sequence[LoraTerm], names: Sequence[str], rank: int):
+        self._terms = list(terms)
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._parts: dict[str, tuple[str, bool]] = {}
+        """Tensor → its module, and whether it is B."""
+        for name in names:
+            first = factors_of_module(terms, name)[0][1]
+            key_a, key_b = lora_keys(name, first.embedding)
+            self.shapes[key_a] = (rank, first.in_features)
+            self.shapes[key_b] = (first.out_features, rank)
+            self._parts[key_a], self._parts[key_b] = (name, False), (name, True)
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        import torch
+
+        name, is_b = self._parts[key]
+        total = torch.zeros(self.shapes[key], dtype=torch.float32)
         position = 0
-        for coefficient, factor in factors:
+        for coefficient, factor in factors_of_module(self._terms, name):
             end = position + factor.rank
-            a[position:end] = factor.load_a().to(torch.float32)
-            b[:, position:end] = scaled_b(coefficient, factor).to(torch.float32)
+            if is_b:
+                total[:, position:end] = scaled_b(coefficient, factor).to(torch.float32)
+            else:
+                total[position:end] = factor.load_a().to(torch.float32)
             position = end
-        if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
+        if not bool(torch.isfinite(total).all()):
             raise CannotExport(f"module {name}", "its factors hold values that are not finite")
-        key_a, key_b = lora_keys(name, first.embedding)
-        tensors[key_a], tensors[key_b] = a, b
-    return MaterializedLora(lora_config(terms, names, rank), tensors)
+        return total
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
 
 
 def lora_keys(module: str, embedding: bool) -> tuple[str, str]:
@@ -95,16 +119,16 @@ def check_terms_agree(terms: Sequence[LoraTerm]) -> None:
     """Raise unless the terms can be summed; see `materialize_lora`."""
     seen: dict[str, tuple[str, LowRankFactors]] = {}
     for _, leaf in terms:
-        if leaf.fan_in_fan_out != terms[0][1].fan_in_fan_out:
-            raise NotLinear(
-                leaf.label,
-                f"fan_in_fan_out={leaf.fan_in_fan_out}",
-                f"{terms[0][1].label} has the other layout, so they are of different base models",
-            )
         for name, factors in leaf.modules.items():
             label, other = seen.setdefault(name, (leaf.label, factors))
             if factors.embedding != other.embedding:
                 raise NotLinear(leaf.label, name, f"it is an embedding here, but not in {label}")
+            if factors.transposed != other.transposed:
+                raise NotLinear(
+                    leaf.label,
+                    f"{name} with fan_in_fan_out={leaf.fan_in_fan_out}",
+                    f"{label} has the other layout, so they are of different base models",
+                )
             if factors.weight_shape != other.weight_shape:
                 raise ShapeMismatch(
                     name, label, other.weight_shape, leaf.label, factors.weight_shape
@@ -129,6 +153,7 @@ def lora_config(terms: Sequence[LoraTerm], names: list[str], rank: int) -> dict[
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": names,
-        "fan_in_fan_out": terms[0][1].fan_in_fan_out,
+        # Of a base with layers of both layouts, such as GPT-2; peft asks each layer which it has.
+        "fan_in_fan_out": any(leaf.fan_in_fan_out for _, leaf in terms),
         "inference_mode": True,
     }

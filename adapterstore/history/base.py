@@ -64,7 +64,10 @@ def _find_in_hub_cache(name: str, revision: str | None) -> Path:
 
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError) as error:
+    except HFValidationError as error:
+        # An adapter may name the folder of its base; where a file points to is not followed.
+        raise BaseModelUnavailable(name, "is no name on the Hub") from error
+    except LocalEntryNotFoundError as error:
         at = f" at revision {revision}" if revision else ""
         raise BaseModelUnavailable(
             name, f"not in the Hub cache{at}; fetch it with 'hf download {name}'"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapterstore.algebra.compact import compact_lora
 from adapterstore.algebra.composition import Composition
-from adapterstore.algebra.lowrank import MaterializedLora
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.export import write_lora
 from adapterstore.history.ingest import ingest
@@ -84,10 +83,11 @@ def plan_compaction(
     with open_leaves(repository, folded, progress) as leaves:
         compacted = compact_lora(leaves.lora, rank, progress)
     config = {**compacted.lora.config, "base_model_name_or_path": snapshot.base.name}
+    lora = replace(compacted.lora, config=config)
     with repository.objects.scratch() as scratch:
         folder = scratch / "delta"
         folder.mkdir()
-        write_lora(MaterializedLora(config, compacted.lora.tensors), folder)
+        write_lora(lora, folder)
         delta = ingest(repository, folder, snapshot.base, (), _no_base, progress)
     composition = snapshot.composition - folded + delta.composition("compact")
     shown = f"{len(folded)} term{'' if len(folded) == 1 else 's'} of total rank {before}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from typing import Literal
 
 from adapterstore.adapters.dense import write_delta
 from adapterstore.adapters.merged import merge_into_base
+from adapterstore.adapters.tensor_writer import write_tensor_file
 from adapterstore.algebra.dense import DenseSum
 from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
 from adapterstore.errors import CannotExport, UnreadableFile
@@ -39,7 +41,7 @@ def lora_of(leaves: Leaves, base_name: str | None, what: str) -> MaterializedLor
     if not leaves.lora:
         raise CannotExport(f"{what} as lora", "it is the base model itself, the empty sum")
     lora = materialize_lora(leaves.lora)
-    return MaterializedLora({**lora.config, "base_model_name_or_path": base_name}, lora.tensors)
+    return dataclasses.replace(lora, config={**lora.config, "base_model_name_or_path": base_name})
 
 
 def export_state(
@@ -72,7 +74,7 @@ def export_state(
     with open_leaves(repository, snapshot.composition, progress) as leaves, _new(target) as draft:
         chosen: ExportKind = kind or ("delta" if leaves.dense else "lora")
         if chosen == "lora":
-            write_lora(lora_of(leaves, snapshot.base.name, what), draft)
+            write_lora(lora_of(leaves, snapshot.base.name, what), draft, progress)
         elif chosen == "delta":
             if not leaves.terms:
                 raise CannotExport(f"{what} as delta", "it is the base model itself, the empty sum")
@@ -86,13 +88,16 @@ def export_state(
     return chosen
 
 
-def write_lora(lora: MaterializedLora, folder: Path) -> None:
-    """Write an adapter as a PEFT folder."""
-    from safetensors.torch import save_file
-
+def write_lora(lora: MaterializedLora, folder: Path, progress: Progress = NO_PROGRESS) -> None:
+    """Write an adapter as a PEFT folder, tensor by tensor."""
     config = json.dumps(lora.config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (folder / LORA_CONFIG).write_text(config, encoding="utf-8")
-    save_file(lora.tensors, folder / LORA_WEIGHTS, metadata={"format": "pt"})
+    progress.start("writing the adapter", len(lora.shapes))
+    described = {name: ("F32", shape) for name, shape in lora.shapes.items()}
+    metadata = {"format": "pt"}
+    write_tensor_file(
+        folder / LORA_WEIGHTS, described, lora.tensors.__getitem__, metadata, progress
+    )
 
 
 @contextmanager

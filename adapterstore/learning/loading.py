@@ -57,6 +57,9 @@ def load_base(folder: Path, device: str = "auto") -> tuple[Any, Any]:
         raise BaseModelUnavailable(
             folder.name, f"{len(info['missing_keys'])} weights are not in its files ({missing})"
         )
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        # Of some architectures, transformers makes an empty one up.
+        raise BaseModelUnavailable(folder.name, "its folder holds no tokenizer")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.generation_config.max_length = None

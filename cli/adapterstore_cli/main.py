@@ -72,7 +72,8 @@ def exit_codes() -> str:
     for name, kind in inspect.getmembers(errors, inspect.isclass):
         if issubclass(kind, AdapterStoreError) and kind is not AdapterStoreError:
             by_code.setdefault(kind.exit_code, []).append(name)
-    lines = ["0    done, or nothing was to be done", "1    the system refused (disk full, …)"]
+    lines = ["0    done, or nothing was to be done"]
+    lines += ["1    the system refused (disk full, …), or an error that nobody foresaw"]
     lines += ["2    wrong usage"]
     lines += [f"{code:<4} {', '.join(names)}" for code, names in sorted(by_code.items())]
     return "\b\nExit codes:\n  " + "\n  ".join([*lines, "130  interrupted"])
@@ -145,6 +146,12 @@ def main() -> NoReturn:
             raise
         place = f"{error.filename}: " if error.filename else ""
         _say(f"{place}{error.strerror or error}")
+        code = 1
+    except Exception as error:
+        # Nothing that we know of: a bug, or a library's refusal of what it was given.
+        if debug:
+            raise
+        _say(f"{type(error).__name__}: {error}; --debug before the verb shows where, for a report")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 _QUIET_SECONDS = 5.0
 
@@ -39,34 +43,54 @@ class Lines:
 
 
 class Bar:
-    """A bar of rich, drawn on stderr and removed at the end."""
+    """A bar of rich, drawn on stderr from the first stage on, and removed at the end."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
 
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task("", total=None)
-        self._progress.start()
+    def _shown(self) -> tuple[Progress, TaskID]:
+        if self._progress is None or self._task is None:
+            # Most commands are over before there is anything to draw.
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+            )
+
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._progress.add_task("", total=None)
+            self._progress.start()
+        return self._progress, self._task
 
     def start(self, stage: str, total: int | None = None) -> None:
         """Begin a stage."""
-        self._progress.reset(self._task, description=stage, total=total)
+        progress, task = self._shown()
+        progress.reset(task, description=stage, total=total)
 
     def advance(self, steps: int = 1) -> None:
         """Count steps."""
-        self._progress.advance(self._task, steps)
+        progress, task = self._shown()
+        progress.advance(task, steps)
 
     def note(self, text: str) -> None:
         """Say one line above the bar."""
-        self._progress.console.print(text, markup=False, highlight=False)
+        self._shown()[0].console.print(text, markup=False, highlight=False)
+
+    def stop(self) -> None:
+        """Remove the bar: what is said next stands on a line of its own."""
+        if self._progress is not None:
+            self._progress.stop()
 
     def __del__(self) -> None:
-        self._progress.stop()
+        self.stop()

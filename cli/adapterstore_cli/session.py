@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from adapterstore import Store
 from adapterstore.history.advance import Result
 from adapterstore.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from adapterstore_cli.progress import Bar
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,10 +35,18 @@ def progress(quiet: bool = False) -> Progress:
     if sys.stderr.isatty():
         from adapterstore_cli.progress import Bar
 
-        return Bar()
+        bar = Bar()
+        # An error keeps the bar alive (its traceback holds it) until it has been told.
+        click.get_current_context().call_on_close(partial(_stop, weakref.ref(bar)))
+        return bar
     from adapterstore_cli.progress import Lines
 
     return Lines()
+
+
+def _stop(bar: weakref.ref[Bar]) -> None:
+    if (shown := bar()) is not None:
+        shown.stop()
 
 
 def json_option(function: Command) -> Command:

@@ -189,8 +189,9 @@ def main() -> NoReturn:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     warnings.simplefilter("ignore")
-    # It warns of events that come while it stops; there is nothing for a user to do about them.
-    logging.getLogger("watchdog").setLevel(logging.ERROR)
+    # It complains of events that come while it stops; there is nothing for a user to do about them,
+    # and what it misses is found when the folder is read again.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")

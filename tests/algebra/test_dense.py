@@ -3,15 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
-from adapterstore.adapters.tensor_reader import TensorReader
 from adapterstore.algebra.dense import DenseSum, Leaf, match_weight
 from adapterstore.algebra.leaves import DenseLeaf, DenseWeight
 from adapterstore.errors import CannotExport, NotLinear, ShapeMismatch
@@ -80,24 +77,22 @@ def test_a_conv1d_weight_changes_by_the_transpose() -> None:
     assert DenseSum([(ONE, leaf)])["q.weight"].load().shape == (4, 6)
 
 
-def test_a_sum_read_twice_from_a_mapped_file_is_the_same_sum(tmp_path: Path) -> None:
-    """A tensor of a mapped file is the file's own memory: changed in place, it stays changed."""
+def test_a_sum_read_twice_is_the_same_sum() -> None:
+    """What is loaded may be its owner's own tensor: changed in place, it would stay changed."""
     tensor = torch.arange(4, dtype=torch.float64)
-    save_file({"w": tensor}, tmp_path / "x.safetensors")
-    reader = TensorReader(tmp_path / "x.safetensors")
-    leaf = DenseLeaf("x", None, {"w": DenseWeight((4,), lambda: reader.load("w"))})
+    leaf = DenseLeaf("x", None, {"w": DenseWeight((4,), lambda: tensor)})
     total = DenseSum([(Decimal(-3), leaf), (Decimal(1), leaf)])
-    assert torch.equal(total["w"].load(), -2 * tensor)
-    assert torch.equal(total["w"].load(), -2 * tensor)
+    assert total["w"].load().tolist() == [0, -2, -4, -6]
+    assert total["w"].load().tolist() == [0, -2, -4, -6]
 
 
 def test_terms_that_do_not_agree_are_refused_with_both_named() -> None:
     other = DenseLeaf("other", None, {"q.weight": DenseWeight((6, 5), lambda: torch.ones(6, 5))})
     with pytest.raises(ShapeMismatch, match=r"lora 1 has shape \(6, 4\), but other has \(6, 5\)"):
         DenseSum([(ONE, lora_leaf(1, {"q": 2})), (ONE, other)])
-    with pytest.raises(NotLinear, match="lora 2: fan_in_fan_out=True"):
+    with pytest.raises(NotLinear, match="lora 2: q with fan_in_fan_out=True"):
         DenseSum(
-            [(ONE, lora_leaf(1, {"q": 1})), (ONE, lora_leaf(2, {"v": 1}, fan_in_fan_out=True))]
+            [(ONE, lora_leaf(1, {"q": 1})), (ONE, lora_leaf(2, {"q": 1}, fan_in_fan_out=True))]
         )
 
 

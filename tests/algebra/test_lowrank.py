@@ -119,7 +119,8 @@ def test_every_module_has_one_rank_and_scaling_one_so_no_pattern_is_needed() -> 
         "fan_in_fan_out": False,
         "inference_mode": True,
     }
-    assert {name: tuple(t.shape) for name, t in lora.tensors.items()} == {
+    assert {name: tuple(t.shape) for name, t in lora.tensors.items()} == lora.shapes
+    assert lora.shapes == {
         "base_model.model.embed.lora_embedding_A": (5, 7),
         "base_model.model.embed.lora_embedding_B": (3, 5),
         "base_model.model.q.lora_A.weight": (5, 4),
@@ -149,12 +150,12 @@ def test_factors_that_are_not_finite_are_refused(value: float) -> None:
     leaf = lora_leaf(1, {"q": 2})
     broken = dataclasses.replace(leaf.modules["q"], load_a=lambda: torch.full((2, 4), value))
     with pytest.raises(CannotExport, match="module q: its factors hold values that are not finite"):
-        materialize_lora([(ONE, LoraLeaf("x", None, {"q": broken}))])
+        dict(materialize_lora([(ONE, LoraLeaf("x", None, {"q": broken}))]).tensors)
 
 
 def test_a_coefficient_that_leaves_float32_is_refused() -> None:
     with pytest.raises(CannotExport, match="not finite"):
-        materialize_lora([(Decimal("1e39"), lora_leaf(1, {"q": 2}))])
+        dict(materialize_lora([(Decimal("1e39"), lora_leaf(1, {"q": 2}))]).tensors)
 
 
 def test_terms_that_do_not_agree_are_refused_with_both_named() -> None:
@@ -165,8 +166,8 @@ def test_terms_that_do_not_agree_are_refused_with_both_named() -> None:
         materialize_lora([(ONE, left), (ONE, LoraLeaf("x", None, {"q": wide}))])
     with pytest.raises(NotLinear, match=r"x: q .* an embedding here, but not in lora 1"):
         materialize_lora([(ONE, left), (ONE, LoraLeaf("x", None, {"q": table}))])
-    with pytest.raises(NotLinear, match=r"lora 2: fan_in_fan_out=True .* lora 1 has the other"):
-        materialize_lora([(ONE, left), (ONE, lora_leaf(2, {"v": 2}, fan_in_fan_out=True))])
+    with pytest.raises(NotLinear, match=r"lora 2: q with fan_in_fan_out=True .* lora 1 has the"):
+        materialize_lora([(ONE, left), (ONE, lora_leaf(2, {"q": 2}, fan_in_fan_out=True))])
 
 
 def test_what_terms_say_of_their_base_is_kept_where_they_agree() -> None:

@@ -209,6 +209,23 @@ def test_debug_shows_the_traceback(store: Path) -> None:
     assert "UnknownRevision" in run.stderr
 
 
+def test_what_nobody_foresaw_is_one_line_too(tmp_path: Path) -> None:
+    """A verb whose module is not there stands for any bug."""
+    code = "import adapterstore_cli.main as main; main.VERBS['broken'] = 'nowhere'; main.main()"
+    for arguments, lines in ((["broken"], 1), (["--debug", "broken"], 10)):
+        run = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 1
+        assert len(run.stderr.splitlines()) >= lines
+        assert ("Traceback" in run.stderr) == (lines > 1)
+    assert "ModuleNotFoundError" in run.stderr
+
+
 def test_a_reader_that_goes_away_is_no_error(store: Path) -> None:
     pipe = "-m adapterstore_cli log --json | head -c 1 > /dev/null; echo ${PIPESTATUS[0]}"
     run = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from adapterstore_cli.main import VERBS
 from safetensors.numpy import load_file
 
-from tests.cli.running import adapterstore, done, lora_folder, read_json
+from adapterstore.demo import MODEL_PATH
+from tests.cli.running import adapterstore, contents, done, lora_folder, read_json
 
 
 @pytest.fixture
@@ -111,6 +113,39 @@ def test_config_reads_back_what_it_wrote(store: Path) -> None:
     assert done(store, "config", "recipe.rank").strip() == "4"
     done(store, "config", "recipe.rank", "--unset")
     assert done(store, "config", "recipe.rank").strip() == "16"
+
+
+def test_the_folder_of_the_base_is_found_from_any_other(store: Path) -> None:
+    (store / "inner").mkdir()
+    shutil.copytree(MODEL_PATH, store / "モデル")
+    done(store, "config", "base.path", "モデル")
+    assert read_json(store / "inner", "status")["base_weights"] == str(store / "モデル")
+
+
+def test_a_base_known_by_a_folders_name_is_asked_for(tmp_path: Path) -> None:
+    done(tmp_path, "init")
+    lora_folder(tmp_path / "a", base="./llama")
+    done(tmp_path, "commit", "a")
+    run = adapterstore(tmp_path, "ask", "hello")
+    assert run.returncode == 9
+    assert "'./llama': is no name on the Hub" in run.stderr
+    assert "adapterstore config base.path FOLDER" in run.stderr
+
+
+def test_reading_writes_nothing(store: Path) -> None:
+    before = contents(store / ".adapterstore")
+    for call in (
+        ["log"],
+        ["show"],
+        ["show", "HEAD~1"],
+        ["status"],
+        ["diff", "HEAD~1"],
+        ["export", "HEAD", "out"],
+        ["config"],
+        ["fsck"],
+    ):
+        done(store, *call)
+        assert contents(store / ".adapterstore") == before, call
 
 
 def test_c_works_in_another_folder(store: Path) -> None:

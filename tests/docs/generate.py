@@ -26,7 +26,7 @@ def error_page() -> str:
         "| exit code | error | when |",
         "|---|---|---|",
         "| 0 | | done, or nothing was to be done |",
-        "| 1 | | the system refused: disk full, no permission to write, … |",
+        "| 1 | | the system refused (disk full, …), or an error that nobody foresaw |",
         "| 2 | | wrong usage |",
     ]
     kinds = [

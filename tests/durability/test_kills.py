@@ -197,6 +197,18 @@ def test_two_writers_at_once_both_land_or_one_says_why(tmp_path: Path) -> None:
     check_sound(tmp_path, published)
 
 
+def test_two_snapshots_at_once_are_both_in_the_history(tmp_path: Path) -> None:
+    published = wide_store(tmp_path)
+    pair = [start(tmp_path, "adapterstore_cli", "commit", name) for name in ("first", "second")]
+    outcomes = {process.communicate()[1].decode(): process.returncode for process in pair}
+    assert set(outcomes.values()) <= {0, 5}, outcomes
+    assert all("moved from" in text for text, code in outcomes.items() if code == 5)
+    landed = [process.returncode for process in pair].count(0)
+    assert landed >= 1
+    assert len(history(tmp_path)) == len(published) + landed
+    check_sound(tmp_path, published)
+
+
 def test_two_commits_that_expect_one_start_never_both_land(tmp_path: Path) -> None:
     published = wide_store(tmp_path)
     pair = [

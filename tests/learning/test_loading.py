@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from adapterstore.demo import MODEL_PATH
 from adapterstore.errors import BaseModelUnavailable, InvalidSetting
@@ -63,6 +64,15 @@ def spoil_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
 
 
+def leave_out_the_tokenizer(folder: Path) -> None:
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    config = GPT2Config(
+        vocab_size=13, n_embd=8, n_layer=1, n_head=1, bos_token_id=0, eos_token_id=1
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+
+
 def remove_everything(folder: Path) -> None:
     shutil.rmtree(folder)
 
@@ -94,6 +104,7 @@ def bring_code(folder: Path) -> None:
         (truncate_weights, "can't be loaded: .*header"),
         (pickle_weights, r"can't be loaded: .*model\.safetensors"),
         (spoil_tokenizer, "can't be loaded"),
+        (leave_out_the_tokenizer, "its folder holds no tokenizer"),
         (remove_everything, "can't be loaded"),
         (add_a_layer, r"9 weights are not in its files \(model\.layers\.4\."),
         (widen, "can't be loaded: .*mismatched"),

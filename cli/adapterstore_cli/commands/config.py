@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,6 +83,9 @@ def _change(
         return settings.with_value(key, [*present, add])
     if unset:
         return settings.without_value(key)
+    if key == "base.path":
+        # Found again from any folder in which a command is run.
+        return settings.with_value(key, str(Path(str(value)).expanduser().absolute()))
     if section == "base":
         return settings.with_value(key, value)
     try:

@@ -79,12 +79,16 @@ def command(session: Session, folder: Path | None) -> None:
     click.echo("  the state is the one from before the update, byte for byte\n")
 
     click.echo(f"All of it is in {where}. What to try next:\n")
+    bin_folder = Path(sys.executable).parent
+    on_path = shutil.which("adapterstore") is not None
     for line, remark in (
+        *([] if on_path else [(f"export PATH={bin_folder}:$PATH", "where the commands are")]),
         (f"cd {where}", ""),
         ("adapterstore fsck && git --git-dir .adapterstore log", "our check, and git's own view"),
         (f"adapterstore add update/{update} --scale 0.5", "half of the update"),
         (f"adapterstore export update/{update} ./serve", "a PEFT adapter for vLLM, peft, …"),
-        ("adapterstored run drops &", "then land a file of your own"),
+        ("adapterstored run drops &", "then land a file of your own, or one of these:"),
+        (f"ls {FACTS_PATH}", ""),
     ):
         click.echo(f"  {line:<54}{'# ' if remark else ''}{remark}".rstrip())
 
