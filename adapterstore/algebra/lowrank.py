@@ -26,14 +26,9 @@ class MaterializedLora:
 
     config: dict[str, Any]
     tensors: Mapping[str, torch.Tensor]
-    """Of a sum, each is computed anew whenever it is asked for."""
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """The tensors' shapes; of a sum, none is computed for them."""
-        if isinstance(self.tensors, _Concatenated):
-            return self.tensors.shapes
-        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+    """Each may be computed anew whenever it is asked for."""
+    shapes: Mapping[str, tuple[int, ...]]
+    """Of the same names."""
 
     @property
     def rank(self) -> int:
@@ -63,7 +58,8 @@ def materialize_lora(terms: Sequence[LoraTerm]) -> MaterializedLora:
     check_terms_agree(terms)
     names = sorted({name for _, leaf in terms for name in leaf.modules})
     rank = max(sum(f.rank for _, f in _factors(terms, name)) for name in names)
-    return MaterializedLora(_config(terms, names, rank), _Concatenated(terms, names, rank))
+    tensors = _Concatenated(terms, names, rank)
+    return MaterializedLora(_config(terms, names, rank), tensors, tensors.shapes)
 
 
 class _Concatenated(Mapping[str, "torch.Tensor"]):

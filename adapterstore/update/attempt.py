@@ -169,7 +169,8 @@ class Attempt:
             if phase.kind == "lora":
                 folder.mkdir()
                 config = {**(phase.config or {}), "base_model_name_or_path": base.name}
-                write_lora(MaterializedLora(config, dict(phase.tensors)), folder)
+                shapes = {name: tuple(tensor.shape) for name, tensor in phase.tensors.items()}
+                write_lora(MaterializedLora(config, phase.tensors, shapes), folder)
             else:
                 weights = {
                     name: DenseWeight(tuple(tensor.shape), partial(phase.tensors.__getitem__, name))
