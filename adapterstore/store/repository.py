@@ -18,7 +18,13 @@ from typing import cast
 import pygit2
 from pygit2.enums import FileMode, Option
 
-from adapterstore.errors import CorruptStore, NotAStore, StoreExists, UnsupportedFormat
+from adapterstore.errors import (
+    CorruptStore,
+    NotAStore,
+    StoreExists,
+    UnreadableFile,
+    UnsupportedFormat,
+)
 from adapterstore.identifiers import CommitId
 from adapterstore.store.durable import fsync_folder
 from adapterstore.store.objects import ObjectStore
@@ -39,6 +45,7 @@ class Repository:
 
         Raises:
             NotAStore: the folder is not a bare git repository.
+            UnreadableFile: it belongs to another user, whom git does not trust either.
             UnsupportedFormat: a newer release wrote it.
         """
         # Before any ref names it, an object has to be on disk (git's core.fsync).
@@ -46,6 +53,11 @@ class Repository:
         try:
             self.git = pygit2.Repository(str(folder))
         except (pygit2.GitError, KeyError) as error:
+            if "not owned by" in str(error):
+                trust = f"git config --global --add safe.directory {folder}"
+                raise UnreadableFile(
+                    str(folder), f"belongs to another user; if you trust it: {trust}"
+                ) from error
             raise NotAStore(str(folder), f"not a git repository ({error})") from error
         if not self.git.is_bare:
             raise NotAStore(str(folder), "a git work tree, not a bare repository")

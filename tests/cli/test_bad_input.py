@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -200,6 +202,22 @@ def test_a_fact_file_without_permission(store: Path) -> None:
         "adapterstore: error: drop.yaml: can't be read: Permission denied"
     ]
     assert contents(store / ".adapterstore") == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_store_of_another_user_says_how_to_trust_it(store: Path) -> None:
+    folder = store / ".adapterstore"
+    os.chown(folder, NOBODY, NOBODY)
+    run = adapterstore(store, "log")
+    assert run.returncode == 7
+    (line,) = run.stderr.strip().splitlines()
+    assert "belongs to another user" in line
+    trusting = {**os.environ, "HOME": str(store)}
+    subprocess.run(shlex.split(line.partition("if you trust it: ")[2]), check=True, env=trusting)
+    again = subprocess.run(
+        [sys.executable, "-m", "adapterstore_cli", "log"], cwd=store, env=trusting, check=False
+    )
+    assert again.returncode == 0
 
 
 def test_debug_shows_the_traceback(store: Path) -> None:

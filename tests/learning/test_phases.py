@@ -83,7 +83,8 @@ def write(result: PhaseResult, folder: Path) -> None:
         folder.mkdir()
         assert result.config is not None
         config = {**result.config, "base_model_name_or_path": "demo"}
-        write_lora(MaterializedLora(config, dict(result.tensors)), folder)
+        shapes = {name: tuple(tensor.shape) for name, tensor in result.tensors.items()}
+        write_lora(MaterializedLora(config, result.tensors, shapes), folder)
     else:
         weights = {
             name: DenseWeight(tuple(t.shape), partial(torch.clone, t))

@@ -65,7 +65,8 @@ def write(result: PhaseResult | None, base: str, folder: Path) -> Path:
     if result.kind == "lora":
         folder.mkdir()
         config = {**(result.config or {}), "base_model_name_or_path": base}
-        write_lora(MaterializedLora(config, dict(result.tensors)), folder)
+        shapes = {name: tuple(tensor.shape) for name, tensor in result.tensors.items()}
+        write_lora(MaterializedLora(config, result.tensors, shapes), folder)
     else:
         weights = {
             name: DenseWeight(tuple(tensor.shape), partial(torch.clone, tensor))
