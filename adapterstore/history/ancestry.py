@@ -42,8 +42,9 @@ def merge_bases(repository: Repository, left: CommitId, right: CommitId) -> list
     # Another common ancestor is one that the first does not reach.
     ours = commits_between(repository, [found], left)
     theirs = set(commits_between(repository, [found], right))
-    common = [commit_id for commit_id in ours if commit_id in theirs]
-    return independent(repository, [found, *common]) if common else [found]
+    common = {commit_id for commit_id in ours if commit_id in theirs}
+    below = {parent for commit_id in common for parent in repository.parents(commit_id)}
+    return independent(repository, [found, *(common - below)])
 
 
 def independent(repository: Repository, commits: Iterable[CommitId]) -> list[CommitId]:
@@ -65,9 +66,10 @@ def virtual_sum(repository: Repository, tips: Iterable[CommitId]) -> Composition
     recursive strategy would make of them:
     S(t₁, t₂, …) = comp(t₁) + S(t₂, …) − S(best common ancestors of t₁ and of t₂, …).
     """
-    first, *rest = independent(repository, tips) or [None]
-    if first is None:
+    distinct = independent(repository, tips)
+    if not distinct:
         return Composition()
+    first, *rest = distinct
     composition = read_snapshot(repository, first).composition
     if not rest:
         return composition
