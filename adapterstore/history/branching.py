@@ -38,6 +38,7 @@ from adapterstore.store.revisions import branch_ref, resolve
 
 BRANCHES = "refs/heads/"
 TAGS = "refs/tags/"
+_SWITCHED = re.compile(r"checkout: moving from (\S+) to \S+")
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}")
 
 
@@ -137,14 +138,14 @@ def rename_branch(repository: Repository, old: str | None, new: str) -> None:
 
 
 def switch_branch(repository: Repository, name: str) -> CommitId:
-    """Make a branch the current one; return its commit.
+    """Make a branch the current one (``-``: the one before); return its commit.
 
     Raises:
         UnknownRevision: no such branch.
         RefMoved: another process switched meanwhile.
     """
     before = current_branch(repository)
-    ref = branch_ref(repository, name)
+    ref = branch_ref(repository, _previous(repository) if name == "-" else name)
     if ref != before:
         moved = f"{before.removeprefix(BRANCHES)} to {ref.removeprefix(BRANCHES)}"
         # In git's own words: 'main@{1}' and '@{-1}' are read from them.
@@ -153,6 +154,14 @@ def switch_branch(repository: Repository, name: str) -> CommitId:
     if tip is None:
         raise UnknownRevision(name, "no such branch")
     return tip
+
+
+def _previous(repository: Repository) -> str:
+    for entry in read_reflog(repository, "HEAD"):
+        match = _SWITCHED.fullmatch(entry.message)
+        if match is not None:
+            return match[1]
+    raise UnknownRevision("-", "there was no other branch before")
 
 
 def reset(

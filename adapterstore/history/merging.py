@@ -52,51 +52,63 @@ def merge(
             notes.append(f"{shown} is part of this branch already")
             return None
         if merged.outcome == "fast-forward":
+            method = f", so {lossy.name} had nothing to weigh" if lossy is not None else ""
+            notes.append(f"fast-forward: this side had no commits of its own{method}")
             return Forward(theirs, f"merge {shown}: fast-forward")
         if fast_forward == "only":
             raise NotFastForward(branch or "this branch", shown)
         if merged.undecided:
             raise MergeConflict(merged.undecided, _ADVICE)
-        notes.extend(merged.notes)
-        return _new_commit(merged, tip)
-
-    def _new_commit(merged: MergePlan, tip: Snapshot) -> NewCommit:
-        base = join_bases(tip.base, read_snapshot(repository, theirs).base, aliases)
-        composition = merged.composition
-        method: dict[str, str] = {}
-        if lossy is not None:
-            composition, method, note = merge_lossily(
-                repository, merged, lossy, base.name, progress
-            )
-            notes.append(note)
-        by_side: dict[Side, list[str]] = {"ours": [], "theirs": []}
-        for key, side in merged.sides.items():
-            by_side[side].append(key)
-        listed = {
-            "Resolved-Ours": by_side["ours"],
-            "Resolved-Theirs": by_side["theirs"],
-            "Dropped": merged.dropped,
-            "Restored": merged.restored,
-        }
-        return NewCommit(
-            composition=composition,
-            base=base,
-            subject=message or f"Merge {shown}",
-            body=_body(merged),
-            trailers={
-                "Operation": "merge",
-                "Operand": shown,
-                "Merged": theirs,
-                **method,
-                **{name: LISTED.join(values) for name, values in listed.items() if values},
-            },
-            ledger=merged.ledger,
-            merged=theirs,
-        )
+        subject = message or f"Merge {shown}"
+        new, said = _new_commit(repository, merged, tip, subject, shown, lossy, aliases, progress)
+        notes.extend(said)
+        return new
 
     result = advance(repository, branch, plan, expect)
     return Result(result.commit, result.changed, [*notes, *result.notes])
 
 
-def _body(merged: MergePlan) -> str:
-    return "\n".join(f"{merged.sides[c.key].capitalize()} stays of {c}." for c in merged.conflicts)
+def _new_commit(
+    repository: Repository,
+    merged: MergePlan,
+    tip: Snapshot,
+    subject: str,
+    operand: str,
+    lossy: LossyMethod | None,
+    aliases: Sequence[str],
+    progress: Progress,
+) -> tuple[NewCommit, list[str]]:
+    """Return the commit of a merge, and what is to be said of it."""
+    base = join_bases(tip.base, read_snapshot(repository, merged.theirs).base, aliases)
+    composition, notes = merged.composition, list(merged.notes)
+    method: dict[str, str] = {}
+    if lossy is not None:
+        composition, method, note = merge_lossily(repository, merged, lossy, base.name, progress)
+        notes.append(note)
+    by_side: dict[Side, list[str]] = {"ours": [], "theirs": []}
+    for key, side in merged.sides.items():
+        by_side[side].append(key)
+    listed = {
+        "Resolved-Ours": by_side["ours"],
+        "Resolved-Theirs": by_side["theirs"],
+        "Dropped": merged.dropped,
+        "Restored": merged.restored,
+    }
+    new = NewCommit(
+        composition=composition,
+        base=base,
+        subject=subject,
+        body="\n".join(
+            f"{merged.sides[c.key].capitalize()} stays of {c}." for c in merged.conflicts
+        ),
+        trailers={
+            "Operation": "merge",
+            "Operand": operand,
+            "Merged": merged.theirs,
+            **method,
+            **{name: LISTED.join(values) for name, values in listed.items() if values},
+        },
+        ledger=merged.ledger,
+        merged=merged.theirs,
+    )
+    return new, notes

@@ -20,7 +20,7 @@ from adapterstore.history.export import ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
 from adapterstore.history.lossy_merge import LossyMethod
-from adapterstore.history.merge_plan import FastForward
+from adapterstore.history.merge_plan import FastForward, MergePlan, plan_merge
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
@@ -330,6 +330,30 @@ class Store:
             message=message,
             expect=expect,
             progress=progress,
+        )
+
+    def plan_merge(
+        self,
+        branch: str | None,
+        revision: str,
+        *,
+        fast_forward: FastForward = "auto",
+        ours: Collection[str] = (),
+        theirs: Collection[str] = (),
+    ) -> MergePlan:
+        """Return what `merge` would do, with every conflict; nothing is changed.
+
+        Raises:
+            NoSuchConflict: a fact that is not in conflict.
+            UnknownRevision: no such revision or branch.
+        """
+        return plan_merge(
+            self.repository,
+            self.tip(branch)[1],
+            self.resolve(revision),
+            fast_forward=fast_forward,
+            keep_ours=ours,
+            keep_theirs=theirs,
         )
 
     def reset(self, branch: str | None, revision: str, *, expect: str | None = None) -> Result:
