@@ -49,11 +49,12 @@ def revert(
 
     def plan(tip: Snapshot) -> NewCommit | None:
         notes.clear()
-        if not is_ancestor(repository, change.after, tip.commit):
+        undone = part_to_change(repository, tip.commit, change, -1, revision)
+        here = is_ancestor(repository, change.after, tip.commit)
+        if not here and (undone is not None or _undoes(repository, change)):
             raise UnknownRevision(revision, "is not part of this branch's history")
-        undoing = part_to_change(repository, tip.commit, change, -1, revision)
-        if undoing is not None:
-            notes.append(f"{shown} was reverted already{undoing}")
+        if undone is not None:
+            notes.append(f"{shown} was reverted already{undone}")
             return None
         ledger = revert_ledger(repository, tip.commit, change)
         notes.extend(f"kept, as a later update changed it: {fact}" for fact in ledger.kept)
@@ -80,7 +81,8 @@ def part_to_change(
     """Return None if a state can take ``sign`` · change, or in words why there is nothing to do.
 
     Every atom that the change is made of has to be in effect to be taken back (sign −1), and not in
-    effect to be put in (sign 1).
+    effect to be put in (sign 1). A change is known by its atoms, wherever its commits are: what was
+    picked from another branch can be taken back by the name that it has there.
 
     Raises:
         PartlyInEffect: some are, others are not.
@@ -100,6 +102,13 @@ def part_to_change(
         )
     by = _latest(effects, commits_between(repository, [], tip), set(commits), atoms, sign)
     return f", by {by[:SHORT]}" if by is not None else ""
+
+
+def _undoes(repository: Repository, change: Change) -> bool:
+    """Return whether a change takes back anything that it did not make itself."""
+    before = [change.before] if change.before else []
+    atoms = Effects(repository).sum(commits_between(repository, before, change.after))
+    return any(number < 0 for number in atoms.values())
 
 
 def _latest(

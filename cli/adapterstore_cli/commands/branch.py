@@ -39,7 +39,7 @@ def command(
     Examples:
       adapterstore branch -v
       adapterstore branch experiment main~2
-      adapterstore branch -m experiment 'prices 2026'
+      adapterstore branch -m experiment prices-2026
       adapterstore branch -d experiment
     """
     store = session.open()
