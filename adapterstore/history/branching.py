@@ -130,7 +130,7 @@ def rename_branch(repository: Repository, old: str | None, new: str) -> None:
         RefMoved: it moved meanwhile.
     """
     ref = branch_ref(repository, old)
-    target = check_new_name(repository, BRANCHES, new, besides=ref)
+    target = check_new_name(repository, BRANCHES, new)
     tip = read_ref(repository, ref)
     assert tip is not None
     message = f"branch: renamed {ref} to {target}"
@@ -254,16 +254,13 @@ def delete_tag(repository: Repository, name: str) -> CommitId:
 # --- names ---------------------------------------------------------------------------------------
 
 
-def check_new_name(
-    repository: Repository, prefix: str, name: str, besides: str | None = None
-) -> str:
+def check_new_name(repository: Repository, prefix: str, name: str) -> str:
     """Return the full ref name for a new branch or tag.
 
     Args:
         repository: the store.
         prefix: ``refs/heads/`` or ``refs/tags/``.
         name: the short name.
-        besides: a ref that will be gone, and so is in nobody's way.
 
     Raises:
         InvalidName: git refuses it, or it would be read as something else.
@@ -277,8 +274,6 @@ def check_new_name(
     if name.startswith(("update/", "refs/")):
         raise InvalidName(name, f"names beginning with {name.partition('/')[0]}/ mean other things")
     for other in repository.git.references:
-        if other != besides and (
-            other == ref or other.startswith(f"{ref}/") or ref.startswith(f"{other}/")
-        ):
+        if other == ref or other.startswith(f"{ref}/") or ref.startswith(f"{other}/"):
             raise NameTaken(name, other.removeprefix(prefix))
     return ref
