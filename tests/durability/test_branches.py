@@ -93,7 +93,7 @@ while made < 15:
         store.delete_branch("same", force=True)
     except (NameTaken, RefMoved):
         pass
-    store.add(name, sys.argv[3])
+    store.add(name, sys.argv[3], message=name)
     store.merge("main", name, fast_forward="never")
     store.delete_branch(name)
     made += 1
