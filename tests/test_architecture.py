@@ -19,8 +19,8 @@ ALLOWED: dict[str, set[str]] = {
     "algebra": LOWEST,
     "adapters": LOWEST | {"algebra"},
     "demo": LOWEST,
-    # `init --base demo` finds the packaged model.
-    "history": LOWEST | {"store", "algebra", "adapters", "demo"},
+    # `init --base demo` finds the packaged model. A merge compares answers as the ledger does.
+    "history": LOWEST | {"store", "algebra", "adapters", "demo", "knowledge"},
     "knowledge": LOWEST,
     "evaluation": LOWEST | {"knowledge"},
     # λ is an exact coefficient.

@@ -27,6 +27,19 @@ class Result:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Forward:
+    """A plan that makes no commit: the branch goes to one that is there."""
+
+    commit: CommitId
+    reflog: str
+    """What the reflog shall say."""
+
+
+Plan = Callable[[Snapshot], NewCommit | Forward | None]
+"""From a branch's tip to what shall become of the branch; None leaves it as it is."""
+
+
 def branch_tip(repository: Repository, branch: str | None) -> tuple[str, CommitId]:
     """Return a branch's full ref name and its commit (None: the current branch)."""
     ref = branch_ref(repository, branch)
@@ -37,10 +50,10 @@ def branch_tip(repository: Repository, branch: str | None) -> tuple[str, CommitI
 def advance(
     repository: Repository,
     branch: str | None,
-    plan: Callable[[Snapshot], NewCommit | None],
+    plan: Plan,
     expect: str | None = None,
 ) -> Result:
-    """Put the commit that ``plan`` makes of the tip on a branch.
+    """Put the commit that ``plan`` makes of the tip on a branch, or move it where the plan says.
 
     Without ``expect``, a plan that came too late is made anew from the new tip. With it, the branch
     moves from that revision only; the same call made again finds its own commit.
@@ -55,9 +68,9 @@ def advance(
         new = plan(read_snapshot(repository, tip))
         if new is None:
             return Result(tip, changed=False)
-        commit = write_snapshot(repository, tip, new)
+        commit, message = _write(repository, tip, new)
         try:
-            move_ref(repository, ref, tip, commit, _reflog_message(new))
+            move_ref(repository, ref, tip, commit, message)
         except RefMoved:
             if attempt == ATTEMPTS:
                 raise
@@ -72,36 +85,43 @@ def _advance_from(
     ref: str,
     tip: CommitId,
     expected: CommitId,
-    plan: Callable[[Snapshot], NewCommit | None],
+    plan: Plan,
 ) -> Result:
     new = plan(read_snapshot(repository, expected))
     if new is None:
         return Result(tip, changed=False)
-    commit = write_snapshot(repository, expected, new)
+    commit, message = _write(repository, expected, new)
     if tip == expected:
-        move_ref(repository, ref, expected, commit, _reflog_message(new))
+        move_ref(repository, ref, expected, commit, message)
         return Result(commit)
-    done = _find_twin(repository, expected, tip, commit)
+    if isinstance(new, Forward):
+        done = commit if tip == commit else None
+    else:
+        done = _find_twin(repository, tip, commit)
     if done is None:
         raise RefMoved(ref, expected, tip)
     return Result(done, changed=False, notes=["an earlier run of this command did it already"])
 
 
-def _find_twin(
-    repository: Repository, parent: CommitId, tip: CommitId, wanted: CommitId
-) -> CommitId | None:
-    """Return the commit on top of ``parent`` that has the wanted one's tree and message."""
+def _write(
+    repository: Repository, parent: CommitId, new: NewCommit | Forward
+) -> tuple[CommitId, str]:
+    """Return the commit to which the branch shall go, and what the reflog shall say."""
+    if isinstance(new, Forward):
+        return new.commit, new.reflog
+    commit = write_snapshot(repository, parent, new)
+    return commit, f"{new.trailers['Operation']}: {new.subject}"
+
+
+def _find_twin(repository: Repository, tip: CommitId, wanted: CommitId) -> CommitId | None:
+    """Return the commit below ``tip`` that has the wanted one's parents, tree and message."""
     want = repository.commit(wanted)
     for entry in read_log(repository, tip):
         made = repository.commit(entry.commit)
         if (
-            entry.parents[:1] == (parent,)
+            made.parent_ids == want.parent_ids
             and made.tree_id == want.tree_id
             and made.message == want.message
         ):
             return entry.commit
     return None
-
-
-def _reflog_message(new: NewCommit) -> str:
-    return f"{new.trailers['Operation']}: {new.subject}"

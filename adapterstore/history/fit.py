@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from adapterstore.adapters.base_model import BaseModel, check_adapter_fits
+from adapterstore.adapters.base_model import BaseModel, check_adapter_fits, check_same_base
 from adapterstore.adapters.dense import DenseDelta
 from adapterstore.adapters.lora import LoraAdapter
 from adapterstore.errors import BaseModelMismatch, ShapeMismatch
@@ -57,6 +57,33 @@ def base_with_delta(base: BaseModel, delta: DenseDelta, aliases: Sequence[str]) 
     if base.digests is not None:
         return base
     return _named(dataclasses.replace(base, shapes=shapes), delta.base_name, None)
+
+
+def join_bases(left: BaseModel, right: BaseModel, aliases: Sequence[str]) -> BaseModel:
+    """Return what two states know together of the one base model that both must have.
+
+    Raises:
+        BaseModelMismatch: they are of different base models.
+        ShapeMismatch: they know different shapes of one weight.
+    """
+    if left == right:
+        return left
+    names = {left.name, right.name} - {None}
+    if len(names - set(aliases)) > 1:
+        raise BaseModelMismatch(str(left.name), str(right.name))
+    if left.digests is None and right.digests is None:
+        for name in sorted(set(left.shapes) & set(right.shapes)):
+            if list(left.shapes[name]) != list(right.shapes[name]):
+                raise ShapeMismatch(
+                    name, "one side", left.shapes[name], "the other", right.shapes[name]
+                )
+        named = left if left.name is not None else right
+        return dataclasses.replace(named, shapes={**right.shapes, **left.shapes})
+    seen, other = (left, right) if left.digests is not None else (right, left)
+    check_same_base(other, seen)
+    if left.name is not None:
+        return dataclasses.replace(seen, name=left.name, revision=left.revision)
+    return seen
 
 
 def _named(base: BaseModel, name: str | None, revision: str | None) -> BaseModel:

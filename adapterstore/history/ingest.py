@@ -73,10 +73,10 @@ def ingest(
     if kind == "delta":
         delta = read_delta(folder)
         base_with_delta(base, delta, aliases)
-        return _store_dense(repository, delta, aliases, progress, move=False)
+        return store_dense(repository, delta, aliases, progress, move=False)
     with repository.objects.scratch() as scratch:
         delta = difference(base_folder(), folder, scratch / "delta", base.name, progress)
-        return _store_dense(repository, delta, aliases, progress, move=True)
+        return store_dense(repository, delta, aliases, progress, move=True)
 
 
 def _store_lora(
@@ -91,13 +91,14 @@ def _store_lora(
     return IngestedDelta(delta, lambda base: base_with_adapter(base, adapter, aliases))
 
 
-def _store_dense(
+def store_dense(
     repository: Repository,
     delta: DenseDelta,
     aliases: Sequence[str],
     progress: Progress,
     move: bool,
 ) -> IngestedDelta:
+    """Store a checked delta folder; with ``move``, its shards are taken, not copied."""
     files = {DELTA_CONFIG: _read_bytes(delta.folder / DELTA_CONFIG)}
     with ExitStack() as stack:
         staged_files = {}

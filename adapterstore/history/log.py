@@ -55,17 +55,3 @@ def log_entry(commit: pygit2.Commit) -> LogEntry:
         subject=subject_of(commit.message),
         trailers=parse_trailers(commit.message),
     )
-
-
-def find_revert(repository: Repository, tip: CommitId, target: CommitId) -> CommitId | None:
-    """Return the commit below ``tip`` that reverted ``target`` and was not itself reverted."""
-    undone: set[str] = set()
-    for entry in read_log(repository, tip):
-        if entry.commit == target:
-            return None
-        reverted = entry.trailers.get("Reverts")
-        if reverted is not None and entry.commit not in undone:
-            if reverted == target:
-                return entry.commit
-            undone.add(reverted)
-    return None

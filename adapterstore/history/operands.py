@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import AmbiguousRevision, UnknownRevision
+from adapterstore.errors import AmbiguousRevision, MainlineNeeded, UnknownRevision
+from adapterstore.history.ancestry import is_ancestor, merge_bases
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
@@ -57,6 +58,46 @@ def resolve_change(repository: Repository, revision: str) -> Change:
         return Change(_parent(repository, commits[0], revision), commits[-1])
     commit_id = resolve(repository, revision)
     return Change(_parent(repository, commit_id, revision), commit_id)
+
+
+def resolve_commits(repository: Repository, revision: str, mainline: int | None = None) -> Change:
+    """Return which commits ``revert`` and ``cherry-pick`` are asked for: those of (before, after].
+
+    ``A..B`` are the commits that B reaches and A does not, as in git.
+
+    Args:
+        repository: the store.
+        revision: a commit, ``A..B`` or ``update/ID``.
+        mainline: of a merge, the number of the parent that stays (from 1).
+
+    Raises:
+        UnknownRevision: no such thing; A and B have no one commit where they part; ``mainline``
+            for what is no merge, or without such a parent.
+        AmbiguousRevision: an abbreviated id that begins several.
+        MainlineNeeded: a merge, and no ``mainline``.
+    """
+    if ".." in revision or is_update(revision):
+        if mainline is not None:
+            raise UnknownRevision(revision, "is no merge, so it has no main line")
+        change = resolve_change(repository, revision)
+        assert change.before is not None
+        if is_ancestor(repository, change.before, change.after):
+            return change
+        bases = merge_bases(repository, change.before, change.after)
+        if len(bases) != 1:
+            raise UnknownRevision(revision, "its two ends do not part at one commit")
+        return Change(bases[0], change.after)
+    commit_id = resolve(repository, revision)
+    parents = repository.parents(commit_id)
+    if len(parents) < 2:
+        if mainline is not None:
+            raise UnknownRevision(revision, "is no merge, so it has no main line")
+        return Change(_parent(repository, commit_id, revision), commit_id)
+    if mainline is None:
+        raise MainlineNeeded(revision, list(parents))
+    if not 1 <= mainline <= len(parents):
+        raise UnknownRevision(revision, f"has {len(parents)} parents, no number {mainline}")
+    return Change(parents[mainline - 1], commit_id)
 
 
 def _parent(repository: Repository, commit_id: CommitId, revision: str) -> CommitId:

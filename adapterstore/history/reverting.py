@@ -1,18 +1,126 @@
-"""Take a commit or an update back: its change leaves the state, and its facts leave the ledger."""
+"""Take commits back: their change leaves the state, and their facts leave the ledger."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pygit2
-
-from adapterstore.errors import UnknownRevision
-from adapterstore.history.operands import Change
-from adapterstore.history.snapshot import LEDGER
+from adapterstore.errors import PartlyInEffect, UnknownRevision
+from adapterstore.history.advance import Result, advance
+from adapterstore.history.ancestry import commits_between, is_ancestor
+from adapterstore.history.effect import Atoms, Effects
+from adapterstore.history.ledger_merge import (
+    blob_of,
+    ledger_tree,
+    read_entry,
+    same_answer,
+    tree_difference,
+)
+from adapterstore.history.operands import (
+    SHORT,
+    Change,
+    describe_revision,
+    resolve_commits,
+)
+from adapterstore.history.snapshot import LEDGER, NewCommit, Snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change as PathChange
 from adapterstore.store.repository import Repository
+
+if TYPE_CHECKING:
+    import pygit2
+
+
+def revert(
+    repository: Repository,
+    branch: str | None,
+    revision: str,
+    *,
+    mainline: int | None = None,
+    message: str | None = None,
+    expect: str | None = None,
+) -> Result:
+    """Take a commit, ``A..B`` or ``update/ID`` back; see `Store.revert`."""
+    change = resolve_commits(repository, revision, mainline)
+    shown = describe_revision(repository, revision)
+    notes: list[str] = []
+
+    def plan(tip: Snapshot) -> NewCommit | None:
+        notes.clear()
+        undone = part_to_change(repository, tip.commit, change, -1, revision)
+        here = is_ancestor(repository, change.after, tip.commit)
+        if not here and (undone is not None or _undoes(repository, change)):
+            raise UnknownRevision(revision, "is not part of this branch's history")
+        if undone is not None:
+            notes.append(f"{shown} was reverted already{undone}")
+            return None
+        ledger = revert_ledger(repository, tip.commit, change)
+        notes.extend(f"kept, as a later update changed it: {fact}" for fact in ledger.kept)
+        return NewCommit(
+            composition=tip.composition - change.composition(repository),
+            base=tip.base,
+            subject=message or f"Revert {shown}",
+            trailers={
+                "Operation": "revert",
+                "Operand": shown,
+                "Reverts": change.after,
+                **change.trailers(),
+            },
+            ledger=ledger.changes,
+        )
+
+    result = advance(repository, branch, plan, expect)
+    return Result(result.commit, result.changed, [*notes, *result.notes])
+
+
+def part_to_change(
+    repository: Repository, tip: CommitId, change: Change, sign: int, revision: str
+) -> str | None:
+    """Return None if a state can take ``sign`` · change, or in words why there is nothing to do.
+
+    Every atom that the change is made of has to be in effect to be taken back (sign −1), and not in
+    effect to be put in (sign 1). A change is known by its atoms, wherever its commits are: what was
+    picked from another branch can be taken back by the name that it has there.
+
+    Raises:
+        PartlyInEffect: some are, others are not.
+    """
+    effects = Effects(repository)
+    commits = commits_between(repository, [change.before] if change.before else [], change.after)
+    atoms = effects.sum(commits)
+    now = effects.at(tip)
+    possible = {atom: now[atom] + sign * number in (0, 1) for atom, number in atoms.items()}
+    if possible and all(possible.values()):
+        return None
+    if any(possible.values()):
+        raise PartlyInEffect(
+            revision,
+            [atom for atom in atoms if now[atom]],
+            [atom for atom in atoms if not now[atom]],
+        )
+    by = _latest(effects, commits_between(repository, [], tip), set(commits), atoms, sign)
+    return f", by {by[:SHORT]}" if by is not None else ""
+
+
+def _undoes(repository: Repository, change: Change) -> bool:
+    """Return whether a change takes back anything that it did not make itself."""
+    before = [change.before] if change.before else []
+    atoms = Effects(repository).sum(commits_between(repository, before, change.after))
+    return any(number < 0 for number in atoms.values())
+
+
+def _latest(
+    effects: Effects, history: list[CommitId], besides: set[CommitId], atoms: Atoms, sign: int
+) -> CommitId | None:
+    """Return the latest commit that changed one of the atoms by ``sign``."""
+    for commit_id in history:
+        if commit_id in besides:
+            continue
+        made = effects.of(commit_id)
+        if any(made[atom] * number * sign > 0 for atom, number in atoms.items()):
+            return commit_id
+    return None
 
 
 @dataclass(frozen=True)
@@ -28,17 +136,23 @@ class LedgerRevert:
 def revert_ledger(repository: Repository, tip: CommitId, change: Change) -> LedgerRevert:
     """Return the ledger changes that take ``change`` back from ``tip``.
 
-    A fact goes back to what it was before the change if it is still what the change made of it.
+    A fact goes back to what it was before the change if it is still what the change made of it: the
+    same answer by the same update. Paraphrases and protection that came later do not count.
     """
     restored: dict[str, PathChange] = {}
     kept = []
-    for path, before, after in _ledger_difference(repository, change):
-        now = _blob_id(repository, tip, path)
-        if now == after:
+    ledger = ledger_tree(repository, tip)
+    for path, (before, after) in _ledger_difference(repository, change).items():
+        now = blob_of(ledger, path)
+        if now == before:
+            continue
+        made, there = (read_entry(repository, blob, path) for blob in (after, now))
+        same_update = (made and made.update) == (there and there.update)
+        if now == after or (same_answer(made, there) and same_update):
             restored[path] = before
-        elif now != before:
-            entry = _entry(repository, now if now is not None else after)
-            kept.append(entry.get("prompt") or path)
+        else:
+            entry = there or made
+            kept.append(entry.prompt if entry is not None else path)
     return LedgerRevert(restored, sorted(kept))
 
 
@@ -60,7 +174,7 @@ def changed_facts(repository: Repository, commit_id: CommitId) -> list[FactChang
     parents = repository.parents(commit_id)
     change = Change(parents[0] if parents else None, commit_id)
     facts = []
-    for path, before, after in _ledger_difference(repository, change):
+    for path, (before, after) in _ledger_difference(repository, change).items():
         old, new = _entry(repository, before), _entry(repository, after)
         prompt = new.get("prompt") or old.get("prompt") or path
         facts.append(FactChange(prompt, old.get("answer"), new.get("answer")))
@@ -76,42 +190,7 @@ def _entry(repository: Repository, blob_id: pygit2.Oid | None) -> dict[str, str 
 
 def _ledger_difference(
     repository: Repository, change: Change
-) -> list[tuple[str, pygit2.Oid | None, pygit2.Oid | None]]:
-    """Return path, blob before and blob after of each ledger file that a change touched."""
+) -> dict[str, tuple[pygit2.Oid | None, pygit2.Oid | None]]:
+    """Return path → blob before and blob after of each ledger file that a change touched."""
     before = repository.tree(change.before, LEDGER) if change.before is not None else None
-    after = repository.tree(change.after, LEDGER)
-    if before is not None:
-        # Against nothing where there is no tree: reading must not write an empty one.
-        difference = before.diff_to_tree(after) if after is not None else before.diff_to_tree()
-    elif after is not None:
-        difference = after.diff_to_tree(swap=True)
-    else:
-        return []
-    rows = []
-    for delta in difference.deltas:
-        old, new = delta.old_file, delta.new_file
-        rows.append(
-            (
-                f"{LEDGER}/{new.path or old.path}",
-                old.id if delta.status_char() != "A" else None,
-                new.id if delta.status_char() != "D" else None,
-            )
-        )
-    return rows
-
-
-def _blob_id(repository: Repository, commit_id: CommitId, path: str) -> pygit2.Oid | None:
-    try:
-        return repository.commit(commit_id).tree[path].id
-    except KeyError:
-        return None
-
-
-def check_part_of_history(
-    repository: Repository, tip: CommitId, change: Change, revision: str
-) -> None:
-    """Raise `UnknownRevision` unless ``change`` lies below ``tip``: only that can be taken back."""
-    if change.after != tip and not repository.git.descendant_of(
-        pygit2.Oid(hex=tip), pygit2.Oid(hex=change.after)
-    ):
-        raise UnknownRevision(revision, "is not part of this branch's history")
+    return tree_difference(before, repository.tree(change.after, LEDGER))

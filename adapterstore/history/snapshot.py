@@ -59,6 +59,8 @@ class NewCommit:
     """Ledger paths that change: new content, or None to remove one."""
     update_files: Mapping[str, bytes] = field(default_factory=dict)
     """What made this commit: file name → content, for the folder ``update/``."""
+    merged: CommitId | None = None
+    """A second parent: the state that was merged."""
 
 
 def write_snapshot(repository: Repository, parent: CommitId | None, new: NewCommit) -> CommitId:
@@ -81,7 +83,8 @@ def write_snapshot(repository: Repository, parent: CommitId | None, new: NewComm
         changes[path] = change
     tree = repository.write_tree(before, changes)
     message = format_message(new.subject, new.body, new.trailers)
-    return repository.write_commit(tree, [parent] if parent is not None else [], message)
+    parents = [commit_id for commit_id in (parent, new.merged) if commit_id is not None]
+    return repository.write_commit(tree, parents, message)
 
 
 def _deltas_tree(repository: Repository, composition: Composition) -> pygit2.Oid | None:

@@ -7,35 +7,25 @@ model = store.load("main", model)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adapterstore.adapters.base_model import BaseModel
-from adapterstore.algebra.coefficient import ONE, format_coefficient, parse_coefficient
 from adapterstore.algebra.composition import Composition
+from adapterstore.history import branching, cherry, combining, merging, reverting
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
 from adapterstore.history.export import ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
-from adapterstore.history.log import LogEntry, find_revert, log_entry, read_log
-from adapterstore.history.operands import (
-    describe_revision,
-    operand_path,
-    resolve_change,
-    resolve_operand,
-)
-from adapterstore.history.reverting import check_part_of_history, revert_ledger
+from adapterstore.history.log import LogEntry, log_entry, read_log
+from adapterstore.history.lossy_merge import LossyMethod
+from adapterstore.history.merge_plan import FastForward, MergePlan, plan_merge
 from adapterstore.history.settings import Settings
-from adapterstore.history.snapshot import (
-    LEDGER,
-    NewCommit,
-    Snapshot,
-    read_snapshot,
-    write_snapshot,
-)
+from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.reflog import ReflogEntry
 from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
@@ -143,25 +133,14 @@ class Store:
             RefMoved: the branch is not, or no longer, at ``expect``.
             AdapterStoreError: as `adapterstore.history.ingest.ingest`.
         """
-        delta = self._ingest(Path(path), branch, progress)
-
-        def plan(tip: Snapshot) -> NewCommit | None:
-            composition = delta.composition()
-            if composition == tip.composition:
-                return None
-            return NewCommit(
-                composition=composition,
-                base=delta.fit(tip.base),
-                subject=message or f"Commit {Path(path).name}",
-                trailers={
-                    "Operation": "commit",
-                    "Operand": str(path),
-                    "Delta": delta.delta,
-                },
-                ledger=dict.fromkeys(self.repository.files(tip.commit, LEDGER)),
-            )
-
-        return advance(self.repository, branch, plan, expect)
+        return combining.commit(
+            self.repository,
+            branch,
+            Path(path),
+            lambda path: self._ingest(path, branch, progress),
+            message=message,
+            expect=expect,
+        )
 
     def add(
         self,
@@ -208,7 +187,7 @@ class Store:
 
     def _combine(
         self,
-        operation: str,
+        operation: Literal["add", "subtract"],
         branch: str | None,
         operand: Path | str,
         coefficient: str,
@@ -216,82 +195,213 @@ class Store:
         expect: str | None,
         progress: Progress,
     ) -> Result:
-        scale = parse_coefficient(coefficient)
-        factor = scale if operation == "add" else -scale
-        path = operand_path(self.repository, str(operand))
-        delta = self._ingest(path, branch, progress) if path is not None else None
-        if delta is not None:
-            summed, shown = delta.composition(), str(operand)
-            trailers = {"Delta": str(delta.delta)}
-        else:
-            source = resolve_operand(self.repository, str(operand))
-            summed, trailers = source.composition(self.repository), source.trailers()
-            shown = describe_revision(self.repository, str(operand))
-        change = summed.scaled(factor)
-
-        def plan(tip: Snapshot) -> NewCommit | None:
-            if not change.terms:
-                return None
-            times = "" if scale == ONE else f"{format_coefficient(scale)} × "
-            return NewCommit(
-                composition=tip.composition + change,
-                base=delta.fit(tip.base) if delta else tip.base,
-                subject=message or f"{operation.capitalize()} {times}{shown}",
-                trailers={
-                    "Operation": operation,
-                    "Operand": shown,
-                    "Scale": format_coefficient(scale),
-                    **trailers,
-                },
-            )
-
-        return advance(self.repository, branch, plan, expect)
+        return combining.combine(
+            self.repository,
+            operation,
+            branch,
+            str(operand),
+            lambda path: self._ingest(path, branch, progress),
+            coefficient=coefficient,
+            aliases=self.settings.base_aliases,
+            message=message,
+            expect=expect,
+        )
 
     def revert(
         self,
         branch: str | None,
         revision: str,
         *,
+        mainline: int | None = None,
         message: str | None = None,
         expect: str | None = None,
     ) -> Result:
         """Take a commit, ``A..B`` or ``update/ID`` back: current − (after − before), exactly.
 
-        The ledger goes back too, except for facts that a later update has changed; those are
-        listed in the result's notes. What is reverted already stays so.
+        It may lie in the middle of history: what came later stays. The ledger goes back too, except
+        for facts that a later update has changed; those are listed in the result's notes. What is
+        reverted already stays so.
+
+        Args:
+            branch: which branch (None: the current one).
+            revision: what to take back.
+            mainline: of a merge, the number of the parent that stays (from 1): what the merge
+                brought beside it is taken back.
+            message: the commit's subject.
+            expect: see `commit`.
 
         Raises:
             UnknownRevision: no such thing, or not in this branch's history.
+            MainlineNeeded: a merge, and no ``mainline``.
+            PartlyInEffect: a part of it was taken back already.
             RefMoved: see `commit`.
         """
-        change = resolve_change(self.repository, revision)
-        shown = describe_revision(self.repository, revision)
-        notes: list[str] = []
+        return reverting.revert(
+            self.repository, branch, revision, mainline=mainline, message=message, expect=expect
+        )
 
-        def plan(tip: Snapshot) -> NewCommit | None:
-            check_part_of_history(self.repository, tip.commit, change, revision)
-            notes.clear()
-            earlier = find_revert(self.repository, tip.commit, change.after)
-            if earlier is not None:
-                notes.append(f"{shown} was reverted already, by {earlier[:12]}")
-                return None
-            ledger = revert_ledger(self.repository, tip.commit, change)
-            notes.extend(f"kept, as a later update changed it: {fact}" for fact in ledger.kept)
-            return NewCommit(
-                composition=tip.composition - change.composition(self.repository),
-                base=tip.base,
-                subject=message or f"Revert {shown}",
-                trailers={
-                    "Operation": "revert",
-                    "Operand": shown,
-                    "Reverts": change.after,
-                    **change.trailers(),
-                },
-                ledger=ledger.changes,
-            )
+    def cherry_pick(
+        self,
+        branch: str | None,
+        revision: str,
+        *,
+        mainline: int | None = None,
+        message: str | None = None,
+        expect: str | None = None,
+    ) -> Result:
+        """Bring a commit, ``A..B`` or ``update/ID`` into a branch: current + (after − before).
 
-        result = advance(self.repository, branch, plan, expect)
-        return Result(result.commit, result.changed, notes)
+        Its facts come along, under the update that taught them. What is in effect already is not
+        brought again.
+
+        Args:
+            branch: which branch (None: the current one).
+            revision: what to bring.
+            mainline: of a merge, the number of the parent against which it is a change (from 1).
+            message: the commit's subject.
+            expect: see `commit`.
+
+        Raises:
+            UnknownRevision: no such thing.
+            MergeConflict: the branch has another answer to a fact.
+            MainlineNeeded: a merge, and no ``mainline``.
+            PartlyInEffect: a part of it is in effect here.
+            BaseModelMismatch: it is of another base model.
+            RefMoved: see `commit`.
+        """
+        return cherry.cherry_pick(
+            self.repository,
+            branch,
+            revision,
+            aliases=self.settings.base_aliases,
+            mainline=mainline,
+            message=message,
+            expect=expect,
+        )
+
+    def merge(
+        self,
+        branch: str | None,
+        revision: str,
+        *,
+        fast_forward: FastForward = "auto",
+        ours: Collection[str] = (),
+        theirs: Collection[str] = (),
+        lossy: LossyMethod | None = None,
+        message: str | None = None,
+        expect: str | None = None,
+        progress: Progress = NO_PROGRESS,
+    ) -> Result:
+        """Merge a revision into a branch: comp(ours) + comp(theirs) − comp(base), exactly.
+
+        What both sides did counts once. Facts that only one side changed are taken over; an update
+        that lost all its facts to the other side is left out of the sum.
+
+        Args:
+            branch: which branch (None: the current one).
+            revision: what to merge.
+            fast_forward: ``never`` makes a commit where moving the branch would do; ``only`` makes
+                none.
+            ours: facts in conflict whose answer here stays ("subject, relation", a prompt, or
+                ``all``).
+            theirs: facts in conflict that shall be answered as there.
+            lossy: merge ΔW of the two sides by TIES or DARE instead, into one new dense delta.
+            message: the commit's subject.
+            expect: see `commit`.
+            progress: told of every weight of a lossy merge.
+
+        Raises:
+            MergeConflict: both sides changed a fact to different answers, and nobody chose.
+            NoSuchConflict: a fact that is not in conflict.
+            NotFastForward: ``only``, and the branch has commits of its own.
+            BaseModelMismatch: they are of different base models.
+            UnknownRevision: no such thing.
+            RefMoved: see `commit`.
+        """
+        return merging.merge(
+            self.repository,
+            branch,
+            revision,
+            fast_forward=fast_forward,
+            keep_ours=ours,
+            keep_theirs=theirs,
+            lossy=lossy,
+            aliases=self.settings.base_aliases,
+            message=message,
+            expect=expect,
+            progress=progress,
+        )
+
+    def plan_merge(
+        self,
+        branch: str | None,
+        revision: str,
+        *,
+        fast_forward: FastForward = "auto",
+        ours: Collection[str] = (),
+        theirs: Collection[str] = (),
+    ) -> MergePlan:
+        """Return what `merge` would do, with every conflict; nothing is changed.
+
+        Raises:
+            NoSuchConflict: a fact that is not in conflict.
+            UnknownRevision: no such revision or branch.
+        """
+        return plan_merge(
+            self.repository,
+            self.tip(branch)[1],
+            self.resolve(revision),
+            fast_forward=fast_forward,
+            keep_ours=ours,
+            keep_theirs=theirs,
+        )
+
+    def reset(self, branch: str | None, revision: str, *, expect: str | None = None) -> Result:
+        """Move a branch to a revision. What it had stays in the store; the reflog names it.
+
+        Raises:
+            UnknownRevision: no such revision or branch.
+            RefMoved: see `commit`.
+        """
+        return branching.reset(self.repository, branch, revision, expect=expect)
+
+    # --- branches and tags -----------------------------------------------------------------------
+
+    def branches(self) -> list[branching.Branch]:
+        """Return every branch, by name."""
+        return branching.list_branches(self.repository)
+
+    def create_branch(self, name: str, start: str = "HEAD") -> CommitId:
+        """Make a branch at a revision; see `adapterstore.history.branching.create_branch`."""
+        return branching.create_branch(self.repository, name, start)
+
+    def delete_branch(self, name: str, *, force: bool = False) -> CommitId:
+        """Delete a branch; see `adapterstore.history.branching.delete_branch`."""
+        return branching.delete_branch(self.repository, name, force=force)
+
+    def rename_branch(self, old: str | None, new: str) -> None:
+        """Rename a branch (None: the current one)."""
+        branching.rename_branch(self.repository, old, new)
+
+    def switch(self, branch: str) -> CommitId:
+        """Make a branch the current one; return its commit."""
+        return branching.switch_branch(self.repository, branch)
+
+    def tags(self) -> list[branching.Tag]:
+        """Return every tag of a commit, by name."""
+        return branching.list_tags(self.repository)
+
+    def create_tag(self, name: str, revision: str = "HEAD", message: str | None = None) -> CommitId:
+        """Make an annotated tag; see `adapterstore.history.branching.create_tag`."""
+        return branching.create_tag(self.repository, name, revision, message)
+
+    def delete_tag(self, name: str) -> CommitId:
+        """Delete a tag; return the commit that it named."""
+        return branching.delete_tag(self.repository, name)
+
+    def reflog(self, name: str = "HEAD") -> list[ReflogEntry]:
+        """Return where HEAD or a branch has been, newest first."""
+        return branching.reflog(self.repository, name)
 
     def _ingest(self, path: Path, branch: str | None, progress: Progress) -> IngestedDelta:
         _, tip = self.tip(branch)

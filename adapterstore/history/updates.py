@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
+from adapterstore.errors import UnknownRevision
 from adapterstore.history.log import read_log
 from adapterstore.history.snapshot import NewCommit, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId, UpdateId
@@ -58,6 +59,22 @@ def find_applied(repository: Repository, tip: CommitId, facts_digest: str) -> Up
             return entry.update
         return None
     return None
+
+
+def reachable_update(repository: Repository, tip: CommitId, update: str) -> list[CommitId]:
+    """Return the commits of an update that ``tip`` reaches, oldest first.
+
+    Raises:
+        UnknownRevision: it reaches none.
+    """
+    found = [
+        entry.commit
+        for entry in read_log(repository, tip)
+        if entry.update == update and entry.operation in PHASES
+    ]
+    if not found:
+        raise UnknownRevision(f"update/{update}", f"is not below {tip[:12]}")
+    return found[::-1]
 
 
 def publish_update(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import pygit2
-from pygit2.enums import FileMode, Option
+from pygit2.enums import FileMode, ObjectType, Option
 
 from adapterstore.errors import (
     CorruptStore,
@@ -235,6 +235,17 @@ class Repository:
             None, author, author, message, tree, [pygit2.Oid(hex=parent) for parent in parents]
         )
         return CommitId(str(created))
+
+    def write_tag(self, name: str, target: CommitId, message: str) -> str:
+        """Write an annotated tag object that no ref names yet; return its id."""
+        by = pygit2.Signature(*self._author())
+        sign = "-" if by.offset < 0 else "+"
+        zone = f"{sign}{abs(by.offset) // 60:02}{abs(by.offset) % 60:02}"
+        text = (
+            f"object {target}\ntype commit\ntag {name}\n"
+            f"tagger {by.name} <{by.email}> {by.time} {zone}\n\n{message.strip()}\n"
+        )
+        return str(self.git.write(ObjectType.TAG, text.encode()))
 
 
 def _as_tree(entry: pygit2.Object | None) -> pygit2.Tree | None:

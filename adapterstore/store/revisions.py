@@ -88,19 +88,14 @@ def walk(repository: Repository, *tips: CommitId) -> Iterator[pygit2.Commit]:
 def find_update(repository: Repository, update: str) -> list[CommitId]:
     """Return the commits of an update, oldest first; its id may be abbreviated.
 
-    Published updates on any branch are looked at first, then rejected ones.
+    Any ref will do: a branch, a tag, or that of a rejected update.
 
     Raises:
         UnknownRevision: no such update.
         AmbiguousRevision: several updates begin so.
     """
-    branches = list_refs(repository, "refs/heads/")
-    rejected = {
-        name.removeprefix(REJECTED): tip for name, tip in list_refs(repository, REJECTED).items()
-    }
     found: dict[str, list[CommitId]] = {}
-    tips = [*branches.values(), *rejected.values()]
-    for commit in walk(repository, *tips):
+    for commit in walk(repository, *list_refs(repository, "refs/").values()):
         trailers = parse_trailers(commit.message)
         name = trailers.get("Update")
         if name is not None and name.startswith(update) and trailers.get("Operation") in PHASES:

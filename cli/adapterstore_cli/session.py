@@ -73,6 +73,22 @@ def expect_option(function: Command) -> Command:
     )(function)
 
 
+def mainline_option(function: Command) -> Command:
+    """Add ``-m``, as git's revert and cherry-pick have it."""
+    return click.option(
+        "-m",
+        "--mainline",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Of a merge: which parent is the main line (1: the branch it was made on).",
+    )(function)
+
+
+def long_message_option(function: Command) -> Command:
+    """Add ``--message`` for verbs whose ``-m`` is git's mainline."""
+    return click.option("--message", metavar="TEXT", help="The commit's subject line.")(function)
+
+
 def at_option(function: Command) -> Command:
     """Add ``--at``."""
     return click.option(

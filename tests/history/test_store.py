@@ -24,12 +24,9 @@ from adapterstore.errors import (
     UnknownRevision,
     UnreadableFile,
 )
-from adapterstore.history.snapshot import LEDGER
-from adapterstore.history.updates import Phase, publish_update
-from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import Fact
-from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes
 from tests.cli.running import lora_folder
+from tests.history.publishing import answers, publish
 
 
 @pytest.fixture
@@ -156,51 +153,20 @@ def test_expect_finds_its_own_commit_and_no_others(store: Store, tmp_path: Path)
         store.add(None, tmp_path / "b", message="another subject", expect=start)
 
 
-def publish(store: Store, update: str, facts: list[Fact]) -> None:
-    """Publish an update that only writes the ledger."""
-    ref, start = store.tip()
-    snapshot = store.snapshot()
-    entries = {
-        entry.key: entry
-        for blob in store.repository.files(start, LEDGER).values()
-        for entry in [LedgerEntry.from_bytes(store.repository.blob(blob))]
-    }
-    phase = Phase("learn", f"Learn {update}", snapshot.composition, snapshot.base, {"Scale": "1"})
-    changes = ledger_changes(entries, facts, update, None)
-    publish_update(
-        store.repository,
-        ref,
-        start,
-        UpdateId(update),
-        update * 5,
-        [phase],
-        {"facts.yaml": b"[]"},
-        changes,
-        accepted=True,
-        body="",
-    )
-
-
-def ledger(store: Store) -> dict[str, str | None]:
-    blobs = store.repository.files(store.resolve(), LEDGER).values()
-    entries = [LedgerEntry.from_bytes(store.repository.blob(blob)) for blob in blobs]
-    return {entry.prompt: entry.answer for entry in entries}
-
-
 def test_a_revert_puts_the_ledger_back_but_for_what_changed_since(store: Store) -> None:
     publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1"), Fact(prompt="Q", answer="1")])
     publish(store, "bbbbbbbbbbbb", [Fact(prompt="Q", answer="2"), Fact(prompt="R", answer="2")])
     result = store.revert(None, "update/aaaaaaaaaaaa")
-    assert ledger(store) == {"Q": "2", "R": "2"}
+    assert answers(store) == {"Q": "2", "R": "2"}
     assert result.notes == ["kept, as a later update changed it: Q"]
     store.revert(None, "update/bbbbbbbbbbbb")
-    assert ledger(store) == {"Q": "1"}
+    assert answers(store) == {"Q": "1"}
 
 
 def test_a_snapshot_empties_the_ledger(store: Store, tmp_path: Path) -> None:
     publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1")])
     store.commit(None, tmp_path / "b")
-    assert ledger(store) == {}
+    assert answers(store) == {}
 
 
 def test_the_base_is_named_by_the_first_adapter(store: Store, tmp_path: Path) -> None:
