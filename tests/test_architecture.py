@@ -19,8 +19,8 @@ ALLOWED: dict[str, set[str]] = {
     "algebra": LOWEST,
     "adapters": LOWEST | {"algebra"},
     "demo": LOWEST,
-    # `init --base demo` finds the packaged model.
-    "history": LOWEST | {"store", "algebra", "adapters", "demo"},
+    # `init --base demo` finds the packaged model; the ledger's history is read entry by entry.
+    "history": LOWEST | {"store", "algebra", "adapters", "demo", "knowledge"},
     "knowledge": LOWEST,
     "evaluation": LOWEST | {"knowledge"},
     # λ is an exact coefficient.
@@ -38,7 +38,8 @@ HOMES = {
     "peft": {"history", "learning"},
     "transformers": {"learning", "evaluation", "demo"},
     "rich": {"cli"},
-    "sqlite3": {"daemon"},
+    # The daemon's journal; the index of the ledger, a cache.
+    "sqlite3": {"daemon", "history"},
 }
 
 
