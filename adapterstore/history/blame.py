@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from adapterstore.errors import AmbiguousFact, UnknownFact
 from adapterstore.history.ledger import parse_entry, read_entries
-from adapterstore.history.ledger_index import KeyChange, LedgerIndex, use_index
+from adapterstore.history.ledger_index import KeyChange, LedgerIndex, Moved, use_index
 from adapterstore.history.log import LogEntry, log_entry
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import digest_key
@@ -46,7 +46,8 @@ class Blame:
     now: LedgerEntry | None
     """What the ledger says; None: it has the fact no more."""
     changes: tuple[AnswerChange, ...]
-    """Every change on the first-parent history, newest first, what was taken back included."""
+    """Every change on the first-parent history, newest first, what was taken back included. A fact
+    that got another key (subject and relation in the place of its prompt) is followed."""
     merges: tuple[CommitId, ...]
     """The merges by which the newest change came to this history, newest first; ``changes`` is told
     from the side on which it was made."""
@@ -115,10 +116,19 @@ def _blame(repository: Repository, index: LedgerIndex, commit: CommitId, text: s
     while (side := _merged_from(repository, index, chain[0], digest)) is not None:
         merges.append(chain[0].commit)
         chain = index.changes(side, digest)
-    changes = tuple(_answer_change(repository, change) for change in chain)
-    now = changes[0].after
+    now = _entry(repository, chain[0].commit, chain[0].after)
+    changes: list[AnswerChange] = []
+    while chain:
+        moved: Moved | None = None
+        for change in chain:
+            told, moved = _answer_change(repository, index, change, digest)
+            changes.append(told)
+        if moved is None:
+            break
+        digest, parent = moved.key, repository.parents(changes[-1].commit)[0]
+        chain = index.changes(parent, digest)
     named = now or next(c.before for c in changes if c.before is not None)
-    return Blame(named.key, now, changes, tuple(merges))
+    return Blame(named.key, now, tuple(changes), tuple(merges))
 
 
 def _find_digest(repository: Repository, index: LedgerIndex, commit: CommitId, text: str) -> str:
@@ -149,17 +159,27 @@ def _merged_from(
     return None
 
 
-def _answer_change(repository: Repository, change: KeyChange) -> AnswerChange:
-    where = f"commit {change.commit[:12]}"
-    before, after = (
-        parse_entry(repository, blob, where) if blob is not None else None
-        for blob in (change.before, change.after)
-    )
+def _answer_change(
+    repository: Repository, index: LedgerIndex, change: KeyChange, key: str
+) -> tuple[AnswerChange, Moved | None]:
+    """Return a change as it is told, and where the fact came from if it had another key before."""
+    before = _entry(repository, change.commit, change.before)
+    after = _entry(repository, change.commit, change.after)
+    source: Moved | None = None
+    if before is None and after is not None:
+        source = index.moved_from(change.commit, key, after.prompts)
+        before = _entry(repository, change.commit, source.blob) if source is not None else None
+    elif after is None and before is not None:
+        target = index.moved_to(change.commit, key, before.prompts)
+        after = _entry(repository, change.commit, target.blob) if target is not None else None
     entry = log_entry(repository.commit(change.commit))
     stated = after if after is not None and entry.operation in PHASES else None
-    return AnswerChange(
-        entry, before, after, _fact_files(repository, change.commit, stated) if stated else ()
-    )
+    files = _fact_files(repository, change.commit, stated) if stated is not None else ()
+    return AnswerChange(entry, before, after, files), source
+
+
+def _entry(repository: Repository, commit: CommitId, blob: str | None) -> LedgerEntry | None:
+    return parse_entry(repository, blob, f"commit {commit[:12]}") if blob is not None else None
 
 
 def _fact_files(

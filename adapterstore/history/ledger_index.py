@@ -61,6 +61,14 @@ class KeyChange:
     after: str | None
 
 
+@dataclass(frozen=True)
+class Moved:
+    """Another key under which a commit has, or had, the same fact."""
+
+    key: str
+    blob: str
+
+
 def use_index(
     repository: Repository, commit: CommitId, work: Callable[[LedgerIndex], Value]
 ) -> Value:
@@ -224,6 +232,28 @@ class LedgerIndex:
         found = [KeyChange(CommitId(c), before, after) for c, before, after, _ in rows]
         self._check_chain(tip, key, found)
         return found
+
+    def moved_from(self, commit: CommitId, key: str, prompts: Iterable[str]) -> Moved | None:
+        """Return the key that a commit took a fact from, to file it under ``key``, if it did."""
+        return self._moved("before", "after", commit, key, prompts)
+
+    def moved_to(self, commit: CommitId, key: str, prompts: Iterable[str]) -> Moved | None:
+        """Return the key that a commit moved a fact to, away from ``key``, if it did."""
+        return self._moved("after", "before", commit, key, prompts)
+
+    def _moved(
+        self, there: str, gone: str, commit: CommitId, key: str, prompts: Iterable[str]
+    ) -> Moved | None:
+        for prompt in prompts:
+            for other in self.keys_once_asked_by(prompt):
+                row = self._connection.execute(
+                    f"SELECT {there} FROM changes WHERE key = ? AND commit_id = ?"
+                    f" AND {there} IS NOT NULL AND {gone} IS NULL",
+                    (other, commit),
+                ).fetchone()
+                if row is not None and other != key:
+                    return Moved(other, str(row[0]))
+        return None
 
     def _first_parents(self, tip: CommitId, depth: int) -> set[str]:
         rows = self._connection.execute(

@@ -118,17 +118,21 @@ def ledger_changes(
         source: where its facts come from.
         elsewhere: for a fact's key, the entries under other keys that know its prompt.
     """
+    others = {fact.key: tuple((elsewhere or {}).get(fact.key, ())) for fact in facts}
+    names = [_names(fact, others[fact.key]) for fact in facts]
+    keys = [ledger_key(fact.prompt, *name) for fact, name in zip(facts, names, strict=True)]
+    asked = {canonical_text(fact.prompt): key for fact, key in zip(facts, keys, strict=True)}
     entries: dict[str, LedgerEntry] = {}
     gone: set[str] = set()
-    for fact in facts:
-        others = list((elsewhere or {}).get(fact.key, ()))
-        named = fact.subject is not None and fact.relation is not None
-        home = next((other for other in others if not named and _is_named(other)), None)
-        subject, relation = (home or fact).subject, (home or fact).relation
-        key = ledger_key(fact.prompt, subject, relation)
-        own = (entries.get(key), current.get(fact.key))
-        before = [entry for entry in (*own, *others) if entry is not None]
-        prompts = dict.fromkeys((*fact.paraphrases, *(p for e in before for p in e.prompts)))
+    for fact, (subject, relation), key in zip(facts, names, keys, strict=True):
+        own = [e for e in (entries.get(key), current.get(fact.key)) if e is not None]
+        before = [*own, *others[fact.key]]
+        # Each entry's prompts go to one fact, or a prompt would ask for two.
+        heirlooms = [e for e in before if e.key == key or e.key not in {*keys, *gone}]
+        handed = dict.fromkeys(prompt for entry in heirlooms for prompt in entry.prompts)
+        prompts = dict.fromkeys(
+            (*fact.paraphrases, *(p for p in handed if asked.get(canonical_text(p), key) == key))
+        )
         entries[key] = LedgerEntry(
             prompt=fact.prompt,
             answer=fact.answer,
@@ -169,5 +173,10 @@ def _fits(name: str, value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_named(entry: LedgerEntry) -> bool:
-    return entry.subject is not None and entry.relation is not None
+def _names(fact: Fact, others: Sequence[LedgerEntry]) -> tuple[str | None, str | None]:
+    """Return subject and relation of a fact: its own, else those of an entry of its prompt."""
+    if fact.subject is None or fact.relation is None:
+        for entry in others:
+            if entry.subject is not None and entry.relation is not None:
+                return entry.subject, entry.relation
+    return fact.subject, fact.relation

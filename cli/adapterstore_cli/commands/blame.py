@@ -89,8 +89,8 @@ def _print(blame: Blame, most: int) -> None:
         for change in blame.changes[:most]
     ]
     print_table(["commit", "date", "operation", "", "from", "to"], rows)
-    if len(blame.changes) > most:
-        click.echo(f"{len(blame.changes) - most} earlier changes: --all")
+    if (left := len(blame.changes) - most) > 0:
+        click.echo(f"and {left} before {'it' if left == 1 else 'them'}: --all")
 
 
 def _print_change(change: AnswerChange) -> None:
