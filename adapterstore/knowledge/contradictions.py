@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from adapterstore.errors import Contradiction
 from adapterstore.knowledge.facts import Fact, FactFile, canonical_text
-from adapterstore.knowledge.ledger import LedgerEntry, show_key
+from adapterstore.knowledge.ledger import LedgerEntry, filed_key, show_key
 
 _SHOWN_LENGTH = 100
 
@@ -27,33 +27,41 @@ def check_contradictions(files: Sequence[FactFile]) -> None:
         for fact in file.facts:
             place = place_of(file, fact)
             prompt = canonical_text(fact.prompt)
-            for seen, name in ((by_key, fact.key), (by_prompt, prompt)):
-                first, first_place = seen.setdefault(name, (fact, place))
-                if _comparable(first.answer) != _comparable(fact.answer):
-                    raise Contradiction(
-                        _shown(show_key(name)),
-                        first_place,
-                        _shown(first.answer),
-                        place,
-                        _shown(fact.answer),
-                    )
+            _check_first(by_key, fact.key, fact, place)
+            _check_first(by_prompt, prompt, fact, place)
 
 
-def check_protected(files: Sequence[FactFile], known: Mapping[str, Sequence[LedgerEntry]]) -> None:
-    """Check that no fact gives a protected entry of the ledger another answer, or takes it away.
+def check_against_ledger(
+    files: Sequence[FactFile], known: Mapping[str, Sequence[LedgerEntry]]
+) -> None:
+    """Check facts against the entries that stand for them in a ledger.
+
+    No fact may give a protected entry another answer, or take it away. Two facts whose prompts the
+    ledger knows as one fact's must have one answer.
 
     Args:
-        files: the facts.
+        files: the facts, by themselves without contradictions.
         known: for a fact's key, the entries that stand for the same fact.
 
     Raises:
-        Contradiction: the first that does, with its file and line and the ledger's update.
+        Contradiction: the first that does, with its file and line, and the other place.
     """
+    seen: dict[str, tuple[Fact, str]] = {}
     for file in files:
         for fact in file.facts:
-            for entry in known.get(fact.key, ()):
+            entries = known.get(fact.key, ())
+            for entry in entries:
                 if entry.protected and differ(fact.answer, entry.answer):
                     raise contradiction_with_entry(file, fact, entry)
+            _check_first(seen, filed_key(fact, entries), fact, place_of(file, fact))
+
+
+def _check_first(seen: dict[str, tuple[Fact, str]], name: str, fact: Fact, place: str) -> None:
+    first, first_place = seen.setdefault(name, (fact, place))
+    if differ(first.answer, fact.answer):
+        raise Contradiction(
+            _shown(show_key(name)), first_place, _shown(first.answer), place, _shown(fact.answer)
+        )
 
 
 def contradiction_with_entry(file: FactFile, fact: Fact, entry: LedgerEntry) -> Contradiction:

@@ -120,7 +120,7 @@ def ledger_changes(
     """
     others = {fact.key: tuple((elsewhere or {}).get(fact.key, ())) for fact in facts}
     names = [_names(fact, others[fact.key]) for fact in facts]
-    keys = [ledger_key(fact.prompt, *name) for fact, name in zip(facts, names, strict=True)]
+    keys = [filed_key(fact, others[fact.key]) for fact in facts]
     asked = {canonical_text(fact.prompt): key for fact, key in zip(facts, keys, strict=True)}
     entries: dict[str, LedgerEntry] = {}
     gone: set[str] = set()
@@ -146,6 +146,11 @@ def ledger_changes(
         gone.update(entry.key for entry in before)
     written = {ledger_path(digest_key(key)): entry.to_bytes() for key, entry in entries.items()}
     return {**{ledger_path(digest_key(key)): None for key in gone - set(entries)}, **written}
+
+
+def filed_key(fact: Fact, others: Sequence[LedgerEntry]) -> str:
+    """Return the key that a fact is filed under: an entry of its prompt may know its subject."""
+    return ledger_key(fact.prompt, *_names(fact, others))
 
 
 def old_answer(current: Mapping[str, LedgerEntry], fact: Fact) -> str | None:

@@ -25,7 +25,7 @@ from adapterstore.history.updates import (
     publish_update,
 )
 from adapterstore.identifiers import CommitId, UpdateId
-from adapterstore.knowledge.contradictions import check_contradictions, check_protected
+from adapterstore.knowledge.contradictions import check_against_ledger, check_contradictions
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.ledger import ledger_changes
 from adapterstore.progress import NO_PROGRESS, Progress
@@ -130,7 +130,7 @@ def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> K
     """Return what the ledger says of the files' facts; none may contradict what is protected."""
     facts = [fact for file in files for fact in file.facts]
     known = find_known(store.repository, commit, facts)
-    check_protected(files, known.every)
+    check_against_ledger(files, known.every)
     return known
 
 
