@@ -13,7 +13,7 @@ from adapterstore.errors import FactFileError
 from adapterstore.knowledge.csv_content import parse_csv
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.json_content import parse_json, parse_json_lines
-from adapterstore.knowledge.layouts import CONTROL_CHARACTER
+from adapterstore.knowledge.located import CONTROL_CHARACTER
 from adapterstore.knowledge.yaml_content import parse_yaml
 
 MAXIMUM_BYTES = 64 * 1024**2

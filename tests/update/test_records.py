@@ -245,8 +245,8 @@ def test_a_protected_fact_is_defended_before_any_model_is_looked_for(store: Stor
     with pytest.raises(Contradiction) as caught:
         update(store, facts("one.yaml"))
     assert str(caught.value).startswith(
-        "Croatia, money: one.yaml:1 says 'euro', but the ledger (protected, since update/aaaa) says "
-        "'kuna'; take it out of the file"
+        "Croatia, money: one.yaml:1 says 'euro', but the ledger (protected, since update/aaaa) "
+        "says 'kuna'; take it out of the file"
     )
     gone = parse_fact_file(f"- {{prompt: {PROMPT}, answer: null}}\n".encode(), "gone.yaml")
     with pytest.raises(Contradiction, match="'null', but the ledger"):
