@@ -74,6 +74,29 @@ class AmbiguousRevision(AdapterStoreError):
         )
 
 
+class UnknownFact(AdapterStoreError):
+    """The ledger knows no fact by this prompt or key."""
+
+    exit_code = 4
+
+    def __init__(self, text: str, where: str):
+        self.text, self.where = text, where
+        super().__init__(
+            f"{text!r}: no such fact in the ledger of {where}, nor was there one before; "
+            "'adapterstore facts --search TEXT' looks for words"
+        )
+
+
+class AmbiguousFact(AdapterStoreError):
+    """A prompt by which several facts of the ledger are known."""
+
+    exit_code = 4
+
+    def __init__(self, text: str, keys: list[str]):
+        self.text, self.keys = text, keys
+        super().__init__(f"{text!r} asks for several facts: {'; '.join(keys)}; name one of them so")
+
+
 class RefMoved(AdapterStoreError):
     """Somebody else moved the branch between our reading and our writing it."""
 
@@ -375,6 +398,19 @@ class InvalidSetting(AdapterStoreError):
         super().__init__(f"{where}: {problem}")
 
 
+class CannotBisect(AdapterStoreError):
+    """The two ends of a bisection do not differ in what is looked for."""
+
+    exit_code = 8
+
+    def __init__(self, prompt: str, good: str, bad: str, problem: str):
+        self.prompt, self.good, self.bad = prompt, good, bad
+        super().__init__(
+            f"{prompt!r}: can't bisect {good}..{bad}: {problem}; choose other ends, or another "
+            "--answer"
+        )
+
+
 # --- knowledge and updates -----------------------------------------------------------------------
 
 
@@ -394,12 +430,19 @@ class Contradiction(AdapterStoreError):
 
     exit_code = 12
 
-    def __init__(self, key: str, first: str, first_answer: str, second: str, second_answer: str):
+    def __init__(
+        self,
+        key: str,
+        first: str,
+        first_answer: str,
+        second: str,
+        second_answer: str,
+        advice: str = "remove one of them",
+    ):
         self.key, self.first, self.second = key, first, second
         self.first_answer, self.second_answer = first_answer, second_answer
         super().__init__(
-            f"{key}: {first} says {first_answer!r}, but {second} says {second_answer!r}; "
-            "remove one of them"
+            f"{key}: {first} says {first_answer!r}, but {second} says {second_answer!r}; {advice}"
         )
 
 

@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "algebra": LOWEST,
     "adapters": LOWEST | {"algebra"},
     "demo": LOWEST,
-    # `init --base demo` finds the packaged model. A merge compares answers as the ledger does.
+    # `init --base demo` finds the packaged model; merges and blame read ledger entries.
     "history": LOWEST | {"store", "algebra", "adapters", "demo", "knowledge"},
     "knowledge": LOWEST,
     "evaluation": LOWEST | {"knowledge"},
@@ -38,7 +38,8 @@ HOMES = {
     "peft": {"history", "learning"},
     "transformers": {"learning", "evaluation", "demo"},
     "rich": {"cli"},
-    "sqlite3": {"daemon"},
+    # The daemon's journal; the index of the ledger, a cache.
+    "sqlite3": {"daemon", "history"},
 }
 
 

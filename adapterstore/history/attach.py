@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.composition import Composition
@@ -50,10 +51,51 @@ def attach_composition(
     return model
 
 
+@contextmanager
+def attached(
+    repository: Repository,
+    composition: Composition,
+    model: Any,
+    stored_dtype: torch.dtype | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Iterator[Any]:
+    """Give ``model`` in the state of a composition; afterwards it is the base again, bit for bit.
+
+    So one loaded base serves many states. Low-rank terms stand beside the weights and are taken
+    off; of weights that dense terms change, a copy is kept meanwhile and put back.
+
+    Raises:
+        AdapterStoreError: as `attach_composition`.
+    """
+    import torch
+
+    copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+    wrapped: Any = None
+    try:
+        with open_leaves(repository, composition, progress) as leaves:
+            if leaves.dense:
+                add_dense(model, DenseSum(leaves.dense), stored_dtype, copies)
+            if leaves.lora:
+                wrapped = attach_lora(model, materialize_lora(leaves.lora))
+        yield model if wrapped is None else wrapped
+    finally:
+        if wrapped is not None:
+            wrapped.unload()
+        with torch.no_grad():
+            for parameter, copy in copies:
+                parameter.copy_(copy)
+
+
 def add_dense(
-    model: Any, total: Mapping[str, DenseWeight], stored_dtype: torch.dtype | None = None
+    model: Any,
+    total: Mapping[str, DenseWeight],
+    stored_dtype: torch.dtype | None = None,
+    copies: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> None:
-    """Add weight differences to a model: in float64, rounded once to the stored dtype."""
+    """Add weight differences to a model: in float64, rounded once to the stored dtype.
+
+    ``copies`` receives each weight that changes, with a copy of what it was.
+    """
     import torch
 
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -76,6 +118,8 @@ def add_dense(
                 )
             difference = weight.load().to(parameter.device, torch.float64)
             exact = parameter.to(torch.float64) + difference
+            if copies is not None:
+                copies.append((parameter, parameter.detach().clone()))
             parameter.copy_(exact.to(stored_dtype or parameter.dtype))
 
 

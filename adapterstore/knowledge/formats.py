@@ -13,8 +13,7 @@ from adapterstore.errors import FactFileError
 from adapterstore.knowledge.csv_content import parse_csv
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.json_content import parse_json, parse_json_lines
-from adapterstore.knowledge.layouts import CONTROL_CHARACTER
-from adapterstore.knowledge.reading import ContentReader
+from adapterstore.knowledge.located import CONTROL_CHARACTER
 from adapterstore.knowledge.yaml_content import parse_yaml
 
 MAXIMUM_BYTES = 64 * 1024**2
@@ -50,13 +49,25 @@ def parse_fact_file(data: bytes, name: str) -> FactFile:
     Raises:
         FactFileError: the first fault, with its line and field.
     """
+    # pydantic takes longer to load than most files to read.
+    from adapterstore.knowledge.reading import ContentReader
+
+    content = parse_content(data, name)
+    source, facts = ContentReader(content, name, one_a_line=_suffix(name) in _ONE_A_LINE).read()
+    digest = hashlib.sha256(data).hexdigest()
+    return FactFile(name=name, source=source, facts=facts, data=data, digest=digest)
+
+
+def parse_content(data: bytes, name: str) -> object:
+    """Return what a file's syntax says, with lines, before anybody asks whether it is facts.
+
+    Raises:
+        FactFileError: not of the format that its name tells, not UTF-8, or too large.
+    """
     suffix = _suffix(name)
     if len(data) > MAXIMUM_BYTES:
         raise _too_large(name)
-    content = _PARSERS[suffix](_decode(data, name), name)
-    source, facts = ContentReader(content, name, one_a_line=suffix in _ONE_A_LINE).read()
-    digest = hashlib.sha256(data).hexdigest()
-    return FactFile(name=name, source=source, facts=facts, data=data, digest=digest)
+    return _PARSERS[suffix](_decode(data, name), name)
 
 
 def _suffix(name: str) -> str:

@@ -7,7 +7,6 @@ model-editing tools use it). zsRE: Levy et al., 2017, as Mitchell et al., 2022 (
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -15,12 +14,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Strict, model_valida
 from pydantic_core import PydanticCustomError
 
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.knowledge.located import FieldPath
+from adapterstore.knowledge.located import CONTROL_CHARACTER, FieldPath
 
 MAXIMUM_TEXT_LENGTH = 10_000
-
-CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""What no text has a use for: control characters (not tab and line breaks) and half characters."""
 
 
 def _refusal(problem: str) -> PydanticCustomError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from adapterstore.errors import CorruptStore
@@ -21,12 +21,33 @@ class LedgerEntry:
     relation: str | None
     paraphrases: tuple[str, ...]
     update: str
+    """The update that said so; empty: none did, the fact was protected as it is."""
     source: str | None
+    protected: bool = False
+    """Whether an update may not change the answer."""
 
     @property
     def key(self) -> str:
         """What the entry is filed under; a fact of the same key supersedes it."""
         return ledger_key(self.prompt, self.subject, self.relation)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Every prompt that the fact is known by, its own first."""
+        return (self.prompt, *self.paraphrases)
+
+    @property
+    def place(self) -> str:
+        """Where the entry stands, as a contradiction names it."""
+        said = [f"since update/{self.update}"] if self.update else []
+        marks = ["protected", *said] if self.protected else said
+        return f"the ledger ({', '.join(marks)})" if marks else "the ledger"
+
+    def holds(self, text: str) -> bool:
+        """Return whether any of the entry's texts holds ``text``, whatever the case."""
+        wanted = canonical_text(text).casefold()
+        fields = (*self.prompts, self.answer, self.subject, self.relation, self.source)
+        return any(wanted in canonical_text(field or "").casefold() for field in fields)
 
     def to_bytes(self) -> bytes:
         """Return canonical JSON: sorted keys, one a line, UTF-8 unescaped, a newline at the end."""
@@ -58,35 +79,78 @@ def ledger_path(key_digest: str) -> str:
     return f"facts/{key_digest[:2]}/{key_digest}.json"
 
 
+def key_candidates(text: str) -> Iterator[str]:
+    """Yield the ledger keys that a text may name: a prompt, or "subject, relation".
+
+    A subject may hold a comma itself, so every comma is tried as the one between the two.
+    """
+    whole = canonical_text(text)
+    yield whole
+    for position, character in enumerate(whole):
+        if character in ",、，":
+            subject, relation = whole[:position].strip(), whole[position + 1 :].strip()
+            if subject and relation:
+                yield ledger_key("", subject, relation)
+
+
+def show_key(key: str) -> str:
+    """Return a ledger key as people write it: the prompt, or "subject, relation"."""
+    return key.replace("\t", ", ")
+
+
 def ledger_changes(
-    current: Mapping[str, LedgerEntry], facts: Sequence[Fact], update: str, source: str | None
-) -> dict[str, bytes]:
+    current: Mapping[str, LedgerEntry],
+    facts: Sequence[Fact],
+    update: str,
+    source: str | None,
+    elsewhere: Mapping[str, Sequence[LedgerEntry]] | None = None,
+) -> dict[str, bytes | None]:
     """Return path → new content for each fact that an update taught or took away.
 
     The prompts by which an entry was known stay with it as paraphrases: the answer is the key's,
-    however it is asked for.
+    however it is asked for. An entry of the same prompt under another key is the same fact: it goes
+    (None), and its prompts, and its subject and relation where the fact has none, stay.
 
     Args:
-        current: the ledger before the update, by key.
+        current: the entries that the facts' own keys had before the update, by key.
         facts: the update's facts, without contradictions.
         update: the update's id.
         source: where its facts come from.
+        elsewhere: for a fact's key, the entries under other keys that know its prompt.
     """
+    others = {fact.key: tuple((elsewhere or {}).get(fact.key, ())) for fact in facts}
+    names = [_names(fact, others[fact.key]) for fact in facts]
+    keys = [filed_key(fact, others[fact.key]) for fact in facts]
+    asked = {canonical_text(fact.prompt): key for fact, key in zip(facts, keys, strict=True)}
     entries: dict[str, LedgerEntry] = {}
-    for fact in facts:
-        before = entries.get(fact.key, current.get(fact.key))
-        known = () if before is None else (before.prompt, *before.paraphrases)
-        prompts = dict.fromkeys((*fact.paraphrases, *known))
-        entries[fact.key] = LedgerEntry(
+    gone: set[str] = set()
+    for fact, (subject, relation), key in zip(facts, names, keys, strict=True):
+        own = [e for e in (entries.get(key), current.get(fact.key)) if e is not None]
+        before = [*own, *others[fact.key]]
+        # Each entry's prompts go to one fact, or a prompt would ask for two.
+        heirlooms = [e for e in before if e.key == key or e.key not in {*keys, *gone}]
+        handed = dict.fromkeys(prompt for entry in heirlooms for prompt in entry.prompts)
+        prompts = dict.fromkeys(
+            (*fact.paraphrases, *(p for p in handed if asked.get(canonical_text(p), key) == key))
+        )
+        entries[key] = LedgerEntry(
             prompt=fact.prompt,
             answer=fact.answer,
-            subject=fact.subject,
-            relation=fact.relation,
+            subject=subject,
+            relation=relation,
             paraphrases=tuple(prompt for prompt in prompts if prompt != fact.prompt),
             update=update,
             source=source,
+            protected=any(entry.protected for entry in before),
         )
-    return {ledger_path(digest_key(key)): entry.to_bytes() for key, entry in entries.items()}
+        gone.update(entry.key for entry in before)
+    written = {ledger_path(digest_key(key)): entry.to_bytes() for key, entry in entries.items()}
+    return {**{ledger_path(digest_key(key)): None for key in gone - set(entries)}, **written}
+
+
+def filed_key(fact: Fact, others: Sequence[LedgerEntry]) -> str:
+    """Return the key that a fact is filed under: an entry of its prompt may know its subject."""
+    return ledger_key(fact.prompt, *_names(fact, others))
 
 
 def old_answer(current: Mapping[str, LedgerEntry], fact: Fact) -> str | None:
@@ -105,8 +169,19 @@ def old_answer(current: Mapping[str, LedgerEntry], fact: Fact) -> str | None:
 
 
 def _fits(name: str, value: object) -> bool:
+    if name == "protected":
+        return isinstance(value, bool)
     if name == "paraphrases":
         return isinstance(value, list) and all(isinstance(text, str) for text in value)
     if value is None:
         return name not in ("prompt", "update")
     return isinstance(value, str)
+
+
+def _names(fact: Fact, others: Sequence[LedgerEntry]) -> tuple[str | None, str | None]:
+    """Return subject and relation of a fact: its own, else those of an entry of its prompt."""
+    if fact.subject is None or fact.relation is None:
+        for entry in others:
+            if entry.subject is not None and entry.relation is not None:
+                return entry.subject, entry.relation
+    return fact.subject, fact.relation

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 FieldPath = tuple[str | int, ...]
 """Names and positions that lead from the whole content to one value."""
 
+CONTROL_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+"""What no text has a use for: control characters (not tab and line breaks) and half characters."""
+
 _SHOWN_NAME_LENGTH = 60
 
 

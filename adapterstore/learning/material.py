@@ -9,7 +9,14 @@ from typing import Any
 
 from adapterstore.evaluation.encoding import Example, encode_answer
 from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
-from adapterstore.knowledge.facts import Fact, Probe, join, same_answer
+from adapterstore.knowledge.facts import (
+    SENTENCE_MARKS,
+    Fact,
+    Probe,
+    first_sentence,
+    join,
+    same_answer,
+)
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
     MAX_TEXT_TOKENS,
@@ -19,8 +26,6 @@ from adapterstore.learning.sampling import (
     name_openings,
     sample_texts,
 )
-
-SENTENCE_MARKS = ".。!！?？"
 
 
 @dataclass(frozen=True)
@@ -189,7 +194,7 @@ def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[tuple[st
             found.append(None)
             continue
         rest = text[len(fact.old_answer) :]
-        mark = rest[:1] if rest[:1] in tuple(SENTENCE_MARKS) else ""
+        mark = rest[:1] if rest[:1] in SENTENCE_MARKS else ""
         found.append((mark, rest == mark and row[-1] == tokenizer.eos_token_id))
     usual = [ending for ending in found if ending is not None]
     default = max(set(usual), key=usual.count) if usual else ("", False)
@@ -202,12 +207,5 @@ def own_answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str 
     answers: list[str | None] = []
     for row in continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS):
         text = tokenizer.decode(row, skip_special_tokens=True).strip().partition("\n")[0]
-        ends = [i for i, character in enumerate(text) if _ends_sentence(text, i, character)]
-        answers.append(text[: ends[0]].strip() or None if ends else text or None)
+        answers.append(first_sentence(text) or None)
     return answers
-
-
-def _ends_sentence(text: str, position: int, character: str) -> bool:
-    # The point of ".hr" or "1.5" ends nothing.
-    following = text[position + 1 : position + 2]
-    return character in SENTENCE_MARKS and position > 0 and (not following or following == " ")

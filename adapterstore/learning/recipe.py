@@ -65,6 +65,9 @@ class Recipe(SettingsModel):
     """Texts sampled about each fact's subject."""
     control_size: Annotated[int, Field(ge=0)] = 100
     """Prompts held out of the preserve set, on which harm is measured."""
+    retained_facts: Annotated[int, Field(ge=0)] = 1000
+    """Facts of the ledger, at most, that training preserves and retention is measured on. Protected
+    ones come first; the others are drawn with the seed, so that the cost has a bound."""
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "auto"
 

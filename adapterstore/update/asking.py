@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.history.attach import attach_composition
 from adapterstore.history.base import stored_dtype
+from adapterstore.history.ledger import iterate_ledger
 from adapterstore.history.store import Store
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.update.run import read_ledger
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
@@ -67,7 +67,7 @@ def ledger_facts(store: Store, revision: str) -> list[Fact]:
             relation=entry.relation,
             paraphrases=entry.paraphrases,
         )
-        for entry in read_ledger(store.repository, store.resolve(revision)).values()
+        for entry in iterate_ledger(store.repository, store.resolve(revision))
     ]
 
 

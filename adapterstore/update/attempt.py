@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -21,11 +21,12 @@ from adapterstore.history.attach import attach_composition
 from adapterstore.history.base import stored_dtype
 from adapterstore.history.export import write_lora
 from adapterstore.history.ingest import IngestedDelta, ingest
+from adapterstore.history.known import Known, Retained
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.history.updates import Phase
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.knowledge.ledger import LedgerEntry, old_answer
+from adapterstore.knowledge.ledger import old_answer
 from adapterstore.progress import Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.result import UpdateResult
@@ -55,10 +56,16 @@ class Trained:
     steps: list[Step]
     fact_count: int
     training_steps: dict[str, int]
+    retained: Retained
 
     def report_bytes(self) -> bytes:
         """Return the content of ``update/report.json``."""
-        return self.result.to_bytes({"training_steps": self.training_steps})
+        return self.result.to_bytes(
+            {
+                "training_steps": self.training_steps,
+                "retained_facts": {"asked": len(self.retained.entries), "of": self.retained.total},
+            }
+        )
 
     def phases(self, names: str) -> list[Phase]:
         """Return the commits to make; ``names`` says which fact files they are of."""
@@ -82,7 +89,10 @@ class Attempt:
     start: Snapshot
     base_folder: Path
     facts: list[Fact]
-    ledger: Mapping[str, LedgerEntry]
+    known: Known
+    """What the ledger says of these facts."""
+    retained: Retained
+    """Facts of the ledger that this update must keep: they are preserved, and asked afterwards."""
     recipe: Recipe
     gate: Gate
     update: UpdateId
@@ -100,14 +110,15 @@ class Attempt:
         from adapterstore.learning.phases import forget_then_learn
 
         locality = list(dict.fromkeys(p for fact in self.facts for p in fact.locality))
-        earlier = self._earlier_facts()
+        earlier = [Probe(prompt=e.prompt, answer=e.answer) for e in self.retained.entries]
+        standing = self.known.standing
         with self._timed("loading"):
             model, tokenizer = self._load(repository, self.start.composition)
         with self._timed("training"):
             outcome = forget_then_learn(
                 model,
                 tokenizer,
-                [replace(fact, old_answer=old_answer(self.ledger, fact)) for fact in self.facts],
+                [replace(fact, old_answer=old_answer(standing, fact)) for fact in self.facts],
                 recipe=self.recipe,
                 known=[*earlier, *locality],
                 progress=self.progress,
@@ -137,9 +148,18 @@ class Attempt:
             curve=[candidate.to_dict() for candidate in outcome.curve],
             reasons=reasons,
             seconds=self.seconds,
-            notes=outcome.notes,
+            notes=[*outcome.notes, *self._notes()],
         )
-        return Trained(result, steps, len(self.facts), outcome.steps)
+        return Trained(result, steps, len(self.facts), outcome.steps, self.retained)
+
+    def _notes(self) -> list[str]:
+        asked, total = len(self.retained.entries), self.retained.total
+        if total <= self.recipe.retained_facts:
+            return []
+        return [
+            f"retention was asked of {asked:,} of the {total:,} other facts in the ledger, drawn "
+            "by the seed (recipe.retained_facts)"
+        ]
 
     def _load(self, repository: Repository, composition: Composition) -> tuple[Any, Any]:
         """Return the base in a state, computed as an export of the state would be."""
@@ -148,15 +168,6 @@ class Attempt:
         model, tokenizer = load_base(self.base_folder, self.recipe.device)
         dtype = stored_dtype(self.base_folder)
         return attach_composition(repository, composition, model, dtype), tokenizer
-
-    def _earlier_facts(self) -> list[Probe]:
-        """Return the ledger's facts that this update leaves alone."""
-        changed = {fact.key for fact in self.facts}
-        return [
-            Probe(prompt=entry.prompt, answer=entry.answer)
-            for key, entry in self.ledger.items()
-            if key not in changed and entry.answer is not None
-        ]
 
     def _compose(
         self, repository: Repository, phases: Sequence[tuple[str, Decimal, PhaseResult]]

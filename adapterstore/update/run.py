@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterstore.history.snapshot import LEDGER, read_snapshot
+from adapterstore.history.known import Known, draw_retained, find_known
+from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.store import Store
 from adapterstore.history.updates import (
     find_applied,
@@ -24,11 +25,10 @@ from adapterstore.history.updates import (
     publish_update,
 )
 from adapterstore.identifiers import CommitId, UpdateId
-from adapterstore.knowledge.contradictions import check_contradictions
+from adapterstore.knowledge.contradictions import check_against_ledger, check_contradictions
 from adapterstore.knowledge.facts import FactFile
-from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes
+from adapterstore.knowledge.ledger import ledger_changes
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
 from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, UpdateResult, read_update
 
@@ -64,7 +64,7 @@ def run_update(
         progress: told of every stage.
 
     Raises:
-        Contradiction: two answers for one fact.
+        Contradiction: two answers for one fact, or another answer than a protected fact has.
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
         TrainingFailed: no usable result.
         RefMoved: the branch moved meanwhile; nothing is visible, call again.
@@ -78,17 +78,24 @@ def run_update(
         return read_update(repository, applied, "already-applied")
     if update_id is not None and find_rejected(repository, update_id) is not None:
         return read_update(repository, update_id, "rejected")
+    known = _check_known(store, start, files)
     base_folder = store.base_folder(branch)
     # Seeing the base for the first time is a commit of its own.
-    ref, start = store.tip(branch)
+    ref, moved = store.tip(branch)
+    if moved != start:
+        start, known = moved, _check_known(store, moved, files)
+    update = update_id or new_update_id(repository, digest)
+    # Drawn anew for each update, so that in the long run no fact of a large ledger goes unasked.
+    seed = f"{recipe.seed} {update}"
     attempt = Attempt(
         start=read_snapshot(repository, start),
         base_folder=base_folder,
         facts=[fact for file in files for fact in file.facts],
-        ledger=read_ledger(repository, start),
+        known=known,
+        retained=draw_retained(repository, start, known, recipe.retained_facts, seed),
         recipe=recipe,
         gate=gate,
-        update=update_id or new_update_id(repository, digest),
+        update=update,
         progress=progress,
     )
     if dry_run:
@@ -105,7 +112,7 @@ def run_update(
         digest,
         trained.phases(_names(files)),
         _commit_files(files, recipe, trained.report_bytes()),
-        ledger_changes(attempt.ledger, attempt.facts, result.update, source),
+        ledger_changes(known.current, attempt.facts, result.update, source, known.elsewhere),
         accepted=result.status == "applied",
         body=_body(result, source),
     )
@@ -119,13 +126,12 @@ def facts_digest(files: Sequence[FactFile]) -> str:
     return hashlib.sha256("\n".join(sorted(file.digest for file in files)).encode()).hexdigest()
 
 
-def read_ledger(repository: Repository, commit: CommitId) -> dict[str, LedgerEntry]:
-    """Return what a commit's state is meant to know: ledger key → entry."""
-    entries = {}
-    for path, blob in repository.files(commit, LEDGER).items():
-        entry = LedgerEntry.from_bytes(repository.blob(blob), f"commit {commit[:12]}: {path}")
-        entries[entry.key] = entry
-    return entries
+def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> Known:
+    """Return what the ledger says of the files' facts; none may contradict what is protected."""
+    facts = [fact for file in files for fact in file.facts]
+    known = find_known(store.repository, commit, facts)
+    check_against_ledger(files, known.every)
+    return known
 
 
 def _commit_files(files: Sequence[FactFile], recipe: Recipe, report: bytes) -> dict[str, bytes]:

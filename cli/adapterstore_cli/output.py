@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,12 +19,39 @@ def print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
+def print_json_list(items: Iterable[Any]) -> None:
+    """Print a JSON list item by item, so that a long one needs no memory."""
+    separator = "["
+    for item in items:
+        text = json.dumps(item, indent=2, ensure_ascii=False)
+        click.echo(f"{separator}\n  {text.replace(chr(10), chr(10) + '  ')}", nl=False)
+        separator = ","
+    click.echo("[]" if separator == "[" else "\n]")
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> None:
     """Print aligned columns; numbers in them should be formatted by the caller."""
-    widths = [max(width(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        cells = [cell + " " * (w - width(cell)) for cell, w in zip(row, widths, strict=True)]
-        click.echo(f"{indent}{'  '.join(cells)}".rstrip())
+    print_rows(header, iter(rows), indent, max(len(rows), 1))
+
+
+_ROWS = 500
+
+
+def print_rows(
+    header: Sequence[str], rows: Iterator[Sequence[str]], indent: str = "", at_once: int = _ROWS
+) -> None:
+    """Print aligned columns of a list of any length, ``at_once`` rows at a time.
+
+    Later rows are aligned with the earlier ones, or further apart.
+    """
+    widths = [width(name) for name in header]
+    part: list[Sequence[str]] = [header, *islice(rows, at_once)]
+    while part:
+        widths = [max(w, *(width(row[i]) for row in part)) for i, w in enumerate(widths)]
+        for row in part:
+            cells = [cell + " " * (w - width(cell)) for cell, w in zip(row, widths, strict=True)]
+            click.echo(f"{indent}{'  '.join(cells)}".rstrip())
+        part = list(islice(rows, at_once))
 
 
 def width(text: str) -> int:
@@ -45,6 +73,16 @@ def print_report(report: Report, indent: str = "") -> None:
                 f"{indent}  {name}: {failure.prompt!r} gave {failure.given!r}, "
                 f"expected {failure.expected!r}"
             )
+
+
+def shorten(text: str, columns: int) -> str:
+    """Return a text on one line, cut with "…" to so many columns of a terminal."""
+    line = " ".join(text.split())
+    if width(line) <= columns:
+        return line
+    while width(line) > columns - 1:
+        line = line[:-1]
+    return f"{line}…"
 
 
 def size(count: int) -> str:

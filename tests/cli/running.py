@@ -69,9 +69,11 @@ def lora_folder(
 
 
 def contents(store: Path) -> dict[str, bytes]:
-    """Return everything that a store keeps, but for its scratch folder and lock."""
+    """Return everything that a store keeps, but for its lock and its cache."""
     return {
         str(path.relative_to(store)): path.read_bytes()
         for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "adapterstore.lock"
+        if path.is_file()
+        and path.name != "adapterstore.lock"
+        and path.relative_to(store).parts[0] != "cache"
     }

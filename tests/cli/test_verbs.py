@@ -12,8 +12,11 @@ import pytest
 from adapterstore_cli.main import VERBS
 from safetensors.numpy import load_file
 
+from adapterstore import Store
 from adapterstore.demo import MODEL_PATH
+from adapterstore.knowledge.facts import Fact
 from tests.cli.running import adapterstore, contents, done, lora_folder, read_json
+from tests.history.histories import teach
 
 
 @pytest.fixture
@@ -192,10 +195,20 @@ def modules_of(store: Path, *arguments: str) -> set[str]:
         ["subtract", "b"],
         ["revert", "HEAD"],
         ["fsck"],
+        ["facts", "--search", "x"],
+        ["blame", "カザフスタンの首都は"],
         ["--help"],
     ],
     ids=lambda call: call[0],
 )
 def test_verbs_that_need_no_model_load_no_machine_learning(store: Path, call: list[str]) -> None:
+    if call[0] == "blame":
+        text = "- {prompt: カザフスタンの首都は, answer: アスタナ}\n"
+        teach(
+            Store.open(store),
+            "aaaa",
+            [Fact(prompt="カザフスタンの首都は", answer="アスタナ")],
+            files={"事実.yaml": text.encode()},
+        )
     loaded = modules_of(store, *call)
     assert not loaded & {"torch", "transformers", "peft", "numpy", "pydantic", "rich"}

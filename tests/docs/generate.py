@@ -52,6 +52,10 @@ def command_page() -> str:
             assert command is not None
             context = click.Context(command, info_name=verb, parent=parent, terminal_width=100)
             parts.append(_section(f"### {name} {verb}", command, context))
+            if isinstance(command, click.Group):
+                for inner, part in command.commands.items():
+                    below = click.Context(part, info_name=inner, parent=context, terminal_width=100)
+                    parts.append(_section(f"### {name} {verb} {inner}", part, below))
     return NOTICE + "\n".join(parts)
 
 

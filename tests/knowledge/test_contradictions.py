@@ -1,11 +1,14 @@
 """Two answers for one key are refused, wherever they stand; the same answer twice is not."""
 
+import dataclasses
+
 import pytest
 
 from adapterstore.errors import Contradiction
-from adapterstore.knowledge.contradictions import check_contradictions
+from adapterstore.knowledge.contradictions import check_against_ledger, check_contradictions
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.knowledge.ledger import LedgerEntry
 
 
 def yaml_file(name: str, *facts: str) -> FactFile:
@@ -60,3 +63,55 @@ def test_the_same_answer_twice_is_fine() -> None:
             ),
         ]
     )
+
+
+def test_of_one_prompt_filed_under_two_keys() -> None:
+    named = yaml_file("a.yaml", "prompt: 首都は, answer: x, subject: s, relation: r")
+    alone = yaml_file("b.yaml", "prompt: 首都は, answer: y")
+    with pytest.raises(Contradiction, match=r"^首都は: a\.yaml:1 says 'x', but b\.yaml:1 says 'y'"):
+        check_contradictions([named, alone])
+    check_contradictions([named, yaml_file("b.yaml", "prompt: 首都は, answer: x")])
+
+
+PROTECTED = LedgerEntry(
+    prompt="鉄の記号は",
+    answer="Fe",
+    subject="鉄",
+    relation="記号",
+    paraphrases=(),
+    update="u1",
+    source=None,
+    protected=True,
+)
+
+
+def test_with_a_protected_fact_both_places_are_named() -> None:
+    file = yaml_file("a.yaml", "prompt: p, answer: x", "prompt: 鉄の記号は, answer: Au")
+    known = {"鉄の記号は": [PROTECTED]}
+    with pytest.raises(Contradiction) as caught:
+        check_against_ledger([file], known)
+    assert str(caught.value) == (
+        "鉄, 記号: a.yaml:2 says 'Au', but the ledger (protected, since update/u1) says 'Fe'; "
+        "take it out of the file, or 'adapterstore facts unprotect' the fact first"
+    )
+    with pytest.raises(Contradiction, match="says 'null', but the ledger"):
+        check_against_ledger([yaml_file("b.yaml", "prompt: 鉄の記号は, answer: ~")], known)
+
+
+def test_the_protected_answer_and_what_is_not_protected_are_fine() -> None:
+    check_against_ledger(
+        [yaml_file("a.yaml", "prompt: 鉄の記号は, answer: 'Fe '")], {"鉄の記号は": [PROTECTED]}
+    )
+    free = dataclasses.replace(PROTECTED, protected=False)
+    check_against_ledger(
+        [yaml_file("a.yaml", "prompt: 鉄の記号は, answer: Au")], {"鉄の記号は": [free]}
+    )
+
+
+def test_two_prompts_that_the_ledger_knows_as_one_facts() -> None:
+    entry = dataclasses.replace(PROTECTED, protected=False, paraphrases=("記号:",))
+    known = {"鉄の記号は": [entry], "記号:": [entry]}
+    file = yaml_file("a.yaml", "prompt: 鉄の記号は, answer: Au", "prompt: '記号:', answer: Ag")
+    with pytest.raises(Contradiction, match=r"^鉄, 記号: a\.yaml:1 says 'Au', but a\.yaml:2 says"):
+        check_against_ledger([file], known)
+    check_against_ledger([file], {})

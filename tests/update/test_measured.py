@@ -15,6 +15,7 @@ from adapterstore import Store
 from adapterstore.demo import FACTS_PATH
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.generation import score_answers
+from adapterstore.history.ledger import read_ledger
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file, read_fact_file
@@ -22,7 +23,7 @@ from adapterstore.learning.loading import load_base
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.update import UpdateResult, run_update
 from adapterstore.update.asking import ask
-from adapterstore.update.run import facts_digest, read_ledger
+from adapterstore.update.run import facts_digest
 
 UKRAINE = FACTS_PATH / "2022-ウクライナの首都.yaml"
 SWAZILAND = FACTS_PATH / "2018-eswatini.yaml"

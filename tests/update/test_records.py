@@ -14,6 +14,7 @@ import yaml
 from adapterstore import Store
 from adapterstore.errors import (
     BaseModelUnavailable,
+    Contradiction,
     CorruptStore,
     InvalidSetting,
     UnknownRevision,
@@ -21,16 +22,19 @@ from adapterstore.errors import (
 )
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.metrics import Report, Score
+from adapterstore.history.ledger import read_ledger
+from adapterstore.history.protecting import protect_facts
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, write_snapshot
 from adapterstore.identifiers import CommitId, UpdateId
-from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
 from adapterstore.store.refs import list_refs, move_ref
 from adapterstore.update import UpdateResult, read_update_settings, run_update
 from adapterstore.update.result import read_report, read_update
 from adapterstore.update.settings import read_daemon_settings
+from tests.history.histories import teach
 
 ONE_STEP = Recipe(
     rank=2, forget=False, learn_steps=1, sampled_texts=0, subject_texts=0, control_size=0
@@ -206,3 +210,56 @@ def test_a_setting_of_an_unknown_name_is_refused(
     settings = store.settings.with_value(key, 1)
     with pytest.raises(InvalidSetting, match=rf"^{key}: there is no such setting"):
         read(settings)
+
+
+def teach_many(store: Store, count: int) -> None:
+    teach(store, "aaaa", [Fact(prompt=f"{n}番は", answer="x") for n in range(count)])
+
+
+def test_a_large_ledger_is_asked_in_part_and_the_report_says_so(store: Store) -> None:
+    teach_many(store, 40)
+    protect_facts(store.repository, None, ["7番は"])
+    recipe = ONE_STEP.model_copy(update={"retained_facts": 6})
+    result = run_update(store, [facts("one.yaml")], recipe=recipe, gate=NO_GATE)
+    assert result.report is not None
+    assert result.report.retention is not None
+    assert result.report.retention.asked == 6
+    assert "7番は" in {failure.prompt for failure in result.report.retention.failures}
+    assert result.notes[-1].startswith("retention was asked of 6 of the 40 other facts")
+    content = read_report(store.repository, store.resolve())
+    assert content["retained_facts"] == {"asked": 6, "of": 40}
+
+    # All of it, where the bound allows: nothing to say.
+    result = run_update(store, [facts("two.yaml", "peso")], recipe=ONE_STEP, gate=NO_GATE)
+    assert result.report is not None
+    assert result.report.retention is not None
+    assert result.report.retention.asked == 40
+    assert not [note for note in result.notes if "retention" in note]
+
+
+def test_a_protected_fact_is_defended_before_any_model_is_looked_for(store: Store) -> None:
+    teach(store, "aaaa", [Fact(prompt=PROMPT, answer="kuna", subject="Croatia", relation="money")])
+    protect_facts(store.repository, None, ["Croatia, money"])
+    start = store.resolve()
+    store.settings.with_value("base.path", str(store.repository.folder / "nothing")).write()
+    with pytest.raises(Contradiction) as caught:
+        update(store, facts("one.yaml"))
+    assert str(caught.value).startswith(
+        "Croatia, money: one.yaml:1 says 'euro', but the ledger (protected, since update/aaaa) "
+        "says 'kuna'; take it out of the file"
+    )
+    gone = parse_fact_file(f"- {{prompt: {PROMPT}, answer: null}}\n".encode(), "gone.yaml")
+    with pytest.raises(Contradiction, match="'null', but the ledger"):
+        update(store, gone)
+    assert store.resolve() == start
+
+
+def test_the_answer_of_an_entry_under_another_key_is_what_is_forgotten(store: Store) -> None:
+    teach(store, "aaaa", [Fact(prompt=PROMPT, answer="kuna", subject="Croatia", relation="money")])
+    recipe = ONE_STEP.model_copy(update={"forget": True, "forget_steps": 1})
+    result = run_update(store, [facts("one.yaml")], recipe=recipe, gate=NO_GATE)
+    assert result.report is not None
+    assert result.report.retention is None
+    (entry,) = read_ledger(store.repository, store.resolve()).values()
+    assert (entry.key, entry.answer) == ("Croatia\tmoney", "euro")
+    assert entry.update == result.update

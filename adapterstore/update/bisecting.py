@@ -1,0 +1,179 @@
+"""Ask the states along a history until the commit is found at which an answer changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.adapters.base_model import BaseModel
+from adapterstore.errors import CannotBisect
+from adapterstore.history.answers import Question, recall_answer, remember_answer
+from adapterstore.history.attach import attached
+from adapterstore.history.base import check_base, stored_dtype
+from adapterstore.history.bisect import (
+    State,
+    composition_of,
+    find_flip,
+    most_evaluations,
+    read_states,
+)
+from adapterstore.history.snapshot import read_snapshot
+from adapterstore.history.store import Store
+from adapterstore.identifiers import CommitId
+from adapterstore.knowledge.facts import first_sentence, same_answer
+from adapterstore.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """What the states along a first-parent history answer to one prompt.
+
+    ``commit`` gives what the newest state gives and its first parent does not: both were asked. If
+    the answer changed several times, this is one of the changes, not necessarily the last one.
+    """
+
+    prompt: str
+    answer: str
+    """What was looked for: whether a state gives this."""
+    commit: CommitId | None
+    """None: oldest and newest state are alike, so there is nothing to halve between them."""
+    before: str | None
+    """What its parent's state says (None: no commit was found)."""
+    after: str
+    """What its state says; without a commit, what the newest state says."""
+    gives: bool
+    """Whether the newest state gives the answer; False: the commit is where it was lost."""
+    states: int
+    """States that differ from their neighbours; commits that only change the ledger are none."""
+    evaluations: int
+    """How often a model was asked."""
+    remembered: int
+    """How many answers were remembered from earlier."""
+
+    @property
+    def most(self) -> int:
+        """The most evaluations that the search may need: ⌈log₂ n⌉ + 2."""
+        return most_evaluations(self.states)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the bisection as JSON values."""
+        return {
+            "prompt": self.prompt,
+            "answer": self.answer,
+            "commit": self.commit,
+            "before": self.before,
+            "after": self.after,
+            "gives": self.gives,
+            "states": self.states,
+            "evaluations": self.evaluations,
+            "most_evaluations": self.most,
+            "remembered": self.remembered,
+        }
+
+
+def bisect_answer(
+    store: Store,
+    prompt: str,
+    newest: str = "HEAD",
+    oldest: str | None = None,
+    answer: str | None = None,
+    progress: Progress = NO_PROGRESS,
+) -> Bisection:
+    """Find the commit at which the model began, or ceased, to answer a prompt so.
+
+    Args:
+        store: the store.
+        prompt: what is asked.
+        newest: the revision at which the history ends.
+        oldest: the revision at which it begins (None: the store's first commit).
+        answer: what is looked for (None: what the newest state says, up to the end of its
+            sentence).
+        progress: told of every state that is asked.
+
+    Raises:
+        UnknownRevision: no such revision, or ``oldest`` is not on the history of ``newest``.
+        CannotBisect: a given ``oldest`` and ``newest`` agree about the answer.
+        BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
+    """
+    tip = store.resolve(newest)
+    start = store.resolve(oldest) if oldest is not None else None
+    states = read_states(store.repository, tip, start)
+    questioner = _Questioner(store, tip, prompt, progress)
+    latest = questioner.ask(states[-1])
+    wanted = answer if answer is not None else first_sentence(latest)
+
+    def gives(state: State) -> bool:
+        text = questioner.ask(state)
+        return text == wanted or same_answer(text, wanted)
+
+    flip = find_flip(states, gives)
+    if flip is None and oldest is not None:
+        problem = f"both {'give' if gives(states[-1]) else 'do not give'} {wanted!r}"
+        raise CannotBisect(prompt, oldest, newest, problem)
+    return Bisection(
+        prompt=prompt,
+        answer=wanted,
+        commit=flip.after.first if flip is not None else None,
+        before=questioner.ask(flip.before) if flip is not None else None,
+        after=questioner.ask(flip.after) if flip is not None else latest,
+        gives=gives(states[-1]),
+        states=len(states),
+        evaluations=questioner.evaluations,
+        remembered=questioner.remembered,
+    )
+
+
+@dataclass
+class _Questioner:
+    """Puts one prompt to many states of one base, which is loaded when first needed, and once."""
+
+    store: Store
+    tip: CommitId
+    prompt: str
+    progress: Progress
+    evaluations: int = 0
+    remembered: int = 0
+    _answers: dict[str, str] = field(default_factory=dict)
+    """By the composition's blob id."""
+
+    def ask(self, state: State) -> str:
+        """Return the state's greedy answer."""
+        if state.blob not in self._answers:
+            self._answers[state.blob] = self._find(state)
+        return self._answers[state.blob]
+
+    def _find(self, state: State) -> str:
+        repository = self.store.repository
+        question = Question(self._base, composition_of(repository, state), self.prompt)
+        remembered = recall_answer(repository, question)
+        if remembered is not None:
+            self.remembered += 1
+            return remembered
+        model, tokenizer, dtype = self._model
+        from adapterstore.evaluation.generation import greedy_answers
+
+        self.progress.start(f"asking the state of commit {state.last[:12]}")
+        self.evaluations += 1
+        with attached(repository, question.composition, model, dtype) as in_state:
+            (answer,) = greedy_answers(in_state, tokenizer, [self.prompt])
+        remember_answer(repository, question, answer)
+        return answer
+
+    @cached_property
+    def _base(self) -> BaseModel:
+        recorded = read_snapshot(self.store.repository, self.tip).base
+        if recorded.digests is not None:
+            return recorded
+        return check_base(recorded, self.store.base_folder())
+
+    @cached_property
+    def _model(self) -> tuple[Any, Any, torch.dtype | None]:
+        from adapterstore.learning.loading import load_base
+
+        folder = self.store.base_folder()
+        self.progress.start("loading the base model")
+        return (*load_base(folder), stored_dtype(folder))

@@ -1,0 +1,151 @@
+"""Reading the ledger costs what is asked for, and a draw from it is fair and bounded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapterstore import Store
+from adapterstore.errors import CorruptStore
+from adapterstore.history.known import Known, draw_retained, find_known
+from adapterstore.history.ledger import (
+    draw_entries,
+    iterate_ledger,
+    read_entries,
+    read_ledger,
+)
+from adapterstore.history.ledger_index import use_index
+from adapterstore.history.protecting import protect_facts
+from adapterstore.knowledge.facts import Fact, digest_key
+from adapterstore.knowledge.ledger import LedgerEntry, ledger_path
+from adapterstore.store.refs import move_ref
+from tests.history.histories import teach, write_update
+from tests.history.reading import open_counted
+
+COUNT = 600
+NOTHING = Known({}, {})
+
+
+def fact(number: int, answer: str = "a") -> Fact:
+    return Fact(prompt=f"{number}番の答えは", answer=answer, paraphrases=(f"番号 {number}:",))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A ledger of 600 facts, of which every tenth is forgotten, in two updates."""
+    store = Store.init(tmp_path_factory.mktemp("large"))
+    facts = [
+        fact(n) if n % 10 else Fact(prompt=f"{n}番の答えは", answer=None) for n in range(COUNT)
+    ]
+    teach(store, "aaaa", facts[:-5])
+    teach(store, "bbbb", facts[-5:])
+    return store
+
+
+def test_all_of_it_comes_in_the_order_of_the_digests(store: Store) -> None:
+    entries = list(iterate_ledger(store.repository, store.resolve()))
+    digests = [digest_key(entry.key) for entry in entries]
+    assert digests == sorted(digests)
+    assert len(entries) == COUNT
+    assert read_ledger(store.repository, store.resolve()) == {e.key: e for e in entries}
+
+
+def test_reading_some_keys_reads_a_folder_and_a_file_each(store: Store) -> None:
+    counted, backend = open_counted(store)
+    keys = [fact(n).key for n in range(5)]
+    found = read_entries(counted.repository, store.resolve(), [*keys, "no such key"])
+    assert set(found) == set(keys)
+    # Commit, its tree and facts/, a folder for each key, a file (looked at twice) for each found.
+    assert backend.reads <= 3 + 6 + 2 * 5
+
+
+def test_what_an_update_asks_of_a_ledger_does_not_grow_with_it(
+    store: Store, tmp_path: Path
+) -> None:
+    small = Store.init(tmp_path)
+    teach(small, "aaaa", [fact(n) for n in range(20)])
+    asked = [fact(3, "b"), Fact(prompt="番号 4:", answer="b"), fact(COUNT + 1)]
+    reads = []
+    for one in (small, store):
+        # What earlier updates have indexed; this is the ledger that the next one finds.
+        find_known(one.repository, one.resolve(), [])
+        counted, backend = open_counted(one)
+        known = find_known(counted.repository, one.resolve(), asked)
+        assert [entry.answer for entry in known.of(fact(3).key)] == ["a"]
+        assert known.elsewhere["番号 4:"][0].key == fact(4).key
+        draw_retained(counted.repository, one.resolve(), known, 10, "seed")
+        reads.append(backend.reads)
+    assert reads[1] <= 1.5 * reads[0], reads
+    assert reads[1] < COUNT / 5
+
+
+def test_a_draw_is_the_seeds_and_has_no_forgotten_facts(store: Store) -> None:
+    tip = store.resolve()
+    draws = [draw_entries(store.repository, tip, 50, seed, ()) for seed in ("1", "1", "2")]
+    assert draws[0] == draws[1] != draws[2]
+    for draw in draws:
+        assert len({entry.key for entry in draw}) == 50
+        assert all(entry.answer is not None for entry in draw)
+    without = {digest_key(entry.key) for entry in draws[0]}
+    rest = draw_entries(store.repository, tip, COUNT, "1", without)
+    assert len(rest) == COUNT * 9 // 10 - 50
+    assert not without & {digest_key(entry.key) for entry in rest}
+
+
+def test_over_many_seeds_every_fact_is_drawn(store: Store) -> None:
+    tip = store.resolve()
+    seen = {
+        entry.key
+        for seed in range(60)
+        for entry in draw_entries(store.repository, tip, 60, str(seed), ())
+    }
+    # 60 draws of 60 among 540: a given fact is missed with probability (1 - 1/9)^60 < 0.001.
+    assert len(seen) > 530
+
+
+def test_below_the_limit_the_draw_is_the_ledger_whatever_the_seed(store: Store) -> None:
+    tip = store.resolve()
+    draws = [draw_retained(store.repository, tip, NOTHING, COUNT, seed) for seed in "12"]
+    assert draws[0] == draws[1]
+    assert draws[0].total == COUNT
+    known = [e for e in iterate_ledger(store.repository, tip) if e.answer is not None]
+    assert list(draws[0].entries) == known
+
+
+def test_protected_facts_are_always_drawn_and_changed_ones_never(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [fact(n) for n in range(40)])
+    protect_facts(store.repository, None, [fact(n).key for n in (7, 8, 9)])
+    tip = store.resolve()
+    known = find_known(store.repository, tip, [fact(9), Fact(prompt="番号 8:", answer="a")])
+    for seed in "123":
+        drawn = draw_retained(store.repository, tip, known, 5, seed)
+        keys = {entry.key for entry in drawn.entries}
+        assert len(keys) == 5
+        assert drawn.total == 38
+        assert fact(7).key in keys
+        assert not keys & {fact(8).key, fact(9).key}
+    protected_only = draw_retained(store.repository, tip, NOTHING, 2, "1")
+    assert {e.key for e in protected_only.entries} < {fact(n).key for n in (7, 8, 9)}
+
+
+def test_an_entry_under_a_key_that_is_not_its_own_is_corruption(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    tip = store.resolve()
+    entry = LedgerEntry(
+        prompt="p", answer="x", subject=None, relation=None, paraphrases=(), update="u", source=None
+    )
+    path = ledger_path(digest_key("q"))
+    commit = write_update(store, tip, "u", {path: entry.to_bytes()}, {})
+    move_ref(store.repository, "refs/heads/main", tip, commit, "by hand")
+    with pytest.raises(CorruptStore, match=f"{path}: is filed under another key"):
+        read_ledger(store.repository, commit)
+
+
+def test_the_index_counts_without_reading(store: Store) -> None:
+    tip = store.resolve()
+    assert use_index(store.repository, tip, lambda index: index.count(tip)) == COUNT
+    counted, backend = open_counted(store)
+    assert use_index(counted.repository, tip, lambda index: index.count(tip)) == COUNT
+    assert backend.reads == 0
