@@ -22,6 +22,7 @@ from adapterstore.errors import CorruptStore, NotAStore, StoreExists, Unsupporte
 from adapterstore.identifiers import CommitId
 from adapterstore.store.durable import fsync_folder
 from adapterstore.store.objects import ObjectStore
+from adapterstore.store.signing import read_signer
 
 FOLDER_NAME = ".adapterstore"
 FORMAT = 1
@@ -51,6 +52,8 @@ class Repository:
             raise NotAStore(str(folder), "a git work tree, not a bare repository")
         self.folder = folder
         self.objects = ObjectStore(folder / "lfs")
+        self.sign: bool | None = None
+        """Whether commits and tags are signed; None leaves it to git's configuration."""
         self._check_format()
         name, email = self._author()
         self.git.set_ident(name, email)
@@ -217,12 +220,34 @@ class Repository:
         return builder.write()
 
     def write_commit(self, tree: pygit2.Oid, parents: list[CommitId], message: str) -> CommitId:
-        """Write a commit that no ref names yet."""
-        author = pygit2.Signature(*self._author())
-        created = self.git.create_commit(
-            None, author, author, message, tree, [pygit2.Oid(hex=parent) for parent in parents]
-        )
+        """Write a commit that no ref names yet; signed if that is wanted.
+
+        Raises:
+            SigningFailed: it is to be signed and can't be; no commit was written.
+        """
+        author = self.identity()
+        above = [pygit2.Oid(hex=parent) for parent in parents]
+        signer = read_signer(self.git, "commit", self.sign)
+        if signer is None:
+            created = self.git.create_commit(None, author, author, message, tree, above)
+        else:
+            text = self.git.create_commit_string(author, author, message, tree, above)
+            created = self.git.create_commit_with_signature(text, signer.sign(text.encode()))
         return CommitId(str(created))
+
+    def identity(self) -> pygit2.Signature:
+        """Return who writes now: git's user.name and user.email, and the time."""
+        return pygit2.Signature(*self._author())
+
+    def check_signing(self) -> None:
+        """Sign a text of no meaning, so that hours of work do not end at a key that is locked.
+
+        Raises:
+            SigningFailed: commits are to be signed and can't be.
+        """
+        signer = read_signer(self.git, "commit", self.sign)
+        if signer is not None:
+            signer.sign(b"adapterstore asks whether this key can sign\n")
 
 
 def _as_tree(entry: pygit2.Object | None) -> pygit2.Tree | None:
