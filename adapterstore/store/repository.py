@@ -226,12 +226,13 @@ class Repository:
             SigningFailed: it is to be signed and can't be; no commit was written.
         """
         author = self.identity()
-        above = [pygit2.Oid(hex=parent) for parent in parents]
+        above: list[str | pygit2.Oid] = [pygit2.Oid(hex=parent) for parent in parents]
         signer = read_signer(self.git, "commit", self.sign)
         if signer is None:
             created = self.git.create_commit(None, author, author, message, tree, above)
         else:
-            text = self.git.create_commit_string(author, author, message, tree, above)
+            # pygit2's own annotation says Oid; its documentation and its value say str.
+            text = str(self.git.create_commit_string(author, author, message, tree, above))
             created = self.git.create_commit_with_signature(text, signer.sign(text.encode()))
         return CommitId(str(created))
 

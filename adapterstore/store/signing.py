@@ -115,17 +115,26 @@ def read_signer(
         sign = name in config and config.get_bool(name)
     if not sign:
         return None
-    kind_of_key = config["gpg.format"] if "gpg.format" in config else "openpgp"
+    kind_of_key = configured(git, "gpg.format", "openpgp")
     if kind_of_key != "ssh":
         raise SigningFailed(
             "git's configuration",
             f"gpg.format is {kind_of_key}, and only ssh is supported; set it in the store: "
             "git -C .adapterstore config gpg.format ssh (or commit.gpgSign false)",
         )
-    if "user.signingKey" not in config:
+    key = configured(git, "user.signingKey", "")
+    if not key:
         raise SigningFailed(
             "git's configuration",
             "user.signingKey is not set; name a key: git config --global user.signingKey FILE",
         )
-    program = config["gpg.ssh.program"] if "gpg.ssh.program" in config else PROGRAM
-    return Signer(str(config["user.signingKey"]), str(Path(program).expanduser()))
+    program = configured(git, "gpg.ssh.program", PROGRAM)
+    return Signer(key, str(Path(program).expanduser()))
+
+
+def configured(git: pygit2.Repository, name: str, default: str) -> str:
+    """Return a value of git's configuration: the store's own, the user's or the machine's."""
+    try:
+        return str(git.config[name])
+    except KeyError:
+        return default

@@ -56,9 +56,11 @@ class Trained:
     fact_count: int
     training_steps: dict[str, int]
 
-    def report_bytes(self) -> bytes:
-        """Return the content of ``update/report.json``."""
-        return self.result.to_bytes({"training_steps": self.training_steps})
+    def report_bytes(self, provenance: dict[str, Any]) -> bytes:
+        """Return the content of ``update/report.json``; ``provenance`` says what it is made of."""
+        return self.result.to_bytes(
+            {"training_steps": self.training_steps, "provenance": provenance}
+        )
 
     def phases(self, names: str) -> list[Phase]:
         """Return the commits to make; ``names`` says which fact files they are of."""

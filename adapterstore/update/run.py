@@ -26,10 +26,13 @@ from adapterstore.history.updates import (
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.contradictions import check_contradictions
 from adapterstore.knowledge.facts import FactFile
-from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes
+from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
+from adapterstore.update.ledger_effect import source_of, update_ledger
+from adapterstore.update.provenance import provenance
+from adapterstore.update.record import name_fact_files
 from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, UpdateResult, read_update
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ def run_update(
         Contradiction: two answers for one fact.
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
         TrainingFailed: no usable result.
+        SigningFailed: commits are to be signed and can't be; found before anything is trained.
         RefMoved: the branch moved meanwhile; nothing is visible, call again.
     """
     check_contradictions(files)
@@ -78,6 +82,8 @@ def run_update(
         return read_update(repository, applied, "already-applied")
     if update_id is not None and find_rejected(repository, update_id) is not None:
         return read_update(repository, update_id, "rejected")
+    if not dry_run:
+        repository.check_signing()
     base_folder = store.base_folder(branch)
     # Seeing the base for the first time is a commit of its own.
     ref, start = store.tip(branch)
@@ -96,7 +102,8 @@ def run_update(
             return dataclasses.replace(attempt.run(trial).result, status="dry-run")
     trained = attempt.run(repository)
     result = trained.result
-    source = "; ".join(dict.fromkeys(file.source for file in files if file.source)) or None
+    named = name_fact_files(files)
+    report = trained.report_bytes(provenance(attempt.start.base, named, recipe, gate))
     commits = publish_update(
         repository,
         ref,
@@ -104,10 +111,14 @@ def run_update(
         result.update,
         digest,
         trained.phases(_names(files)),
-        _commit_files(files, recipe, trained.report_bytes()),
-        ledger_changes(attempt.ledger, attempt.facts, result.update, source),
+        {
+            RECIPE_NAME: recipe.to_yaml().encode(),
+            REPORT_NAME: report,
+            **{name: file.data for name, file in named},
+        },
+        update_ledger(repository, start, files, result.update),
         accepted=result.status == "applied",
-        body=_body(result, source),
+        body=_body(result, source_of(files)),
     )
     return dataclasses.replace(result, commits=commits)
 
@@ -126,17 +137,6 @@ def read_ledger(repository: Repository, commit: CommitId) -> dict[str, LedgerEnt
         entry = LedgerEntry.from_bytes(repository.blob(blob), f"commit {commit[:12]}: {path}")
         entries[entry.key] = entry
     return entries
-
-
-def _commit_files(files: Sequence[FactFile], recipe: Recipe, report: bytes) -> dict[str, bytes]:
-    """Return what made the update: the fact files as they landed, the recipe, the report."""
-    content = {RECIPE_NAME: recipe.to_yaml().encode(), REPORT_NAME: report}
-    for file in files:
-        name = Path(file.name).name
-        while name in content:
-            name = f"facts-{name}"
-        content[name] = file.data
-    return content
 
 
 def _names(files: Sequence[FactFile]) -> str:

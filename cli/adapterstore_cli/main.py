@@ -31,6 +31,7 @@ VERBS = {
     "status": "status",
     "export": "export",
     "fsck": "fsck",
+    "verify": "verify",
     "config": "config",
     "demo": "demo",
 }

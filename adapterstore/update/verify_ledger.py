@@ -1,0 +1,221 @@
+"""Whether a commit's ledger is what its operation makes of its parents' ledgers.
+
+One function an operation, as in `adapterstore.history.arithmetic`. Each returns, by path, what may
+stand in a ledger file; a path that it does not return has to be as in the first parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from adapterstore.errors import AdapterStoreError, CorruptStore
+from adapterstore.history.arithmetic import CannotCompute, Record, best_common_ancestors
+from adapterstore.history.verify_findings import Verification
+from adapterstore.history.verify_history import StoreHistory
+from adapterstore.history.verify_trees import Blob, LedgerTrees, blob_id
+from adapterstore.identifiers import CommitId
+from adapterstore.knowledge.facts import canonical_text, digest_key
+from adapterstore.knowledge.ledger import LedgerEntry, ledger_path
+from adapterstore.store.repository import Repository
+from adapterstore.update.ledger_effect import update_ledger
+from adapterstore.update.record import read_update_record
+
+Allowed = dict[str, set[Blob]]
+Changed = Mapping[str, tuple[Blob, Blob]]
+"""Path → (in the first parent, in the commit)."""
+
+
+@dataclass(frozen=True)
+class _Commit:
+    """One commit, and what there is to compute its ledger from."""
+
+    commit: CommitId
+    record: Record
+    changed: Changed
+    repository: Repository
+    history: StoreHistory
+    trees: LedgerTrees
+
+
+class LedgerVerifier:
+    """Computes ledgers again; cost follows what a commit changed, not what the ledger holds."""
+
+    def __init__(self, repository: Repository, history: StoreHistory):
+        self._repository, self._history = repository, history
+        self._trees = LedgerTrees(repository)
+
+    def verify(self, commit: CommitId, verification: Verification) -> None:
+        """Report every fact of a commit's ledger that does not follow."""
+        verification.count("ledgers")
+        record = self._history.record(commit)
+        parent = record.parents[0] if record.parents else None
+        changed = self._trees.difference(parent, commit)
+        try:
+            compute = _OPERATIONS.get(record.required("Operation"))
+            if compute is None:
+                raise CannotCompute(f"{record.trailers['Operation']!r} is no operation of a store")
+            allowed = compute(
+                _Commit(commit, record, changed, self._repository, self._history, self._trees)
+            )
+        except (AdapterStoreError, CannotCompute) as error:
+            verification.report(commit, "ledger", "what it follows from", error)
+            return
+        for path in sorted({*allowed, *changed}):
+            before = self._trees.blob(parent, path)
+            found = changed[path][1] if path in changed else before
+            expected = allowed.get(path, {before})
+            if found not in expected:
+                self._report(commit, path, min(expected, key=str), found, verification)
+            elif found is not None and path in changed:
+                self._check_entry(commit, path, found, verification)
+
+    def _report(
+        self, commit: CommitId, path: str, expected: Blob, found: Blob, verification: Verification
+    ) -> None:
+        prompts = [self._trees.content(blob).get("prompt") for blob in (found, expected)]
+        prompt = next((repr(text) for text in prompts if text), "an entry")
+        wanted, given = self._trees.content(expected), self._trees.content(found)
+        unlike = sorted(key for key in {*wanted, *given} if wanted.get(key) != given.get(key))
+        if expected is None or found is None or not unlike:
+            unlike = ["answer"]
+        verification.report(
+            commit,
+            f"ledger: {prompt} ({path})",
+            _show(expected, wanted, unlike),
+            _show(found, given, unlike),
+        )
+
+    def _check_entry(
+        self, commit: CommitId, path: str, blob: str, verification: Verification
+    ) -> None:
+        try:
+            entry = LedgerEntry.from_bytes(self._trees.data(blob), path)
+        except CorruptStore as error:
+            verification.report(commit, f"ledger: {path}", "an entry", error.problem)
+            return
+        proper = ledger_path(digest_key(entry.key))
+        if proper != path:
+            verification.report(commit, f"ledger: place of {entry.prompt!r}", proper, path)
+
+
+def _show(blob: Blob, content: Mapping[str, object], fields: list[str]) -> str:
+    if blob is None:
+        return "no entry"
+    if not content:
+        return "an unreadable entry"
+    return ", ".join(f"{name} {content.get(name)!r}" for name in fields)
+
+
+def unchanged(at: _Commit) -> Allowed:
+    """Return nothing: the operation is one of weights alone."""
+    return {}
+
+
+def emptied(at: _Commit) -> Allowed:
+    """Of a state that came from elsewhere, nothing is known."""
+    return {path: {None} for path in at.trees.paths(at.record.parent(0, 1))}
+
+
+def updated(at: _Commit) -> Allowed:
+    """The facts of the files in ``update/``, with the update's last phase."""
+    if not is_last_phase(at.record):
+        return {}
+    files = read_update_record(at.repository, at.commit).files
+    parent, update = at.record.parent(0, 1), at.record.required("Update")
+    changes = update_ledger(at.repository, parent, files, update)
+    return {
+        path: {blob_id(data) if isinstance(data, bytes) else None} for path, data in changes.items()
+    }
+
+
+def reverted(at: _Commit) -> Allowed:
+    """What a change made of a fact becomes what it was before, unless it was changed again."""
+    parent = at.record.parent(0, 1)
+    allowed: Allowed = {}
+    for path, (before, after) in _change(at).items():
+        now = at.trees.blob(parent, path)
+        allowed[path] = {before if now == after else now}
+    return allowed
+
+
+def picked(at: _Commit) -> Allowed:
+    """What a change made of a fact; the other way round where its scale is negative."""
+    back = at.record.trailers.get("Scale", "1").startswith("-")
+    return {path: {before if back else after} for path, (before, after) in _change(at).items()}
+
+
+def protected(at: _Commit) -> Allowed:
+    """Entries that differ in nothing but their protection, and new ones that no update taught."""
+    allowed: Allowed = {}
+    for path, (before, after) in at.changed.items():
+        old, new = (
+            {k: v for k, v in at.trees.content(blob).items() if k != "protected"}
+            for blob in (before, after)
+        )
+        untaught = "" in (old.get("update"), new.get("update"))
+        if old == new or (None in (before, after) and untaught):
+            allowed[path] = {after}
+    return allowed
+
+
+def merged(at: _Commit) -> Allowed:
+    """Each fact from the side that changed it since the merge base; conflicts as resolved."""
+    ours, theirs = at.record.parent(0, 2), at.record.parent(1, 2)
+    bases = best_common_ancestors(at.history, ours, theirs)
+    allowed: Allowed = {}
+    for path, (mine, other) in at.trees.difference(ours, theirs).items():
+        before = {at.trees.blob(base, path) for base in bases} or {None}
+        digest = path.rpartition("/")[2].removesuffix(".json")
+        if digest in at.record.listed("Resolved-Ours"):
+            allowed[path] = {mine}
+        elif digest in at.record.listed("Resolved-Theirs") or before == {mine}:
+            allowed[path] = {other}
+        elif before == {other}:
+            allowed[path] = {mine}
+        elif len(before) > 1 or _agree(at.trees, mine, other):
+            # One answer, told in two ways; or bases that disagree among themselves.
+            allowed[path] = {mine, other}
+        else:
+            prompt = at.trees.content(mine or other).get("prompt", path)
+            raise CannotCompute(
+                f"both sides changed {prompt!r} to different answers, and no trailer says which "
+                "one was taken"
+            )
+    return allowed
+
+
+_OPERATIONS: Mapping[str, Callable[[_Commit], Allowed]] = {
+    "init": unchanged,
+    "record-base": unchanged,
+    "add": unchanged,
+    "subtract": unchanged,
+    "compact": unchanged,
+    "commit": emptied,
+    "forget": updated,
+    "learn": updated,
+    "revert": reverted,
+    "cherry-pick": picked,
+    "protect": protected,
+    "merge": merged,
+}
+
+
+def is_last_phase(record: Record) -> bool:
+    """Return whether a commit is the last one of its update."""
+    number, _, count = record.required("Phase").partition("/")
+    return number == count
+
+
+def _change(at: _Commit) -> Changed:
+    start = at.record.trailers.get("Change-From")
+    end = CommitId(at.record.required("Change-To"))
+    return at.trees.difference(CommitId(start) if start is not None else None, end)
+
+
+def _agree(trees: LedgerTrees, left: Blob, right: Blob) -> bool:
+    if left is None or right is None:
+        return False
+    answers = [trees.content(blob).get("answer") for blob in (left, right)]
+    shown = [canonical_text(text) if isinstance(text, str) else text for text in answers]
+    return bool(shown[0] == shown[1])
