@@ -124,6 +124,18 @@ class SigningFailed(AdapterStoreError):
         super().__init__(f"can't sign with {what}: {problem}; nothing was changed")
 
 
+class MissingLibrary(AdapterStoreError):
+    """An optional part needs a library that is not installed."""
+
+    exit_code = 17
+
+    def __init__(self, extra: str, libraries: str):
+        self.extra, self.libraries = extra, libraries
+        super().__init__(
+            f"this needs {libraries}; install them: pip install 'adapterstore[{extra}]'"
+        )
+
+
 class VerificationFailed(AdapterStoreError):
     """What a commit says about itself is not what follows from its inputs."""
 

@@ -12,6 +12,7 @@ from adapterstore.history.verify_findings import Verification
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 from adapterstore.store.signatures import (
+    Judgement,
     SignatureChecker,
     Signed,
     find_allowed_signers,
@@ -20,6 +21,13 @@ from adapterstore.store.signatures import (
 )
 
 VALID = "a valid signature of an allowed signer"
+_COUNTED: dict[Judgement, str] = {
+    "good": "good signatures",
+    "unsigned": "unsigned",
+    "bad": "bad signatures",
+    "unknown-signer": "unknown signers",
+    "unchecked": "signatures by nobody known",
+}
 
 
 class SignatureVerifier:
@@ -63,7 +71,7 @@ class SignatureVerifier:
             if self._required:
                 verification.report(where, "signature", VALID, text)
             return
-        verification.count(f"signatures {result.judgement.replace('-', ' ')}")
+        verification.count(_COUNTED[result.judgement])
         key = result.signer or "an unreadable key"
         match result.judgement:
             case "bad":

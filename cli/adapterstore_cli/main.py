@@ -32,6 +32,7 @@ VERBS = {
     "export": "export",
     "fsck": "fsck",
     "verify": "verify",
+    "attest": "attest",
     "config": "config",
     "demo": "demo",
 }

@@ -18,9 +18,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Session:
     """What the verbs share; -C has changed the working folder already."""
 
+    sign: bool | None = None
+    """What --sign said; None: nothing."""
+
     def open(self) -> Store:
         """Open the store of the working folder."""
-        return Store.open()
+        store = Store.open()
+        store.repository.sign = self.sign
+        return store
 
 
 def progress(quiet: bool = False) -> Progress:
@@ -57,6 +62,22 @@ def expect_option(function: Command) -> Command:
         metavar="REV",
         help="Move the branch only from REV. Run again after a crash, the same command finds its "
         "own commit and makes no second one.",
+    )(function)
+
+
+def sign_option(function: Command) -> Command:
+    """Add ``--sign``: the session's store signs what it writes."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool | None) -> None:
+        ctx.find_object(Session).sign = value  # type: ignore[union-attr]
+
+    return click.option(
+        "-S",
+        "--sign/--no-sign",
+        default=None,
+        expose_value=False,
+        callback=remember,
+        help="Sign with git's user.signingKey, or do not (git's commit.gpgSign).",
     )(function)
 
 

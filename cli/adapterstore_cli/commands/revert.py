@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from adapterstore_cli.output import print_report
-from adapterstore_cli.session import Session, expect_option, message_option, progress, tell
+from adapterstore_cli.session import (
+    Session,
+    expect_option,
+    message_option,
+    progress,
+    sign_option,
+    tell,
+)
 
 
 @click.command()
@@ -13,6 +20,7 @@ from adapterstore_cli.session import Session, expect_option, message_option, pro
 @click.option("--check", is_flag=True, help="Evaluate the facts that are left in the ledger.")
 @message_option
 @expect_option
+@sign_option
 @click.pass_obj
 def command(
     session: Session, revision: str, check: bool, message: str | None, expect: str | None
