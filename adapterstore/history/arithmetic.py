@@ -6,6 +6,7 @@ One pure function an operation. They know no git: what they need of other commit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +17,7 @@ from adapterstore.errors import AdapterStoreError
 from adapterstore.identifiers import CommitId, DeltaId
 
 _NO_SCALE = "1"
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 
 
 class History(Protocol):
@@ -26,6 +28,9 @@ class History(Protocol):
 
     def parents(self, commit: CommitId) -> Sequence[CommitId]:
         """Return a commit's parents."""
+
+    def record(self, commit: CommitId) -> Record:
+        """Return what a commit says of itself."""
 
     def update_commits(self, update: str, tips: Sequence[CommitId]) -> Sequence[CommitId]:
         """Return the commits of an update that ``tips`` reach, oldest first."""
@@ -104,9 +109,10 @@ def subtracted(record: Record, history: History) -> Composition:
 
 
 def merged(record: Record, history: History) -> Composition:
-    """Return comp(P) + comp(T) − comp(B) − Σ comp(dropped); by a lossy method, comp(B) + Delta.
+    """Return comp(P) + comp(T) − comp(B) − Σ dropped + Σ restored; if lossy, comp(B) + Delta.
 
-    B is the merge base, a virtual one where there are several.
+    B is the merge base, a virtual one where there are several. Dropped are updates or commits,
+    restored are commits, each with what it changed by itself.
     """
     ours, theirs = record.parent(0, 2), record.parent(1, 2)
     if record.required("Merged") != theirs:
@@ -115,9 +121,31 @@ def merged(record: Record, history: History) -> Composition:
     if "Method" in record.trailers:
         return base + _delta(record)
     total = history.composition(ours) + history.composition(theirs) - base
-    for update in record.listed("Dropped"):
-        total = total - update_change(history, update, [ours, theirs])
+    return total + _corrections(record, history)
+
+
+def _corrections(record: Record, history: History) -> Composition:
+    """Return what a merge left out of the plain sum, or put back into it."""
+    total = Composition()
+    for name in record.listed("Dropped"):
+        if _COMMIT_ID.fullmatch(name):
+            total = total - own_change(history, CommitId(name))
+        else:
+            total = total - update_change(history, name, record.parents)
+    for name in record.listed("Restored"):
+        total = total + own_change(history, CommitId(name))
     return total
+
+
+def own_change(history: History, commit: CommitId) -> Composition:
+    """Return what a commit changed by itself: comp(c) − comp(P).
+
+    Of a merge, comp(c) − (comp(P) + comp(T) − comp(B)) without what it left out or put back.
+    """
+    record = history.record(commit)
+    below = ancestors(history, record.parents)
+    own = history.composition(commit) - _sum_below(history, below)
+    return own - _corrections(record, history) if len(record.parents) > 1 else own
 
 
 def compacted(record: Record, history: History) -> Composition:

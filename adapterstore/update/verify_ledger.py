@@ -130,19 +130,37 @@ def updated(at: _Commit) -> Allowed:
 
 
 def reverted(at: _Commit) -> Allowed:
-    """What a change made of a fact becomes what it was before, unless it was changed again."""
+    """What a change made of a fact becomes what it was before, unless it was changed again.
+
+    It still is what the change made of it where the same update gives the same answer.
+    """
     parent = at.record.parent(0, 1)
     allowed: Allowed = {}
     for path, (before, after) in _change(at).items():
         now = at.trees.blob(parent, path)
-        allowed[path] = {before if now == after else now}
+        updates = [at.trees.content(blob).get("update") for blob in (now, after)]
+        same = updates[0] == updates[1] and _agree(at.trees, now, after)
+        allowed[path] = {before if now == after or same else now}
     return allowed
 
 
 def picked(at: _Commit) -> Allowed:
-    """What a change made of a fact; the other way round where its scale is negative."""
+    """What a change made of a fact, where this side has no other answer of its own."""
+    parent = at.record.parent(0, 1)
     back = at.record.trailers.get("Scale", "1").startswith("-")
-    return {path: {before if back else after} for path, (before, after) in _change(at).items()}
+    allowed: Allowed = {}
+    for path, pair in _change(at).items():
+        before, after = pair[::-1] if back else pair
+        now = at.trees.blob(parent, path)
+        if now is None or now == before or _agree(at.trees, now, before):
+            allowed[path] = {after}
+        elif _agree(at.trees, now, after):
+            allowed[path] = {now}
+        else:
+            raise CannotCompute(
+                f"{_prompt(at.trees, now, path)} has another answer here than before the pick"
+            )
+    return allowed
 
 
 def protected(at: _Commit) -> Allowed:
@@ -163,26 +181,46 @@ def merged(at: _Commit) -> Allowed:
     """Each fact from the side that changed it since the merge base; conflicts as resolved."""
     ours, theirs = at.record.parent(0, 2), at.record.parent(1, 2)
     bases = best_common_ancestors(at.history, ours, theirs)
+    resolved_ours, resolved_theirs = (
+        set(at.record.listed(name)) for name in ("Resolved-Ours", "Resolved-Theirs")
+    )
     allowed: Allowed = {}
     for path, (mine, other) in at.trees.difference(ours, theirs).items():
         before = {at.trees.blob(base, path) for base in bases} or {None}
         digest = path.rpartition("/")[2].removesuffix(".json")
-        if digest in at.record.listed("Resolved-Ours"):
+        if digest in resolved_ours:
             allowed[path] = {mine}
-        elif digest in at.record.listed("Resolved-Theirs") or before == {mine}:
+        elif digest in resolved_theirs or before == {mine}:
             allowed[path] = {other}
         elif before == {other}:
             allowed[path] = {mine}
-        elif len(before) > 1 or _agree(at.trees, mine, other):
-            # One answer, told in two ways; or bases that disagree among themselves.
+        elif _agree(at.trees, mine, other):
+            found = at.trees.blob(at.commit, path)
+            joined = _is_joined(at.trees, found, mine, other)
+            allowed[path] = {found} if joined else {mine or other}
+        elif len(before) > 1:
+            # The bases disagree among themselves; git's virtual one has the side that changed.
             allowed[path] = {mine, other}
         else:
-            prompt = at.trees.content(mine or other).get("prompt", path)
             raise CannotCompute(
-                f"both sides changed {prompt!r} to different answers, and no trailer says which "
-                "one was taken"
+                f"both sides changed {_prompt(at.trees, mine or other, path)} to different "
+                "answers, and no trailer says which one was taken"
             )
     return allowed
+
+
+def _is_joined(trees: LedgerTrees, found: Blob, mine: Blob, other: Blob) -> bool:
+    """Return whether an entry is two that give one answer: all prompts, the rest of either."""
+    if mine is None or other is None:
+        return found == (mine or other)
+    entry, sides = trees.content(found), [trees.content(blob) for blob in (mine, other)]
+    prompts = {
+        text for side in sides for text in (side.get("prompt"), *side.get("paraphrases", []))
+    }
+    return {entry.get("prompt"), *entry.get("paraphrases", [])} == prompts and all(
+        entry.get(name) in (sides[0].get(name), sides[1].get(name))
+        for name in {*sides[0], *sides[1]} - {"paraphrases"}
+    )
 
 
 _OPERATIONS: Mapping[str, Callable[[_Commit], Allowed]] = {
@@ -214,8 +252,11 @@ def _change(at: _Commit) -> Changed:
 
 
 def _agree(trees: LedgerTrees, left: Blob, right: Blob) -> bool:
-    if left is None or right is None:
-        return False
+    """Return whether two entries give one answer; no entry says what a forgotten fact says."""
     answers = [trees.content(blob).get("answer") for blob in (left, right)]
     shown = [canonical_text(text) if isinstance(text, str) else text for text in answers]
     return bool(shown[0] == shown[1])
+
+
+def _prompt(trees: LedgerTrees, blob: Blob, path: str) -> str:
+    return repr(trees.content(blob).get("prompt", path))
