@@ -72,8 +72,7 @@ def computed(history: Written, parents: Sequence[str], **trailers: str) -> dict[
     named = {name.replace("_", "-"): value for name, value in trailers.items()}
     record = Record([commit_id(parent) for parent in parents], named)
     return {
-        term.delta: format(term.coefficient, "f")
-        for term in expected_composition(record, history)
+        term.delta: format(term.coefficient, "f") for term in expected_composition(record, history)
     }
 
 
