@@ -117,7 +117,7 @@ class ObjectMissing(CorruptStore):
 class SigningFailed(AdapterStoreError):
     """A commit or tag is to be signed, and can't be."""
 
-    exit_code = 17
+    exit_code = 19
 
     def __init__(self, what: str, problem: str):
         self.what, self.problem = what, problem

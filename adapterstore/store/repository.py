@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import pygit2
-from pygit2.enums import FileMode, Option
+from pygit2.enums import FileMode, ObjectType, Option
 
 from adapterstore.errors import CorruptStore, NotAStore, StoreExists, UnsupportedFormat
 from adapterstore.identifiers import CommitId
@@ -235,6 +235,33 @@ class Repository:
             text = str(self.git.create_commit_string(author, author, message, tree, above))
             created = self.git.create_commit_with_signature(text, signer.sign(text.encode()))
         return CommitId(str(created))
+
+    def write_tag(self, name: str, target: CommitId, message: str, sign: bool | None = None) -> str:
+        """Write an annotated tag that no ref names yet; return the tag object's id.
+
+        As in git, a signature is the end of the tag's own text.
+
+        Args:
+            name: the tag's short name.
+            target: the commit that it names.
+            message: its text.
+            sign: True or False decides; None leaves it to what the repository was told, and then
+                to git's ``tag.gpgSign``.
+
+        Raises:
+            SigningFailed: it is to be signed and can't be; nothing was written.
+        """
+        signer = read_signer(self.git, "tag", self.sign if sign is None else sign)
+        tagger = self.identity()
+        hours, minutes = divmod(abs(tagger.offset), 60)
+        zone = f"{'-' if tagger.offset < 0 else '+'}{hours:02}{minutes:02}"
+        text = (
+            f"object {target}\ntype commit\ntag {name}\n"
+            f"tagger {tagger.name} <{tagger.email}> {tagger.time} {zone}\n\n{message.strip()}\n"
+        ).encode()
+        if signer is not None:
+            text += signer.sign(text).encode()
+        return str(self.git.odb.write(ObjectType.TAG, text))
 
     def identity(self) -> pygit2.Signature:
         """Return who writes now: git's user.name and user.email, and the time."""

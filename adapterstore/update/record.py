@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,17 @@ from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, read_report
 if TYPE_CHECKING:
     from adapterstore.learning.recipe import Recipe
 
+NOTICE_NAME = "redacted.json"
+"""What stands in the place of fact files whose text had to be taken out of history."""
+_OWN_NAMES = frozenset({RECIPE_NAME, REPORT_NAME, NOTICE_NAME})
+
 
 def name_fact_files(files: Sequence[FactFile]) -> list[tuple[str, FactFile]]:
     """Return the fact files, each with the name under which it stands in ``update/``."""
     named: dict[str, FactFile] = {}
     for file in files:
         name = Path(file.name).name
-        while name in named or name in (RECIPE_NAME, REPORT_NAME):
+        while name in named or name in _OWN_NAMES:
             name = f"facts-{name}"
         named[name] = file
     return list(named.items())
@@ -38,6 +43,8 @@ class UpdateRecord:
     files: tuple[FactFile, ...]
     """In the order in which the update took them."""
     recipe_text: bytes
+    removed: tuple[str, ...] = ()
+    """SHA-256 of the fact files that are not there any more."""
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def read_update_record(repository: Repository, commit: CommitId) -> UpdateRecord
     }
     report = read_report(repository, commit)
     recipe = repository.read_required(commit, f"{UPDATE}/{RECIPE_NAME}")
-    names = [name for name in blobs if name not in (RECIPE_NAME, REPORT_NAME)]
+    names = [name for name in blobs if name not in _OWN_NAMES]
     recorded = report.get("provenance")
     listed = recorded.get("facts") if isinstance(recorded, dict) else None
     if isinstance(listed, list):
@@ -85,4 +92,16 @@ def read_update_record(repository: Repository, commit: CommitId) -> UpdateRecord
             files.append(parse_fact_file(blobs[name], name))
         except AdapterStoreError as error:
             raise CorruptStore(f"commit {commit[:12]}: {UPDATE}/{name}", str(error)) from error
-    return UpdateRecord(commit, report, tuple(files), recipe)
+    removed = _read_notice(commit, blobs.get(NOTICE_NAME))
+    return UpdateRecord(commit, report, tuple(files), recipe, removed)
+
+
+def _read_notice(commit: CommitId, data: bytes | None) -> tuple[str, ...]:
+    if data is None:
+        return ()
+    try:
+        return tuple(str(file["sha256"]) for file in json.loads(data)["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptStore(
+            f"commit {commit[:12]}: {UPDATE}/{NOTICE_NAME}", f"no list of digests ({error})"
+        ) from error

@@ -12,17 +12,16 @@ from adapterstore.algebra.compare import compare
 from adapterstore.algebra.composition import Composition, Term
 from adapterstore.errors import CorruptStore, UnknownRevision
 from adapterstore.history.leaves import open_leaves
-from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.store import Store
 from adapterstore.identifiers import CommitId, DeltaId, UpdateId
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import find_update
-from adapterstore.update.attempt import Attempt, Step
+from adapterstore.update.attempt import Step
 from adapterstore.update.provenance import environment, environment_differences
 from adapterstore.update.record import read_update_record
-from adapterstore.update.run import read_ledger
+from adapterstore.update.run import prepare_attempt
 
 
 @dataclass(frozen=True)
@@ -97,14 +96,16 @@ def replay(store: Store, update: str, progress: Progress = NO_PROGRESS) -> Repla
         raise UnknownRevision(update, "nothing is recorded of the state before it")
     record = read_update_record(repository, commits[-1])
     recipe, recorded = record.recipe(), record.provenance.get("environment")
-    if not isinstance(recorded, dict) or not record.files:
-        raise CorruptStore(f"update/{update}", "its report does not say how it was made")
     name = UpdateId(parse_trailers(repository.commit(commits[-1]).message)["Update"])
-    attempt = Attempt(
-        start=read_snapshot(repository, parents[0]),
+    if record.removed or not record.files:
+        raise UnknownRevision(f"update/{name}", "its fact files were taken out of history")
+    if not isinstance(recorded, dict):
+        raise CorruptStore(f"update/{name}", "its report does not say how it was made")
+    attempt = prepare_attempt(
+        repository,
+        parents[0],
+        record.files,
         base_folder=store.base_folder(),
-        facts=[fact for file in record.files for fact in file.facts],
-        ledger=read_ledger(repository, parents[0]),
         recipe=recipe,
         # What is decided about the figures does not matter here.
         gate=Gate.parse(dict.fromkeys(Gate.model_fields), "gate"),

@@ -87,11 +87,11 @@ def run_update(
     base_folder = store.base_folder(branch)
     # Seeing the base for the first time is a commit of its own.
     ref, start = store.tip(branch)
-    attempt = Attempt(
-        start=read_snapshot(repository, start),
+    attempt = prepare_attempt(
+        repository,
+        start,
+        files,
         base_folder=base_folder,
-        facts=[fact for file in files for fact in file.facts],
-        ledger=read_ledger(repository, start),
         recipe=recipe,
         gate=gate,
         update=update_id or new_update_id(repository, digest),
@@ -123,11 +123,43 @@ def run_update(
     return dataclasses.replace(result, commits=commits)
 
 
+def prepare_attempt(
+    repository: Repository,
+    start: CommitId,
+    files: Sequence[FactFile],
+    *,
+    base_folder: Path,
+    recipe: Recipe,
+    gate: Gate,
+    update: UpdateId,
+    progress: Progress = NO_PROGRESS,
+) -> Attempt:
+    """Return an update's run with all its inputs; equal arguments give equal updates.
+
+    `run_update` publishes what it gives, a replay compares it.
+    """
+    return Attempt(
+        start=read_snapshot(repository, start),
+        base_folder=base_folder,
+        facts=[fact for file in files for fact in file.facts],
+        ledger=read_ledger(repository, start),
+        recipe=recipe,
+        gate=gate,
+        update=update,
+        progress=progress,
+    )
+
+
 def facts_digest(files: Sequence[FactFile]) -> str:
     """Return the SHA-256 of the facts as they landed: the file's, or that of all digests sorted."""
-    if len(files) == 1:
-        return files[0].digest
-    return hashlib.sha256("\n".join(sorted(file.digest for file in files)).encode()).hexdigest()
+    return digest_of_digests([file.digest for file in files])
+
+
+def digest_of_digests(digests: Sequence[str]) -> str:
+    """Return the one digest for the digests of an update's fact files."""
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
 def read_ledger(repository: Repository, commit: CommitId) -> dict[str, LedgerEntry]:

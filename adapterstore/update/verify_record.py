@@ -16,7 +16,7 @@ from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import PHASES
 from adapterstore.update.record import UpdateRecord, name_fact_files, read_update_record
 from adapterstore.update.result import RECIPE_NAME, REPORT_NAME
-from adapterstore.update.run import facts_digest
+from adapterstore.update.run import digest_of_digests
 from adapterstore.update.verify_ledger import is_last_phase
 
 
@@ -43,17 +43,24 @@ class RecordVerifier:
             verification.report(commit, UPDATE, "a readable record of the update", error)
 
     def _verify_facts(self, record: UpdateRecord, trailer: str, verification: Verification) -> None:
-        digest = facts_digest(record.files) if record.files else "no fact file"
+        digests = [*(file.digest for file in record.files), *record.removed]
+        digest = digest_of_digests(digests) if digests else "no fact file"
         if digest != trailer:
             verification.report(record.commit, "Facts-SHA256", trailer, digest)
+        # A name may have held what had to be taken out; the digests stay.
+        kept = record.removed == ()
         found = [
             {"name": name, "sha256": file.digest} for name, file in name_fact_files(record.files)
         ]
+        listed = record.provenance.get("facts")
+        expected = found if kept else sorted(digests)
+        if not kept and isinstance(listed, list):
+            listed = sorted(str(item.get("sha256")) for item in listed)
         _compare(
             record.commit,
             f"{UPDATE}/{REPORT_NAME}: provenance.facts",
-            found,
-            record.provenance.get("facts"),
+            expected,
+            listed,
             verification,
         )
 

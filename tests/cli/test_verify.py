@@ -88,7 +88,7 @@ def test_a_locked_key_is_one_line_and_changes_nothing(folder: Path, tmp_path: Pa
     configure(folder / ".adapterstore", locked)
     before = done(folder, "log")
     run = adapterstore(folder, "add", "a")
-    assert run.returncode == 17
+    assert run.returncode == 19
     assert run.stderr.strip().splitlines() == [
         f"adapterstore: error: can't sign with {locked.private}: the key needs its passphrase; "
         "unlock it once: ssh-add KEY; nothing was changed"

@@ -11,7 +11,6 @@ from adapterstore.errors import SigningFailed
 from adapterstore.identifiers import CommitId
 from adapterstore.store.refs import move_ref
 from adapterstore.store.signatures import SignatureChecker, signed_commit, signed_tag
-from adapterstore.store.tags import write_tag
 from tests.cli.running import contents, lora_folder
 from tests.signing import Key, configure, git, make_key
 
@@ -58,7 +57,7 @@ def test_signing_can_be_said_for_one_call(store: Store, tmp_path: Path) -> None:
 
 
 def tag(store: Store, name: str, sign: bool | None = None) -> str:
-    made = write_tag(store.repository, name, store.resolve(), "初版\n\nSecond paragraph.", sign)
+    made = store.repository.write_tag(name, store.resolve(), "初版\n\nSecond paragraph.", sign)
     move_ref(store.repository, f"refs/tags/{name}", None, CommitId(made), "tag")
     return made
 
@@ -151,7 +150,7 @@ def test_what_can_not_be_signed_is_one_line_and_nothing_half_done(
         store.repository.check_signing()
     kept = contents(store.repository.folder)
     with pytest.raises(SigningFailed, match=message):
-        write_tag(store.repository, "v1", store.resolve(), "one", sign=True)
+        store.repository.write_tag("v1", store.resolve(), "one", sign=True)
     assert contents(store.repository.folder) == kept
     assert git(store.repository.folder, "for-each-ref").stdout == before
 

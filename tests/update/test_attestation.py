@@ -133,7 +133,7 @@ def test_what_goes_wrong_is_one_line(
     with pytest.raises(UnknownRevision, match="no such update"):
         attest(store, "update/0000", key.private)
     run = adapterstore(folder, "attest", update, "--key", str(locked.private))
-    assert (run.returncode, len(run.stderr.splitlines())) == (17, 1)
+    assert (run.returncode, len(run.stderr.splitlines())) == (19, 1)
     monkeypatch.setitem(sys.modules, "securesystemslib.dsse", None)
     with pytest.raises(MissingLibrary, match=r"pip install 'adapterstore\[attest\]'"):
         attest(store, update, key.private)

@@ -20,7 +20,6 @@ from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
 from adapterstore.store.refs import move_ref
-from adapterstore.store.tags import write_tag
 from adapterstore.update import run_update
 from adapterstore.update.verification import verify
 from tests.cli.running import contents, lora_folder
@@ -62,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Key]:
     store.subtract(None, "HEAD~1", coefficient="0.5")
     croatia = store.entry("main~5").update
     store.revert(None, f"update/{croatia}")
-    tag = write_tag(store.repository, "v1", store.resolve(), "first")
+    tag = store.repository.write_tag("v1", store.resolve(), "first")
     move_ref(store.repository, "refs/tags/v1", None, CommitId(tag), "tag")
     return folder, key
 
@@ -407,6 +406,26 @@ def test_a_forgery_that_git_takes_is_found_and_named(store: Store, forgery: Forg
     assert any(re.search(f"^{where[:12]} .*{what}", line) for line in told(found)), told(found)
     # Git itself finds nothing: every id is right again.
     stock_tools_agree(store.repository.folder)
+
+
+def test_what_had_to_be_taken_out_is_said_and_its_digest_still_holds(store: Store) -> None:
+    """As ``forget-data`` leaves an update: digests in the files' place, no entry, a trailer."""
+    digest = store.entry("main~3").trailers["Facts-SHA256"]
+    notice = {"format": 1, "update": "x", "files": [{"sha256": digest, "size": 1}]}
+    changes = {
+        "update/首都.yaml": None,
+        "update/redacted.json": (json.dumps(notice, indent=1) + "\n").encode(),
+    }
+    marked = replacing("Operation: learn", "Redacted: x\nOperation: learn")
+    path = ledger_file(store, "main")
+    forged = rewrite_history(store, "main~3", {**changes, path: None}, raw=marked)
+    verification = verify(store, "main~3")
+    # The forget commit was not rewritten here, so it still has the file.
+    assert [f.what for f in verification.findings] == ["update"]
+    assert [note[:32] for note in verification.notes] == [f"the ledger of commit {forged[:11]}"]
+    wrong = replacing(digest, "0" * 64)
+    rewrite_history(store, "main~3", raw=wrong)
+    assert "Facts-SHA256" in {finding.what for finding in findings(store)}
 
 
 def test_a_stripped_signature_is_found_where_one_is_required(store: Store) -> None:
