@@ -9,10 +9,12 @@ from adapterstore.adapters.base_model import BaseModel, describe_base
 from adapterstore.errors import AdapterStoreError
 from adapterstore.history.arithmetic import Record
 from adapterstore.history.base import find_base
+from adapterstore.history.leaves import fit_delta
 from adapterstore.history.settings import Settings
 from adapterstore.history.verify_findings import Verification
 from adapterstore.history.verify_history import StoreHistory
-from adapterstore.identifiers import CommitId
+from adapterstore.identifiers import CommitId, DeltaId
+from adapterstore.store.repository import Repository
 
 Difference = tuple[str, object, object]
 """What, the expected value, the found one."""
@@ -23,8 +25,8 @@ _FROM_ELSEWHERE = ("merge", "cherry-pick")
 class BaseVerifier:
     """Compares each commit's base with its parents', and with the weights, hashed once."""
 
-    def __init__(self, history: StoreHistory, settings: Settings):
-        self._history, self._settings = history, settings
+    def __init__(self, repository: Repository, history: StoreHistory, settings: Settings):
+        self._repository, self._history, self._settings = repository, history, settings
         self._described: dict[Path, BaseModel] = {}
         self._compared: set[bytes] = set()
 
@@ -37,10 +39,28 @@ class BaseVerifier:
                 # The other side of a merge may know the same base by an alias.
                 if number == 0 or what not in ("name", "revision"):
                     verification.report(commit, f"base.json: {what}", expected, found)
+        self._verify_growth(commit, base, record, verification)
         data = base.to_bytes()
         if base.digests is not None and data not in self._compared:
             self._compared.add(data)
             self._compare_with_weights(commit, base, verification)
+
+    def _verify_growth(
+        self, commit: CommitId, base: BaseModel, record: Record, verification: Verification
+    ) -> None:
+        """Read the delta again that a commit brought: what it shows is all that may be new."""
+        if "Delta" not in record.trailers or len(record.parents) != 1:
+            return
+        before = self._history.snapshot(record.parents[0]).base
+        if before.digests is not None or before == base:
+            return
+        try:
+            expected = fit_delta(self._repository, DeltaId(record.trailers["Delta"]), before)
+        except AdapterStoreError as error:
+            verification.note(f"what a delta shows of its base was not compared: {error}")
+            return
+        for what, wanted, found in differences(expected, base):
+            verification.report(commit, f"base.json: {what}", wanted, found)
 
     def _compare_with_weights(
         self, commit: CommitId, base: BaseModel, verification: Verification

@@ -147,7 +147,8 @@ def _key_path(repository: Repository, key: Path | None) -> Path:
     if key is not None:
         return key
     name = configured(repository.git, "user.signingKey", "")
-    path = Path(name).expanduser()
+    # As ssh-keygen does: git may name the public half.
+    path = Path(name.removesuffix(".pub")).expanduser()
     if not name or not path.is_file():
         raise SigningFailed(
             "git's user.signingKey", "it names no file; name a private key: --key FILE"

@@ -11,7 +11,9 @@ from adapterstore.algebra.coefficient import ONE
 from adapterstore.algebra.compare import compare
 from adapterstore.algebra.composition import Composition, Term
 from adapterstore.errors import CorruptStore, UnknownRevision
+from adapterstore.history.base import check_base, find_base
 from adapterstore.history.leaves import open_leaves
+from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.store import Store
 from adapterstore.identifiers import CommitId, DeltaId, UpdateId
 from adapterstore.progress import NO_PROGRESS, Progress
@@ -101,11 +103,14 @@ def replay(store: Store, update: str, progress: Progress = NO_PROGRESS) -> Repla
         raise UnknownRevision(f"update/{name}", "its fact files were taken out of history")
     if not isinstance(recorded, dict):
         raise CorruptStore(f"update/{name}", "its report does not say how it was made")
+    base = read_snapshot(repository, parents[0]).base
+    folder = find_base(base, store.settings)
+    check_base(base, folder)
     attempt = prepare_attempt(
         repository,
         parents[0],
         record.files,
-        base_folder=store.base_folder(),
+        base_folder=folder,
         recipe=recipe,
         # What is decided about the figures does not matter here.
         gate=Gate.parse(dict.fromkeys(Gate.model_fields), "gate"),

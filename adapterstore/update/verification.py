@@ -50,7 +50,7 @@ def verify(
     history = StoreHistory(repository)
     verification = Verification()
     deltas = DeltaVerifier(repository, progress)
-    base = BaseVerifier(history, store.settings)
+    base = BaseVerifier(repository, history, store.settings)
     ledger = LedgerVerifier(repository, history)
     record = RecordVerifier(repository, history)
     signatures = SignatureVerifier(repository, allowed_signers, require_signatures)

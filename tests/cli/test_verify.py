@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,27 @@ def test_a_finding_names_commit_what_expected_and_found(folder: Path) -> None:
     json_run = adapterstore(folder, "verify", "--json")
     assert json_run.returncode == 18
     assert f'"where": "{forged}"' in json_run.stdout
+
+
+def test_a_base_that_was_not_seen_has_the_shapes_that_its_adapters_show(
+    folder: Path, tmp_path: Path
+) -> None:
+    lora_folder(tmp_path / "b", seed=2, modules=3)
+    done(folder, "add", "b")
+    assert read_json(folder, "verify")["findings"] == []
+    store = Store.open(folder)
+    base = json.loads(store.repository.read_required(store.resolve(), "base.json"))
+    (new,) = (n for n in base["shapes"] if ".layers.2." in n)
+    base["shapes"][new] = [8, 9]
+    data = (json.dumps(base, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    forged = rewrite_history(store, "main", {"base.json": data})
+    run = adapterstore(folder, "verify")
+    assert run.returncode == 18
+    assert run.stdout.splitlines()[:3] == [
+        f"{forged}: base.json: shape of {new}",
+        "  expected  [8, 8]",
+        "  found     [8, 9]",
+    ]
 
 
 def test_signing_by_option_and_by_configuration(folder: Path, tmp_path: Path) -> None:

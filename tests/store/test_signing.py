@@ -46,6 +46,12 @@ def test_stock_git_agrees_with_a_commits_signature(store: Store, tmp_path: Path,
     assert checker.check(altered).judgement == "bad"
 
 
+def test_the_key_may_be_named_by_its_public_half(store: Store, tmp_path: Path, key: Key) -> None:
+    store.repository.git.config["user.signingKey"] = f"{key.private}.pub"
+    store.commit(None, tmp_path / "a")
+    assert git(store.repository.folder, "verify-commit", "HEAD").returncode == 0
+
+
 def test_signing_can_be_said_for_one_call(store: Store, tmp_path: Path) -> None:
     store.repository.sign = False
     commit = store.commit(None, tmp_path / "a").commit

@@ -115,9 +115,10 @@ def test_the_command_line_writes_it(made: tuple[Path, Key, str], tmp_path: Path)
     target = tmp_path / "out.json"
     done(folder, "attest", update, "-o", str(target), "--key", str(key.private))
     assert envelope_of(target.read_bytes()).verify([public_key(key)], 1)
-    Store.open(folder).repository.git.config["user.signingKey"] = str(key.private)
-    printed = done(folder, "attest", update)
-    assert envelope_of(printed.encode()).verify([public_key(key)], 1)
+    for name in (str(key.private), f"{key.private}.pub"):
+        Store.open(folder).repository.git.config["user.signingKey"] = name
+        printed = done(folder, "attest", update)
+        assert envelope_of(printed.encode()).verify([public_key(key)], 1)
 
 
 def test_what_goes_wrong_is_one_line(
