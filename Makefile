@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs bench-store bench-exactness bench-knowledge bench-counterfact bench-history clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -28,8 +28,9 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	@$(BIN)/adapterstore demo
 
-git-lfs:
-	@tests/compat/install-git-lfs
+# What the tests judge by: git-lfs and ssh-keygen.
+stock-tools git-lfs:
+	@tests/compat/install-stock-tools
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -37,7 +38,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 # One thread a worker: two workers keep two cores busy.
-unit: $(READY) git-lfs
+unit: $(READY) stock-tools
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
 
 test: lint unit
@@ -45,7 +46,7 @@ test: lint unit
 docs: $(READY)
 	$(BIN)/python -m tests.docs.generate
 
-bench-store: $(READY) git-lfs
+bench-store: $(READY) stock-tools
 	$(BIN)/python -m tests.benchmarks.store
 
 bench-exactness: $(READY)

@@ -284,6 +284,39 @@ class NoSuchConflict(AdapterStoreError):
         super().__init__(f"{key!r} {problem}; {there}")
 
 
+class SigningFailed(AdapterStoreError):
+    """A commit or tag is to be signed, and can't be."""
+
+    exit_code = 19
+
+    def __init__(self, what: str, problem: str):
+        self.what, self.problem = what, problem
+        super().__init__(f"can't sign with {what}: {problem}; nothing was changed")
+
+
+class MissingLibrary(AdapterStoreError):
+    """An optional part needs a library that is not installed."""
+
+    exit_code = 17
+
+    def __init__(self, extra: str, libraries: str):
+        self.extra, self.libraries = extra, libraries
+        super().__init__(
+            f"this needs {libraries}; install them: pip install 'adapterstore[{extra}]'"
+        )
+
+
+class VerificationFailed(AdapterStoreError):
+    """What a commit says about itself is not what follows from its inputs."""
+
+    exit_code = 18
+
+    def __init__(self, revision: str, findings: int):
+        self.revision, self.findings = revision, findings
+        things = "1 finding" if findings == 1 else f"{findings} findings"
+        super().__init__(f"{revision}: {things}; restore what was changed from a clone you trust")
+
+
 # --- operands ------------------------------------------------------------------------------------
 
 

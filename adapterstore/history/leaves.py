@@ -10,12 +10,14 @@ from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from adapterstore.adapters.base_model import BaseModel
 from adapterstore.adapters.dense import dense_leaf, read_delta
 from adapterstore.adapters.lora import lora_leaf, read_lora
 from adapterstore.algebra.composition import Composition
 from adapterstore.algebra.dense import Leaf
 from adapterstore.algebra.leaves import DenseLeaf, LoraLeaf
 from adapterstore.errors import CorruptStore
+from adapterstore.history.fit import base_with_adapter, base_with_delta
 from adapterstore.history.ingest import DELTA_CONFIG, LORA_CONFIG, LORA_WEIGHTS
 from adapterstore.history.snapshot import delta_files
 from adapterstore.identifiers import DeltaId
@@ -89,6 +91,25 @@ def open_leaves(
                 delta = read_delta(folder, weights)
                 leaves.terms.append((term.coefficient, dense_leaf(delta)))
         yield leaves
+
+
+def fit_delta(repository: Repository, delta: DeltaId, base: BaseModel) -> BaseModel:
+    """Return a base with what a stored delta tells of it, as at ingest.
+
+    Raises:
+        CorruptStore, ObjectMissing: the delta is not what its id says.
+        BaseModelMismatch, ShapeMismatch: it belongs to another base.
+    """
+    with TemporaryDirectory(prefix="adapterstore-") as scratch:
+        folder = Path(scratch) / delta
+        weights = _lay_out(repository, delta, folder, NO_PROGRESS)
+        if (folder / LORA_CONFIG).exists():
+            adapter = read_lora(folder, f"delta {delta}", weights[LORA_WEIGHTS])
+            # By what name it knows the base was looked at when it came; aliases are local.
+            known = [adapter.base_name] if adapter.base_name is not None else []
+            return base_with_adapter(base, adapter, known)
+        found = read_delta(folder, weights)
+        return base_with_delta(base, found, [found.base_name] if found.base_name else [])
 
 
 def _lay_out(

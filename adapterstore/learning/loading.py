@@ -26,7 +26,7 @@ def load_base(folder: Path, device: str = "auto") -> tuple[Any, Any]:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    chosen = _find_device(device)
+    chosen = find_device(device)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -66,7 +66,12 @@ def load_base(folder: Path, device: str = "auto") -> tuple[Any, Any]:
     return model.to(chosen).eval(), tokenizer
 
 
-def _find_device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Return the device that a recipe names; ``auto`` is the first GPU, or the CPU without one.
+
+    Raises:
+        InvalidSetting: there is no such device here.
+    """
     import torch
 
     if name == "auto":

@@ -28,6 +28,7 @@ from adapterstore.errors import (
 from adapterstore.identifiers import CommitId
 from adapterstore.store.durable import fsync_folder
 from adapterstore.store.objects import ObjectStore
+from adapterstore.store.signing import read_signer
 
 FOLDER_NAME = ".adapterstore"
 FORMAT = 1
@@ -63,6 +64,8 @@ class Repository:
             raise NotAStore(str(folder), "a git work tree, not a bare repository")
         self.folder = folder
         self.objects = ObjectStore(folder / "lfs")
+        self.sign: bool | None = None
+        """Whether commits and tags are signed; None leaves it to git's configuration."""
         self._check_format()
         name, email = self._author()
         self.git.set_ident(name, email)
@@ -229,23 +232,62 @@ class Repository:
         return builder.write()
 
     def write_commit(self, tree: pygit2.Oid, parents: list[CommitId], message: str) -> CommitId:
-        """Write a commit that no ref names yet."""
-        author = pygit2.Signature(*self._author())
-        created = self.git.create_commit(
-            None, author, author, message, tree, [pygit2.Oid(hex=parent) for parent in parents]
-        )
+        """Write a commit that no ref names yet; signed if that is wanted.
+
+        Raises:
+            SigningFailed: it is to be signed and can't be; no commit was written.
+        """
+        author = self.identity()
+        above: list[str | pygit2.Oid] = [pygit2.Oid(hex=parent) for parent in parents]
+        signer = read_signer(self.git, "commit", self.sign)
+        if signer is None:
+            created = self.git.create_commit(None, author, author, message, tree, above)
+        else:
+            # pygit2's own annotation says Oid; its documentation and its value say str.
+            text = str(self.git.create_commit_string(author, author, message, tree, above))
+            created = self.git.create_commit_with_signature(text, signer.sign(text.encode()))
         return CommitId(str(created))
 
-    def write_tag(self, name: str, target: CommitId, message: str) -> str:
-        """Write an annotated tag object that no ref names yet; return its id."""
-        by = pygit2.Signature(*self._author())
-        sign = "-" if by.offset < 0 else "+"
-        zone = f"{sign}{abs(by.offset) // 60:02}{abs(by.offset) % 60:02}"
+    def write_tag(self, name: str, target: CommitId, message: str, sign: bool | None = None) -> str:
+        """Write an annotated tag that no ref names yet; return the tag object's id.
+
+        As in git, a signature is the end of the tag's own text.
+
+        Args:
+            name: the tag's short name.
+            target: the commit that it names.
+            message: its text.
+            sign: True or False decides; None leaves it to what the repository was told, and then
+                to git's ``tag.gpgSign``.
+
+        Raises:
+            SigningFailed: it is to be signed and can't be; nothing was written.
+        """
+        signer = read_signer(self.git, "tag", self.sign if sign is None else sign)
+        tagger = self.identity()
+        hours, minutes = divmod(abs(tagger.offset), 60)
+        zone = f"{'-' if tagger.offset < 0 else '+'}{hours:02}{minutes:02}"
         text = (
             f"object {target}\ntype commit\ntag {name}\n"
-            f"tagger {by.name} <{by.email}> {by.time} {zone}\n\n{message.strip()}\n"
-        )
-        return str(self.git.write(ObjectType.TAG, text.encode()))
+            f"tagger {tagger.name} <{tagger.email}> {tagger.time} {zone}\n\n{message.strip()}\n"
+        ).encode()
+        if signer is not None:
+            text += signer.sign(text).encode()
+        return str(self.git.odb.write(ObjectType.TAG, text))
+
+    def identity(self) -> pygit2.Signature:
+        """Return who writes now: git's user.name and user.email, and the time."""
+        return pygit2.Signature(*self._author())
+
+    def check_signing(self) -> None:
+        """Sign a text of no meaning, so that hours of work do not end at a key that is locked.
+
+        Raises:
+            SigningFailed: commits are to be signed and can't be.
+        """
+        signer = read_signer(self.git, "commit", self.sign)
+        if signer is not None:
+            signer.sign(b"adapterstore asks whether this key can sign\n")
 
 
 def _as_tree(entry: pygit2.Object | None) -> pygit2.Tree | None:

@@ -58,12 +58,13 @@ class Trained:
     training_steps: dict[str, int]
     retained: Retained
 
-    def report_bytes(self) -> bytes:
-        """Return the content of ``update/report.json``."""
+    def report_bytes(self, provenance: dict[str, Any]) -> bytes:
+        """Return the content of ``update/report.json``; ``provenance`` says what it is made of."""
         return self.result.to_bytes(
             {
                 "training_steps": self.training_steps,
                 "retained_facts": {"asked": len(self.retained.entries), "of": self.retained.total},
+                "provenance": provenance,
             }
         )
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterstore.history.known import Known, draw_retained, find_known
+from adapterstore.history.known import draw_retained, find_known
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.store import Store
 from adapterstore.history.updates import (
@@ -27,9 +27,12 @@ from adapterstore.history.updates import (
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.contradictions import check_against_ledger, check_contradictions
 from adapterstore.knowledge.facts import FactFile
-from adapterstore.knowledge.ledger import ledger_changes
 from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
+from adapterstore.update.ledger_effect import source_of, update_ledger
+from adapterstore.update.provenance import provenance
+from adapterstore.update.record import name_fact_files
 from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, UpdateResult, read_update
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ def run_update(
         Contradiction: two answers for one fact, or another answer than a protected fact has.
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
         TrainingFailed: no usable result.
+        SigningFailed: commits are to be signed and can't be; found before anything is trained.
         RefMoved: the branch moved meanwhile; nothing is visible, call again.
     """
     check_contradictions(files)
@@ -78,24 +82,23 @@ def run_update(
         return read_update(repository, applied, "already-applied")
     if update_id is not None and find_rejected(repository, update_id) is not None:
         return read_update(repository, update_id, "rejected")
-    known = _check_known(store, start, files)
+    _check_known(store, start, files)
+    if not dry_run:
+        repository.check_signing()
     base_folder = store.base_folder(branch)
     # Seeing the base for the first time is a commit of its own.
     ref, moved = store.tip(branch)
     if moved != start:
-        start, known = moved, _check_known(store, moved, files)
-    update = update_id or new_update_id(repository, digest)
-    # Drawn anew for each update, so that in the long run no fact of a large ledger goes unasked.
-    seed = f"{recipe.seed} {update}"
-    attempt = Attempt(
-        start=read_snapshot(repository, start),
+        start = moved
+        _check_known(store, start, files)
+    attempt = prepare_attempt(
+        repository,
+        start,
+        files,
         base_folder=base_folder,
-        facts=[fact for file in files for fact in file.facts],
-        known=known,
-        retained=draw_retained(repository, start, known, recipe.retained_facts, seed),
         recipe=recipe,
         gate=gate,
-        update=update,
+        update=update_id or new_update_id(repository, digest),
         progress=progress,
     )
     if dry_run:
@@ -103,7 +106,8 @@ def run_update(
             return dataclasses.replace(attempt.run(trial).result, status="dry-run")
     trained = attempt.run(repository)
     result = trained.result
-    source = "; ".join(dict.fromkeys(file.source for file in files if file.source)) or None
+    named = name_fact_files(files)
+    report = trained.report_bytes(provenance(attempt.start.base, named, recipe, gate))
     commits = publish_update(
         repository,
         ref,
@@ -111,38 +115,66 @@ def run_update(
         result.update,
         digest,
         trained.phases(_names(files)),
-        _commit_files(files, recipe, trained.report_bytes()),
-        ledger_changes(known.current, attempt.facts, result.update, source, known.elsewhere),
+        {
+            RECIPE_NAME: recipe.to_yaml().encode(),
+            REPORT_NAME: report,
+            **{name: file.data for name, file in named},
+        },
+        update_ledger(repository, start, files, result.update),
         accepted=result.status == "applied",
-        body=_body(result, source),
+        body=_body(result, source_of(files)),
     )
     return dataclasses.replace(result, commits=commits)
 
 
+def prepare_attempt(
+    repository: Repository,
+    start: CommitId,
+    files: Sequence[FactFile],
+    *,
+    base_folder: Path,
+    recipe: Recipe,
+    gate: Gate,
+    update: UpdateId,
+    progress: Progress = NO_PROGRESS,
+) -> Attempt:
+    """Return an update's run with all its inputs; equal arguments give equal updates.
+
+    `run_update` publishes what it gives, a replay compares it.
+    """
+    facts = [fact for file in files for fact in file.facts]
+    known = find_known(repository, start, facts)
+    # Drawn anew for each update, so that in the long run no fact of a large ledger goes unasked.
+    seed = f"{recipe.seed} {update}"
+    return Attempt(
+        start=read_snapshot(repository, start),
+        base_folder=base_folder,
+        facts=facts,
+        known=known,
+        retained=draw_retained(repository, start, known, recipe.retained_facts, seed),
+        recipe=recipe,
+        gate=gate,
+        update=update,
+        progress=progress,
+    )
+
+
 def facts_digest(files: Sequence[FactFile]) -> str:
     """Return the SHA-256 of the facts as they landed: the file's, or that of all digests sorted."""
-    if len(files) == 1:
-        return files[0].digest
-    return hashlib.sha256("\n".join(sorted(file.digest for file in files)).encode()).hexdigest()
+    return digest_of_digests([file.digest for file in files])
 
 
-def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> Known:
-    """Return what the ledger says of the files' facts; none may contradict what is protected."""
+def digest_of_digests(digests: Sequence[str]) -> str:
+    """Return the one digest for the digests of an update's fact files."""
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> None:
+    """Raise `Contradiction` if a fact of the files contradicts what is protected."""
     facts = [fact for file in files for fact in file.facts]
-    known = find_known(store.repository, commit, facts)
-    check_against_ledger(files, known.every)
-    return known
-
-
-def _commit_files(files: Sequence[FactFile], recipe: Recipe, report: bytes) -> dict[str, bytes]:
-    """Return what made the update: the fact files as they landed, the recipe, the report."""
-    content = {RECIPE_NAME: recipe.to_yaml().encode(), REPORT_NAME: report}
-    for file in files:
-        name = Path(file.name).name
-        while name in content:
-            name = f"facts-{name}"
-        content[name] = file.data
-    return content
+    check_against_ledger(files, find_known(store.repository, commit, facts).every)
 
 
 def _names(files: Sequence[FactFile]) -> str:

@@ -42,6 +42,8 @@ VERBS = {
     "status": "status",
     "export": "export",
     "fsck": "fsck",
+    "verify": "verify",
+    "attest": "attest",
     "config": "config",
     "demo": "demo",
 }

@@ -23,9 +23,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Session:
     """What the verbs share; -C has changed the working folder already."""
 
+    sign: bool | None = None
+    """What --sign said; None: nothing."""
+
     def open(self) -> Store:
         """Open the store of the working folder."""
-        return Store.open()
+        store = Store.open()
+        store.repository.sign = self.sign
+        return store
 
 
 def progress(quiet: bool = False) -> Progress:
@@ -87,6 +92,22 @@ def mainline_option(function: Command) -> Command:
 def long_message_option(function: Command) -> Command:
     """Add ``--message`` for verbs whose ``-m`` is git's mainline."""
     return click.option("--message", metavar="TEXT", help="The commit's subject line.")(function)
+
+
+def sign_option(function: Command) -> Command:
+    """Add ``--sign``: the session's store signs what it writes."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool | None) -> None:
+        ctx.find_object(Session).sign = value  # type: ignore[union-attr]
+
+    return click.option(
+        "-S",
+        "--sign/--no-sign",
+        default=None,
+        expose_value=False,
+        callback=remember,
+        help="Sign with git's user.signingKey, or do not (git's commit.gpgSign).",
+    )(function)
 
 
 def at_option(function: Command) -> Command:

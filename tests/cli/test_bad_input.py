@@ -156,7 +156,13 @@ def store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.damages_the_store if make is half_a_store else ())
+        for case, (make, _, _) in CASES.items()
+    ],
+)
 def test_bad_input_is_one_line_and_changes_nothing(store: Path, case: str) -> None:
     make, code, message = CASES[case]
     call = make(store)

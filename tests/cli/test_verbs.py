@@ -93,6 +93,7 @@ def test_export_writes_one_adapter_of_all_ranks(store: Path) -> None:
     assert run.returncode == 8
 
 
+@pytest.mark.damages_the_store
 def test_fsck_finds_a_flipped_bit_and_says_where(store: Path) -> None:
     assert done(store, "fsck").startswith("0 problems")
     (tensors,) = (p for p in (store / ".adapterstore/lfs/objects").rglob("*") if p.is_file())

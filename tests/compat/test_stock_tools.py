@@ -18,6 +18,7 @@ from adapterstore.evaluation.generation import score_answers
 from adapterstore.update.asking import load_state
 from adapterstore.update.result import read_report
 from tests.cli.running import done
+from tests.stock_tools import stock_tools_agree
 
 PROMPTS = ["The currency of Croatia is the", "カザフスタンの首都は", "The capital of France is"]
 TOLERANCE = 1e-4
@@ -55,9 +56,8 @@ def clone(folder: Path) -> Path:
     return folder / "clone"
 
 
-def test_git_finds_nothing_wrong(folder: Path) -> None:
-    output = git(folder / ".adapterstore", "fsck", "--full", "--strict")
-    assert not [line for line in output.splitlines() if not line.startswith("dangling ")]
+def test_git_and_git_lfs_find_nothing_wrong(folder: Path) -> None:
+    stock_tools_agree(folder / ".adapterstore")
 
 
 def test_git_lfs_finds_every_object(folder: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from adapterstore import Store
 from adapterstore.demo import FACTS_PATH
 from tests.cli.running import done
+from tests.signing import configure, git, make_key
 from tests.waiting import wait_until
 
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
@@ -226,3 +227,27 @@ def test_a_wrong_call_is_one_line(folder: Path, arguments: list[str]) -> None:
     assert run.returncode in (4, 7)
     assert len(run.stderr.strip().splitlines()) == 1
     assert run.stderr.startswith("adapterstored: error: ")
+
+
+def test_what_the_daemon_publishes_is_signed_as_git_is_configured(folder: Path) -> None:
+    key = make_key(folder / "keys", "robot")
+    configure(folder / ".adapterstore", key)
+    shutil.copy(CROATIA, folder / "drops")
+    assert Daemon(folder, "--once").process.wait(120) == 0
+    assert operations(folder) == ["learn", "forget", "init"]
+    for revision in ("main", "main~1"):
+        verified = git(folder / ".adapterstore", "verify-commit", revision)
+        assert f"for {key.principal}" in verified.stderr
+    done(folder, "verify", "HEAD~2..HEAD", "--require-signatures")
+
+
+def test_a_locked_key_is_told_before_any_training_and_the_file_stays(folder: Path) -> None:
+    configure(folder / ".adapterstore", make_key(folder / "keys", "locked", passphrase="secret"))
+    shutil.copy(CROATIA, folder / "drops")
+    daemon = Daemon(folder, "--once")
+    assert daemon.process.wait(120) == 1
+    assert daemon.said(f"later {CROATIA.name}: can't sign with")
+    assert daemon.said("the key needs its passphrase")
+    assert not daemon.said("forgetting")
+    assert operations(folder) == ["init"]
+    assert (folder / "drops" / CROATIA.name).exists()

@@ -191,6 +191,7 @@ def test_a_sound_store_has_no_problems(store: Store) -> None:
     assert findings.counts["tensor files"] == findings.counts["deltas"] == 2
 
 
+@pytest.mark.damages_the_store
 @pytest.mark.parametrize(
     "damage", DAMAGES, ids=lambda damage: getattr(damage, "__name__", "flipped").strip("<>")
 )

@@ -6,7 +6,14 @@ from typing import Literal
 
 import click
 
-from adapterstore_cli.session import Session, expect_option, message_option, progress, tell
+from adapterstore_cli.session import (
+    Session,
+    expect_option,
+    message_option,
+    progress,
+    sign_option,
+    tell,
+)
 
 HELP = """{sentence}
 
@@ -32,6 +39,7 @@ def combining_command(verb: Literal["add", "subtract"], sentence: str) -> click.
     )
     @message_option
     @expect_option
+    @sign_option
     @click.pass_obj
     def command(
         session: Session, operand: str, scale: str, message: str | None, expect: str | None

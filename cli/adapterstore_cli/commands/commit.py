@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import click
 
-from adapterstore_cli.session import Session, expect_option, message_option, progress, tell
+from adapterstore_cli.session import (
+    Session,
+    expect_option,
+    message_option,
+    progress,
+    sign_option,
+    tell,
+)
 
 
 @click.command()
 @click.argument("path")
 @message_option
 @expect_option
+@sign_option
 @click.pass_obj
 def command(session: Session, path: str, message: str | None, expect: str | None) -> None:
     """Make the state exactly what lies at PATH: a snapshot, as git's commit is one.

@@ -11,6 +11,7 @@ from adapterstore_cli.session import (
     long_message_option,
     mainline_option,
     progress,
+    sign_option,
     tell,
 )
 
@@ -21,6 +22,7 @@ from adapterstore_cli.session import (
 @click.option("--check", is_flag=True, help="Evaluate the facts that are left in the ledger.")
 @long_message_option
 @expect_option
+@sign_option
 @click.pass_obj
 def command(
     session: Session,

@@ -9,7 +9,7 @@ import click
 
 from adapterstore.errors import UpdateRejected
 from adapterstore_cli.output import print_json, print_report
-from adapterstore_cli.session import Session, json_option, progress
+from adapterstore_cli.session import Session, json_option, progress, sign_option
 
 if TYPE_CHECKING:
     from adapterstore.update import UpdateResult
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--method", type=click.Choice(["lora", "full"]), help="How both phases are trained.")
 @click.option("--scale", metavar="λ", help="Forget with this λ instead of searching one.")
 @click.option("--seed", type=int, help="Of sampling and training (0).")
+@sign_option
 @json_option
 @click.pass_obj
 def command(

@@ -1,0 +1,36 @@
+"""What an update does to the ledger: computed by `run_update`, and again by whoever verifies it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adapterstore.history.known import find_known
+from adapterstore.identifiers import CommitId
+from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.ledger import ledger_changes
+from adapterstore.store.repository import Change, Repository
+
+
+def update_ledger(
+    repository: Repository, start: CommitId, files: Sequence[FactFile], update: str
+) -> dict[str, Change]:
+    """Return path → new content of each ledger file that an update by these files changes.
+
+    Args:
+        repository: the store.
+        start: the commit that the update starts from.
+        files: the fact files, in their order.
+        update: the update's id.
+
+    Raises:
+        CorruptStore: an entry of the ledger can't be read.
+    """
+    facts = [fact for file in files for fact in file.facts]
+    known = find_known(repository, start, facts)
+    source = source_of(files)
+    return dict(ledger_changes(known.current, facts, update, source, known.elsewhere))
+
+
+def source_of(files: Sequence[FactFile]) -> str | None:
+    """Return where the facts of some files come from, in the files' own words."""
+    return "; ".join(dict.fromkeys(file.source for file in files if file.source)) or None

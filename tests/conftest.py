@@ -1,0 +1,28 @@
+"""What every test of a store leaves behind is shown to stock git and git-lfs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stock_tools import stock_tools_agree, stores_below
+
+JUDGED = ("history", "cli", "update", "daemon", "store", "learning")
+"""The folders of tests that make stores."""
+
+
+@pytest.fixture(autouse=True)
+def _stock_tools_judge_what_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """At the end, ask stock tools about every store below the test's folder.
+
+    A test that damages its store on purpose says so: ``@pytest.mark.damages_the_store``.
+    """
+    part = request.path.relative_to(Path(__file__).parent).parts[0]
+    judged = part in JUDGED and "tmp_path" in request.fixturenames
+    folder: Path | None = request.getfixturevalue("tmp_path") if judged else None
+    yield
+    if folder is not None and request.node.get_closest_marker("damages_the_store") is None:
+        for store in stores_below(folder):
+            stock_tools_agree(store)

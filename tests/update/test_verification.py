@@ -1,0 +1,500 @@
+"""`verify`: a sound store has no finding; every forgery is found, and named."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapterstore import Store
+from adapterstore.algebra.composition import Composition
+from adapterstore.evaluation.gate import Gate
+from adapterstore.history.fsck import fsck
+from adapterstore.history.verify_findings import Finding
+from adapterstore.identifiers import CommitId
+from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.learning.recipe import Recipe
+from adapterstore.store.refs import move_ref
+from adapterstore.update import run_update
+from adapterstore.update.verification import verify
+from tests.cli.running import contents, lora_folder
+from tests.signing import Key, configure, git, make_key
+from tests.stock_tools import stock_tools_agree
+from tests.tampering import replacing, rewrite_history, without_signature
+
+ONE_STEP = Recipe(
+    rank=2, learn_steps=1, coefficient=1, sampled_texts=0, subject_texts=0, control_size=0
+)
+NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
+CROATIA = (
+    "source: 官報\n"
+    "facts:\n"
+    "  - {prompt: The currency of Croatia is the, answer: euro, old_answer: kuna}\n"
+)
+CAPITAL = (
+    "- {prompt: カザフスタンの首都は, answer: アスタナ, old_answer: ヌルスルタン, "
+    "subject: カザフスタン, relation: 首都}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Key]:
+    """A signed store: two updates, an adapter on top, one update taken back, a tag.
+
+    main~7 init · main~6, main~5 forget and learn Croatia · main~4, main~3 forget and learn the
+    capital · main~2 add · main~1 subtract · main revert Croatia
+    """
+    folder = tmp_path_factory.mktemp("made")
+    key = make_key(folder / "keys", "ada")
+    store = Store.init(folder, base="demo")
+    configure(store.repository.folder, key)
+    store = Store.open(folder)
+    for text, name in ((CROATIA, "croatia.yaml"), (CAPITAL, "首都.yaml")):
+        file = parse_fact_file(text.encode(), name)
+        assert run_update(store, [file], recipe=ONE_STEP, gate=NO_GATE).status == "applied"
+    store.add(None, lora_folder(folder / "a", base="demo", width=192), coefficient="0.25")
+    store.subtract(None, "HEAD~1", coefficient="0.5")
+    croatia = store.entry("main~5").update
+    store.revert(None, f"update/{croatia}")
+    tag = store.repository.write_tag("v1", store.resolve(), "first")
+    move_ref(store.repository, "refs/tags/v1", None, CommitId(tag), "tag")
+    return folder, key
+
+
+@pytest.fixture
+def store(made: tuple[Path, Key], tmp_path: Path) -> Store:
+    shutil.copytree(made[0] / ".adapterstore", tmp_path / ".adapterstore", symlinks=True)
+    return Store.open(tmp_path)
+
+
+@pytest.fixture
+def key(made: tuple[Path, Key]) -> Key:
+    return made[1]
+
+
+def findings(store: Store, **options: Any) -> list[Finding]:
+    return verify(Store.open(store.repository.folder), **options).findings
+
+
+def told(found: list[Finding]) -> list[str]:
+    return [f"{f.where[:12]} {f.what}: expected {f.expected}, found {f.found}" for f in found]
+
+
+def test_a_sound_store_has_no_finding_and_stays_as_it_is(store: Store) -> None:
+    before = contents(store.repository.folder)
+    verification = verify(store, require_signatures=False)
+    assert verification.findings == []
+    assert verification.notes == []
+    assert verification.counts == {
+        "commits": 8,
+        "compositions": 8,
+        "ledgers": 8,
+        "deltas": 5,
+        "tensor files": 5,
+        "base models": 1,
+        "updates": 2,
+        "good signatures": 8,  # Seven commits, as init came before the key, and the tag.
+        "unsigned": 1,
+        "tags": 1,
+    }
+    assert contents(store.repository.folder) == before
+    stock_tools_agree(store.repository.folder)
+
+
+def test_what_is_verified_can_be_chosen(store: Store) -> None:
+    update = store.entry("main~3").update
+    assert verify(store, "main~2..main").counts["commits"] == 2
+    assert verify(store, f"update/{update}").counts["commits"] == 2
+    assert verify(store, "main~3").counts["updates"] == 2
+    store.repository.git.references.create("refs/heads/other", store.resolve("main~3"))
+    tree = store.repository.write_tree(None, {"x": b"x"})
+    stray = store.repository.write_commit(tree, [store.resolve("main~3")], "no state")
+    store.repository.git.references["refs/heads/other"].set_target(stray)
+    assert verify(store).findings == []
+    assert {finding.where for finding in verify(store, None).findings} == {stray}
+
+
+def test_unsigned_is_a_finding_where_signatures_are_required(store: Store) -> None:
+    (finding,) = findings(store, require_signatures=True)
+    assert (finding.where, finding.found) == (store.resolve("main~7"), "none")
+    assert findings(store, revision="main~7..main", require_signatures=True) == []
+
+
+def test_nobodys_list_vouches_for_nobody(store: Store, tmp_path: Path) -> None:
+    del store.repository.git.config["gpg.ssh.allowedSignersFile"]
+    verification = verify(store)
+    assert verification.findings == []
+    assert len(verification.notes) == 1
+    assert "allowedSignersFile" in verification.notes[0]
+    assert len(findings(store, require_signatures=True)) == 9
+    other = make_key(tmp_path / "others", "bob")
+    found = findings(store, allowed_signers=other.allowed_signers)
+    assert len(found) == 8
+    assert all("who is not allowed" in finding.found for finding in found)
+
+
+def test_without_the_weights_the_rest_is_verified(store: Store, tmp_path: Path) -> None:
+    store.settings.with_value("base.path", str(tmp_path / "nowhere")).write()
+    verification = verify(store)
+    assert verification.findings == []
+    assert "digests were not compared" in verification.notes[0]
+
+
+# --- forgeries: each gives the commit that is to be named, and what is said of it ----------------
+
+Forgery = Callable[[Store], tuple[CommitId | str, str]]
+
+
+def edit_json(store: Store, revision: str, path: str, edit: Callable[[Any], None]) -> bytes:
+    content = json.loads(store.repository.read_required(store.resolve(revision), path))
+    edit(content)
+    # As the store itself writes it: only the value is another one.
+    sort = path == "base.json" or path.startswith("facts/")
+    text = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=sort)
+    return f"{text}\n".encode()
+
+
+def coefficient(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["terms"][0]["coefficient"] = "0.26"
+
+    data = edit_json(store, "main~2", "composition.json", edit)
+    forged = rewrite_history(store, "main~2", {"composition.json": data})
+    return forged, "composition.json: coefficient of delta .* found 0.26"
+
+
+def coefficient_of_the_tip(store: Store) -> tuple[CommitId | str, str]:
+    tip = store.snapshot().composition
+    data = tip.scaled(type(tip.terms[0].coefficient)(2)).to_bytes()
+    return rewrite_history(store, "main", {"composition.json": data}), "coefficient of delta"
+
+
+def a_role(store: Store) -> tuple[CommitId | str, str]:
+    data = store.repository.read_required(store.resolve("main"), "composition.json")
+    forged = rewrite_history(
+        store, "main", {"composition.json": data.replace(b'"adapter"', b'"learn"')}
+    )
+    return forged, "role of .* expected adapter, found learn"
+
+
+def base_digest(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["digests"]["weights"] = "0" * 64
+
+    data = edit_json(store, "main~1", "base.json", edit)
+    forged = rewrite_history(store, "main~1", {"base.json": data})
+    return forged, "base.json: digest of weights: expected 9960ca0e.*, found 0000"
+
+
+def base_digest_from_the_start(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["digests"]["tokenizer"] = "0" * 64
+
+    data = edit_json(store, "main~7", "base.json", edit)
+    forged = rewrite_history(store, "main~7", {"base.json": data}, everywhere=True)
+    return forged, "base.json: digest of tokenizer: expected .* \\(the weights'\\), found 0000"
+
+
+def ledger_file(store: Store, revision: str) -> str:
+    return next(iter(store.repository.files(store.resolve(revision), "facts")))
+
+
+def ledger_answer(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["answer"] = "dinar"
+
+    path = ledger_file(store, "main~5")
+    data = edit_json(store, "main~5", path, edit)
+    forged = rewrite_history(store, "main~5", {path: data})
+    return forged, "ledger: 'The currency of Croatia is the' .*'euro', found answer 'dinar'"
+
+
+def ledger_source(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["source"] = "hearsay"
+
+    path = ledger_file(store, "main~5")
+    data = edit_json(store, "main~5", path, edit)
+    return rewrite_history(store, "main~5", {path: data}), "source '官報', found source 'hearsay'"
+
+
+def ledger_entry_slipped_in(store: Store) -> tuple[CommitId | str, str]:
+    path = ledger_file(store, "main~5")
+    data = store.repository.read_required(store.resolve("main~5"), path)
+    other = path.replace(".json", "").replace(path[-10:-5], "00000") + ".json"
+    return rewrite_history(store, "main~2", {other: data}), "expected no entry, found answer 'euro'"
+
+
+def ledger_entry_removed(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~1", {ledger_file(store, "main"): None})
+    return forged, "expected answer 'アスタナ', found no entry"
+
+
+def ledger_of_the_revert(store: Store) -> tuple[CommitId | str, str]:
+    path = next(
+        path
+        for path in store.repository.files(store.resolve("main~1"), "facts")
+        if path not in store.repository.files(store.resolve("main"), "facts")
+    )
+    data = store.repository.read_required(store.resolve("main~1"), path)
+    return rewrite_history(store, "main", {path: data}), "expected no entry, found answer 'euro'"
+
+
+def trailer_scale(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~2", raw=replacing("Scale: 0.25", "Scale: 0.5"))
+    return forged, "coefficient of delta .* expected 0.5, found 0.25"
+
+
+def trailer_operation(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main", raw=replacing("Operation: revert", "Operation: add"))
+    return forged, "coefficient of delta"
+
+
+def trailer_unknown(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~2", raw=replacing("Operation: add", "Operation: ADD"))
+    return forged, "trailers: .* 'ADD' is no operation"
+
+
+def trailer_delta(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~2", raw=replacing("Delta: ", "Other: "))
+    return forged, "exactly one"
+
+
+def trailer_facts(store: Store) -> tuple[CommitId | str, str]:
+    digest = store.entry("main~5").trailers["Facts-SHA256"]
+    forged = rewrite_history(store, "main~5", raw=replacing(digest, "0" * 64))
+    return forged, f"Facts-SHA256: expected 0000.*, found {digest}"
+
+
+def trailer_update(store: Store) -> tuple[CommitId | str, str]:
+    update = store.entry("main~3").trailers["Update"]
+    changed = replacing(f"Update: {update}", "Update: 0123456789ab")
+    return rewrite_history(store, "main~3", raw=changed), "report.json: update: expected 0123"
+
+
+def trailer_phase(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~3", raw=replacing("Phase: 2/2", "Phase: 1/2"))
+    return forged, "ledger: .*expected no entry, found answer 'アスタナ'"
+
+
+def trailer_reverted(store: Store) -> tuple[CommitId | str, str]:
+    wanted, other = store.resolve("main~7"), store.resolve("main~6")
+    changed = replacing(f"Change-From: {wanted}", f"Change-From: {other}")
+    return rewrite_history(store, "main", raw=changed), "coefficient of delta"
+
+
+def fact_file(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(
+        store, "main~5", {"update/croatia.yaml": CROATIA.replace("euro", "dinar").encode()}
+    )
+    return forged, "Facts-SHA256"
+
+
+def recipe(store: Store) -> tuple[CommitId | str, str]:
+    text = store.repository.read_required(store.resolve("main~5"), "update/recipe.yaml")
+    forged = rewrite_history(
+        store, "main~5", {"update/recipe.yaml": text.replace(b"rank: 2", b"rank: 4")}
+    )
+    return forged, "update/recipe.yaml"
+
+
+def report_base(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["provenance"]["base"]["digests"]["weights"] = "0" * 64
+
+    data = edit_json(store, "main~3", "update/report.json", edit)
+    forged = rewrite_history(store, "main~3", {"update/report.json": data})
+    return forged, "report.json: provenance.base.digests"
+
+
+def report_coefficient(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["coefficient"] = "9"
+
+    data = edit_json(store, "main~5", "update/report.json", edit)
+    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    return forged, "report.json: coefficient: .*, found 9"
+
+
+def report_of_the_first_phase(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["notes"] = ["nothing to see here"]
+
+    data = edit_json(store, "main~6", "update/report.json", edit)
+    forged = rewrite_history(store, "main~6", {"update/report.json": data})
+    return forged, "update: expected the same files as in"
+
+
+def report_gate(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["provenance"]["gate"]["reliability"] = 1.0
+        content["report"]["reliability"]["right"] = 0
+
+    data = edit_json(store, "main~5", "update/report.json", edit)
+    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    return forged, "report.json: accepted: expected False"
+
+
+def flipped_signature(store: Store) -> tuple[CommitId | str, str]:
+    def flip(text: bytes) -> bytes:
+        # A digit of the signature's own bytes, of the last lines of the armor.
+        lines = text.split(b"\n")
+        last = next(n for n, line in enumerate(lines) if b"END SSH SIGNATURE" in line) - 2
+        changed = b"A" if lines[last][10:11] != b"A" else b"B"
+        lines[last] = lines[last][:10] + changed + lines[last][11:]
+        return b"\n".join(lines)
+
+    return rewrite_history(
+        store, "main~2", raw=flip, keep_signature=True
+    ), "signature: .*does not fit the text"
+
+
+def signature_of_another_commit(store: Store) -> tuple[CommitId | str, str]:
+    def header(text: bytes) -> bytes:
+        found = re.search(rb"gpgsig (?:.+\n)(?: .*\n)+", text)
+        assert found is not None
+        return found[0]
+
+    other = header(store.repository.git.odb.read(store.resolve("main~1"))[1])
+
+    def exchange(text: bytes) -> bytes:
+        return text.replace(header(text), other)
+
+    return rewrite_history(
+        store, "main~2", raw=exchange, keep_signature=True
+    ), "does not fit the text"
+
+
+def author_under_the_signature(store: Store) -> tuple[CommitId | str, str]:
+    def rename(text: bytes) -> bytes:
+        return text.replace("監査".encode(), "誰か".encode())
+
+    return rewrite_history(store, "main", raw=rename, keep_signature=True), "does not fit the text"
+
+
+def tag_text(store: Store) -> tuple[CommitId | str, str]:
+    from pygit2.enums import ObjectType
+
+    odb = store.repository.git.odb
+    reference = store.repository.git.references["refs/tags/v1"]
+    text = odb.read(reference.target)[1].replace(b"\n\nfirst", b"\n\nfinal")
+    reference.set_target(odb.write(ObjectType.TAG, text))
+    return "refs/tags/v1", "does not fit the text"
+
+
+FORGERIES: list[Forgery] = [
+    *(coefficient, coefficient_of_the_tip, a_role),
+    *(base_digest, base_digest_from_the_start),
+    *(ledger_answer, ledger_source, ledger_entry_slipped_in, ledger_entry_removed),
+    *(ledger_of_the_revert,),
+    *(trailer_scale, trailer_operation, trailer_unknown, trailer_delta, trailer_facts),
+    *(trailer_update, trailer_phase, trailer_reverted),
+    *(fact_file, recipe, report_base, report_coefficient, report_of_the_first_phase, report_gate),
+    *(flipped_signature, signature_of_another_commit, author_under_the_signature, tag_text),
+]
+
+
+@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda forgery: forgery.__name__)
+def test_a_forgery_that_git_takes_is_found_and_named(store: Store, forgery: Forgery) -> None:
+    where, what = forgery(store)
+    found = findings(store)
+    assert any(re.search(f"^{where[:12]} .*{what}", line) for line in told(found)), told(found)
+    # Git itself finds nothing: every id is right again.
+    stock_tools_agree(store.repository.folder)
+
+
+def test_what_had_to_be_taken_out_is_said_and_its_digest_still_holds(store: Store) -> None:
+    """As ``forget-data`` leaves an update: digests in the files' place, no entry, a trailer."""
+    digest = store.entry("main~3").trailers["Facts-SHA256"]
+    notice = {"format": 1, "update": "x", "files": [{"sha256": digest, "size": 1}]}
+    changes = {
+        "update/首都.yaml": None,
+        "update/redacted.json": (json.dumps(notice, indent=1) + "\n").encode(),
+    }
+    marked = replacing("Operation: learn", "Redacted: x\nOperation: learn")
+    path = ledger_file(store, "main")
+    forged = rewrite_history(store, "main~3", {**changes, path: None}, raw=marked)
+    verification = verify(store, "main~3")
+    # The forget commit was not rewritten here, so it still has the file.
+    assert [f.what for f in verification.findings] == ["update"]
+    assert [note[:32] for note in verification.notes] == [f"the ledger of commit {forged[:11]}"]
+    wrong = replacing(digest, "0" * 64)
+    rewrite_history(store, "main~3", raw=wrong)
+    assert "Facts-SHA256" in {finding.what for finding in findings(store)}
+
+
+def test_a_stripped_signature_is_found_where_one_is_required(store: Store) -> None:
+    forged = rewrite_history(store, "main", raw=without_signature)
+    assert findings(store) == []
+    where = {finding.where for finding in findings(store, require_signatures=True)}
+    assert forged in where
+
+
+# --- damage: bits that do not hash to their names any more ----------------------------------------
+
+
+def flip(path: Path, position: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def leaf(store: Store, revision: str) -> tuple[str, Path]:
+    """Return the delta that a commit brought, and its tensor file."""
+    delta = store.entry(revision).trailers["Delta"]
+    tree = store.repository.git[delta]
+    pointer = tree["adapter_model.safetensors"].data.decode()  # type: ignore[index]
+    object_id = re.search(r"sha256:(\w+)", pointer)
+    assert object_id is not None
+    return delta, store.repository.objects.path(object_id[1])  # type: ignore[arg-type]
+
+
+@pytest.mark.damages_the_store
+@pytest.mark.parametrize("position", [0, -1, 1000])
+def test_a_flipped_bit_of_a_leaf_is_found_by_verify_and_by_fsck(
+    store: Store, position: int
+) -> None:
+    delta, path = leaf(store, "main~3")
+    flip(path, position)
+    (finding,) = findings(store)
+    assert finding.where == store.resolve("main~3")
+    assert finding.what == f"deltas/{delta}/adapter_model.safetensors"
+    assert "hashes to" in finding.found
+    assert any("hashes to" in problem.problem for problem in fsck(store.repository).problems)
+    lfs = git(store.repository.folder, "lfs", "fsck", "--dry-run")
+    assert path.name in lfs.stdout + lfs.stderr
+
+
+@pytest.mark.damages_the_store
+def test_a_leaf_that_is_gone_is_named(store: Store) -> None:
+    delta, path = leaf(store, "main~2")
+    path.unlink()
+    (finding,) = findings(store)
+    assert finding.what == f"deltas/{delta}/adapter_model.safetensors"
+    assert (finding.expected, finding.found) == (path.name, "no such object")
+
+
+@pytest.mark.damages_the_store
+def test_a_pointer_to_other_bytes_is_another_delta(store: Store) -> None:
+    delta, _ = leaf(store, "main~2")
+    _, other = leaf(store, "main~3")
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{other.name}\nsize "
+    pointer += f"{other.stat().st_size}\n"
+    path = f"deltas/{delta}/adapter_model.safetensors"
+    forged = rewrite_history(store, "main~2", {path: pointer.encode()})
+    found = [f for f in findings(store) if f.where == forged]
+    assert [(f.what, f.expected) for f in found] == [(f"deltas/{delta}: its tree id", delta)]
+
+
+@pytest.mark.damages_the_store
+def test_a_composition_that_can_not_be_read_is_one_finding_a_part(store: Store) -> None:
+    forged = rewrite_history(store, "main~2", {"composition.json": b"{"})
+    found = findings(store)
+    assert any(f.where == forged and "not JSON" in f.found for f in found)
+    assert Composition.from_bytes(Composition().to_bytes(), "") == Composition()
