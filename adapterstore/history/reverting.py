@@ -42,31 +42,6 @@ def revert_ledger(repository: Repository, tip: CommitId, change: Change) -> Ledg
     return LedgerRevert(restored, sorted(kept))
 
 
-@dataclass(frozen=True)
-class FactChange:
-    """What a commit did to one fact of the ledger; None: it is not there."""
-
-    prompt: str
-    before: str | None
-    after: str | None
-
-    def to_dict(self) -> dict[str, str | None]:
-        """Return the change as JSON values."""
-        return {"prompt": self.prompt, "before": self.before, "after": self.after}
-
-
-def changed_facts(repository: Repository, commit_id: CommitId) -> list[FactChange]:
-    """Return what a commit changed in the ledger, against its first parent."""
-    parents = repository.parents(commit_id)
-    change = Change(parents[0] if parents else None, commit_id)
-    facts = []
-    for path, before, after in _ledger_difference(repository, change):
-        old, new = _entry(repository, before), _entry(repository, after)
-        prompt = new.get("prompt") or old.get("prompt") or path
-        facts.append(FactChange(prompt, old.get("answer"), new.get("answer")))
-    return sorted(facts, key=lambda fact: fact.prompt)
-
-
 def _entry(repository: Repository, blob_id: pygit2.Oid | None) -> dict[str, str | None]:
     if blob_id is None:
         return {}

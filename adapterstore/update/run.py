@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from adapterstore.history.snapshot import LEDGER, read_snapshot
 from adapterstore.history.store import Store
+from adapterstore.history.update_report import REPORT_NAME
 from adapterstore.history.updates import (
     find_applied,
     find_rejected,
@@ -30,7 +31,7 @@ from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
-from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, UpdateResult, read_update
+from adapterstore.update.result import RECIPE_NAME, UpdateResult, read_update
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
