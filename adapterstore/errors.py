@@ -114,6 +114,18 @@ class ObjectMissing(CorruptStore):
         super().__init__(where, f"object {object_id} is missing")
 
 
+class MissingLibrary(AdapterStoreError):
+    """An optional part needs a library that is not installed."""
+
+    exit_code = 17
+
+    def __init__(self, extra: str, libraries: str):
+        self.extra, self.libraries = extra, libraries
+        super().__init__(
+            f"this needs {libraries}; install them: pip install 'adapterstore[{extra}]'"
+        )
+
+
 # --- operands ------------------------------------------------------------------------------------
 
 

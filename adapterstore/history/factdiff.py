@@ -35,6 +35,8 @@ class FactChange:
     """What became of one fact."""
 
     status: FactStatus
+    key: str
+    """Digest of the fact's key in the ledger."""
     prompt: str
     subject: str | None
     relation: str | None
@@ -43,6 +45,8 @@ class FactChange:
     after: str | None
     update: str | None
     """The update that the fact is from now (if it is gone: was from)."""
+    source: str | None
+    """Where that update's facts come from, in its file's own words."""
     protected: bool
     """Whether the fact is protected now (if it is gone: was)."""
 
@@ -94,6 +98,7 @@ def fact_change(repository: Repository, blobs: LedgerBlobs) -> FactChange:
     shown = new if new is not None else old or {}
     before = old.get("answer") if old is not None else None
     after = new.get("answer") if new is not None else None
+    key = PurePosixPath(blobs.path).stem
     status: FactStatus
     if old is None:
         status = "added"
@@ -103,12 +108,14 @@ def fact_change(repository: Repository, blobs: LedgerBlobs) -> FactChange:
         status = "restated" if before == after else "changed"
     return FactChange(
         status=status,
-        prompt=shown.get("prompt") or PurePosixPath(blobs.path).stem,
+        key=key,
+        prompt=shown.get("prompt") or key,
         subject=shown.get("subject"),
         relation=shown.get("relation"),
         before=before,
         after=after,
         update=shown.get("update"),
+        source=shown.get("source"),
         protected=bool(shown.get("protected", False)),
     )
 

@@ -10,7 +10,7 @@ from adapterstore.identifiers import CommitId
 
 @dataclass(frozen=True)
 class GraphRow:
-    """One commit's row. Lanes are numbered from 0, left to right; none ever moves sideways."""
+    """One commit's row; lanes are numbered from 0, left to right."""
 
     commit: CommitId
     lane: int
@@ -19,33 +19,53 @@ class GraphRow:
     targets: tuple[int, ...]
     """The lanes in which the parents follow, the first parent's first."""
     passing: tuple[int, ...]
-    """The lanes whose lines go by the commit."""
+    """The lanes whose lines go by the commit and straight on."""
+    joining: tuple[int, ...]
+    """The lanes to the right whose lines go by and then join the commit's own: they lead to the
+    same parent."""
     opened: tuple[int, ...]
     """Those of ``targets`` that begin here."""
 
     @property
     def width(self) -> int:
         """How many lanes the row has."""
-        return 1 + max((self.lane, *self.targets, *self.passing))
+        return 1 + max((self.lane, *self.targets, *self.passing, *self.joining))
 
 
-def lay_out(commits: Iterable[tuple[CommitId, Sequence[CommitId]]]) -> Iterator[GraphRow]:
+def lay_out(
+    commits: Iterable[tuple[CommitId, Sequence[CommitId]]], first: CommitId | None = None
+) -> Iterator[GraphRow]:
     """Yield the rows of commits with their parents, children before parents.
 
-    Each commit is awaited in at most one lane, so a line that two commits share is drawn once. The
-    first parent follows in the commit's own lane, unless it is awaited elsewhere already; another
-    parent takes the leftmost free lane to the right.
+    The leftmost lane is kept for the commit ``first``, which has to be among them.
+
+    Each commit is awaited in at most one lane: lines that lead to one commit join, to the left. The
+    first parent follows in the commit's own lane, unless it is awaited further left already;
+    another parent takes the leftmost free lane to the right.
     """
-    lanes: list[CommitId | None] = []
+    lanes: list[CommitId | None] = [] if first is None else [first]
+    kept = first
     for commit, parents in commits:
-        from_above = commit in lanes
-        lane = lanes.index(commit) if from_above else _free_lane(lanes, 0)
+        awaited = commit in lanes
+        lane = lanes.index(commit) if awaited else _free_lane(lanes, 0)
+        from_above = awaited and commit != kept
+        kept = None if commit == kept else kept
         lanes[lane] = None
-        passing = tuple(number for number, awaited in enumerate(lanes) if awaited is not None)
-        targets, opened = [], []
+        lines = [n for n, c in enumerate(lanes) if c is not None and c != kept]
+        targets, opened, joining = [], [], []
         for parent in dict.fromkeys(parents):
-            if parent in lanes:
-                targets.append(lanes.index(parent))
+            known = lanes.index(parent) if parent in lanes else None
+            if known is not None and known > lane and lanes[lane] is None:
+                lanes[known], lanes[lane] = None, parent
+                joining.append(known)
+                targets.append(lane)
+                opened.append(lane)
+                continue
+            if known is not None:
+                targets.append(known)
+                if parent == kept:
+                    kept = None
+                    opened.append(known)
                 continue
             # The commit's own lane is the straight way on, for whichever parent needs one first.
             target = lane if lanes[lane] is None else _free_lane(lanes, lane + 1)
@@ -54,7 +74,10 @@ def lay_out(commits: Iterable[tuple[CommitId, Sequence[CommitId]]]) -> Iterator[
             opened.append(target)
         while lanes and lanes[-1] is None:
             lanes.pop()
-        yield GraphRow(commit, lane, from_above, tuple(targets), passing, tuple(opened))
+        passing = tuple(line for line in lines if line not in joining)
+        yield GraphRow(
+            commit, lane, from_above, tuple(targets), passing, tuple(joining), tuple(opened)
+        )
 
 
 def _free_lane(lanes: list[CommitId | None], start: int) -> int:
@@ -90,27 +113,33 @@ def simplify(
 def draw(row: GraphRow, mark: str = "●") -> list[str]:
     """Return a row as text, two columns a lane: the commit, then a line for each way sideways."""
     width = row.width
-    lines = [_cells({**dict.fromkeys(row.passing, "│"), row.lane: mark}, width)]
-    live = {*row.passing, *([row.lane] if row.lane in row.targets else [])}
+    live = {*row.passing, *row.joining}
+    lines = [_cells({**dict.fromkeys(live, "│"), row.lane: mark}, width)]
+    goes_on = row.lane in row.targets
+    if goes_on:
+        live.add(row.lane)
+    for lane in row.joining:
+        live.remove(lane)
+        lines.append(_bend(row.lane, lane, live, "├╯", width))
     sideways = [target for target in row.targets if target != row.lane]
-    for number, target in enumerate(sideways):
+    for number, target in enumerate(sideways, 1):
         # The commit's own lane is still needed if it goes on, or if another line leaves from it.
-        goes_on = row.lane in row.targets or number < len(sideways) - 1
-        lines.append(_bend(row, target, live, goes_on, width))
+        own = goes_on or number < len(sideways)
+        # Corners of a line to the right, and those of one to the left.
+        through, end, into, down = "├╰┤╮" if target > row.lane else "┤╯├╭"
+        corners = (through if own else end) + (into if target in live else down)
+        lines.append(_bend(row.lane, target, live, corners, width))
         live.add(target)
     return lines
 
 
-def _bend(row: GraphRow, target: int, live: set[int], goes_on: bool, width: int) -> str:
-    left, right = sorted((row.lane, target))
+def _bend(own: int, other: int, live: set[int], corners: str, width: int) -> str:
+    """Return a line between two lanes across those that are live, with the corners at its ends."""
+    left, right = sorted((own, other))
     cells: dict[int, str] = dict.fromkeys(live, "│")
     for lane in range(left + 1, right):
         cells[lane] = "┼" if lane in live else "─"
-    # The corners of a line to the left are those of a line to the right, mirrored.
-    through_here, end_here, into, down = "├╰┤╮" if target > row.lane else "┤╯├╭"
-    own = through_here if goes_on else end_here
-    other = into if target in live else down
-    cells[row.lane], cells[target] = own, other
+    cells[own], cells[other] = corners
     return _cells(cells, width, between=range(left, right))
 
 

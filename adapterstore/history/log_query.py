@@ -28,13 +28,14 @@ def select_graph(
 ) -> Iterator[tuple[LogEntry, GraphRow]]:
     """Yield the same commits, each with its place in the graph.
 
-    Where commits are left out, a line leads to the nearest ones that are shown. Lines that lead out
+    The first tip stands leftmost. Where commits are left out, a line leads to the nearest ones that are shown. Lines that lead out
     of the range are not drawn; those to what ``count`` cuts off are.
     """
     entries = list(read_log(repository, *part.tips, hidden=part.hidden))
     shown = {entry.commit: entry for entry in entries if wanted.matches(repository, entry)}
     history = [(entry.commit, entry.parents) for entry in entries]
     parents = simplify(history, set(shown))
-    rows = lay_out((commit, parents[commit]) for commit in shown)
+    first = next((tip for tip in part.tips if tip in shown), None)
+    rows = lay_out(((commit, parents[commit]) for commit in shown), first)
     for row in islice(rows, count):
         yield shown[row.commit], row

@@ -79,3 +79,18 @@ def figures_of(report: dict[str, Any], where: str) -> dict[str, Figure]:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptStore(where, f"its figures are not as they were written ({error})") from error
+
+
+def curve_of(report: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Return the search for λ, a row a candidate; raise `CorruptStore` if it is none."""
+    try:
+        return [
+            {
+                "coefficient": str(row["coefficient"]),
+                "old_answers": float(row["old_answers"]),
+                "control": float(row["control"]),
+            }
+            for row in report.get("curve") or []
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptStore(where, f"its λ curve is not as it was written ({error})") from error

@@ -28,6 +28,7 @@ VERBS = {
     "log": "log",
     "show": "show",
     "diff": "diff",
+    "report": "report",
     "status": "status",
     "export": "export",
     "fsck": "fsck",
