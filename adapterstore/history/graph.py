@@ -139,7 +139,7 @@ def _bend(own: int, other: int, live: set[int], corners: str, width: int) -> str
     cells: dict[int, str] = dict.fromkeys(live, "│")
     for lane in range(left + 1, right):
         cells[lane] = "┼" if lane in live else "─"
-    cells[own], cells[other] = corners
+    cells[own], cells[other] = corners[0], corners[1]
     return _cells(cells, width, between=range(left, right))
 
 

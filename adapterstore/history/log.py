@@ -121,7 +121,7 @@ def resolve_range(repository: Repository, revisions: Iterable[str]) -> LogRange:
             raise UnknownRevision(revision, "a range is written A..B")
         if dots:
             hidden.append(resolve(repository, start or "HEAD"))
-        tips.append(resolve(repository, (end if dots else start) or "HEAD"))
+        tips.append(resolve(repository, (end or "HEAD") if dots else revision))
     return LogRange(tuple(tips), tuple(hidden))
 
 

@@ -28,8 +28,8 @@ def select_graph(
 ) -> Iterator[tuple[LogEntry, GraphRow]]:
     """Yield the same commits, each with its place in the graph.
 
-    The first tip stands leftmost. Where commits are left out, a line leads to the nearest ones that are shown. Lines that lead out
-    of the range are not drawn; those to what ``count`` cuts off are.
+    The first tip stands leftmost. Where commits are left out, a line leads to the nearest ones that
+    are shown. Lines that lead out of the range are not drawn; those to what ``count`` cuts off are.
     """
     entries = list(read_log(repository, *part.tips, hidden=part.hidden))
     shown = {entry.commit: entry for entry in entries if wanted.matches(repository, entry)}

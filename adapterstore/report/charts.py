@@ -195,14 +195,12 @@ def _few(places: Sequence[int], most: int) -> list[int]:
 def _svg(figure: Figure, name: str, label: str) -> str:
     """Return a figure as an inline SVG element; equal figures give equal text."""
     import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     buffer = io.StringIO()
     # The name in the salt keeps ids of one chart apart from those of the others on the page.
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        FigureCanvasSVG(figure).print_svg(
-            buffer, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        )
+        figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     width, height = figure.get_size_inches() * _POINTS

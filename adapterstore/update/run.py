@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -150,4 +151,5 @@ def _body(result: UpdateResult, source: str | None) -> str:
     if result.report is not None:
         lines.append("Measured: " + ", ".join(result.report.summary()) + ".")
     lines += [f"Refused: {reason}." for reason in result.reasons]
-    return "\n".join(lines)
+    # As git's own messages: lines that a terminal of 80 columns shows whole, beside git's margin.
+    return "\n".join(textwrap.fill(line, 72, subsequent_indent="  ") for line in lines)

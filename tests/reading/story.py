@@ -1,4 +1,4 @@
-"""A short history with everything in it: updates, one refused, a merge with a conflict, a revert."""
+"""A short history: updates, one of them refused, a merge with a conflict, a revert."""
 
 from __future__ import annotations
 

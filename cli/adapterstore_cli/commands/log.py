@@ -116,7 +116,8 @@ def _print(
 ) -> None:
     day = entry.time.strftime("%Y-%m-%d %H:%M")
     named = f" ({', '.join(names)})" if names else ""
-    update = f"  (update/{entry.update})" if entry.update else ""
+    told = entry.update is None or any(entry.update in name for name in names)
+    update = "" if told else f"  (update/{entry.update})"
     line = (
         f"{entry.commit[:12]}  {day}  {entry.operation or '?':<11}  {entry.subject}{named}{update}"
     )
