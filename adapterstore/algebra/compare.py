@@ -1,4 +1,4 @@
-"""How two sums differ, module by module, without forming ΔW where factors are at hand."""
+"""How large a sum is and how two sums differ, module by module, by factors where it can."""
 
 from __future__ import annotations
 
@@ -26,8 +26,22 @@ Factors = tuple["torch.Tensor", "torch.Tensor"]
 
 
 @dataclass(frozen=True)
+class ModuleSize:
+    """How large a sum's change of one weight is."""
+
+    name: str
+    norm: float
+    """Frobenius norm ‖ΔW‖."""
+    rank: int | None
+    """Numerical rank; None: a dense term changes the weight, and no spectrum was computed."""
+    effective_rank: float | None
+    """exp(−Σ pᵢ ln pᵢ) of pᵢ = σᵢ / Σσ (Roy and Vetterli, 2007): how many directions the change is
+    spread over, from 1 to the rank; 0 for no change. None as for the rank."""
+
+
+@dataclass(frozen=True)
 class ModuleDifference:
-    """One weight of two states: Frobenius norms, cosine, numerical ranks (None: not low-rank)."""
+    """One weight of two states; ranks are None where a dense term changes it (see `ModuleSize`)."""
 
     name: str
     norm_left: float
@@ -37,6 +51,39 @@ class ModuleDifference:
     """⟨ΔL, ΔR⟩ / (‖ΔL‖·‖ΔR‖); None if one of them is 0."""
     rank_left: int | None
     rank_right: int | None
+    rank_difference: int | None
+    effective_rank_left: float | None
+    effective_rank_right: float | None
+    effective_rank_difference: float | None
+
+
+def measure(terms: Terms) -> list[ModuleSize]:
+    """Return the size of Σ cᵢ·ΔWᵢ for each weight that it changes, by name; see `compare`.
+
+    Raises:
+        ShapeMismatch: two terms give one weight different shapes.
+        NotLinear: two LoRA terms disagree on how they are laid out.
+    """
+    total = DenseSum(terms)
+    rows = []
+    for name in total:
+        factors = _factors(terms, name)
+        if factors is None:
+            rows.append(ModuleSize(name, float(total[name].load().norm()), None, None))
+            continue
+        values = _singular_values(factors)
+        rank = _rank(values, _longer_side(factors))
+        rows.append(ModuleSize(name, math.hypot(*values), rank, effective_rank(values)))
+    return rows
+
+
+def effective_rank(values: Sequence[float]) -> float:
+    """Return exp(H(p)), with pᵢ = σᵢ / Σσ and H the entropy in nats; 0 if all σ are 0."""
+    total = math.fsum(values)
+    if total == 0:
+        return 0.0
+    shares = [value / total for value in values if value > 0]
+    return math.exp(-math.fsum(share * math.log(share) for share in shares))
 
 
 def compare(left: Terms, right: Terms) -> list[ModuleDifference]:
@@ -88,14 +135,18 @@ def _compare_factors(name: str, left: list[Factors], right: list[Factors]) -> Mo
         for b_left, a_left in left
         for b_right, a_right in right
     )
-    b, a = (left or right)[0]
-    size = max(b.shape[0], a.shape[1])
+    size = _longer_side(left or right)
     return _row(
         name,
         tuple(math.hypot(*each) for each in values),
         inner,
-        (_rank(values[0], size), _rank(values[1], size)),
+        [(_rank(each, size), effective_rank(each)) for each in values],
     )
+
+
+def _longer_side(factors: list[Factors]) -> int:
+    b, a = factors[0]
+    return max(b.shape[0], a.shape[1])
 
 
 def _singular_values(factors: list[Factors]) -> list[float]:
@@ -123,21 +174,31 @@ def _compare_dense(name: str, left: DenseSum, right: DenseSum) -> ModuleDifferen
     a = left[name].load() if name in left else zero
     b = right[name].load() if name in right else zero
     norms = float(a.norm()), float(b.norm()), float((a - b).norm())
-    return _row(name, norms, float((a * b).sum()), (None, None))
+    return _row(name, norms, float((a * b).sum()), [(None, None)] * 3)
 
 
 def _row(
-    name: str, norms: tuple[float, ...], inner: float, ranks: tuple[int | None, int | None]
+    name: str,
+    norms: tuple[float, ...],
+    inner: float,
+    ranks: Sequence[tuple[int | None, float | None]],
 ) -> ModuleDifference:
-    """Return a row; ``norms`` are those of ΔL, ΔR and ΔL − ΔR."""
+    """Return a row; norms and ranks (numerical, effective) are those of ΔL, ΔR and ΔL − ΔR."""
     left, right, difference = norms
     cosine = inner / (left * right) if left and right else None
+    # A difference that is rounding has no directions either.
+    apart = difference > _ROUNDING * (left + right)
+    of_difference = ranks[2] if apart or ranks[2][0] is None else (0, 0.0)
     return ModuleDifference(
         name=name,
         norm_left=left,
         norm_right=right,
-        norm_difference=difference if difference > _ROUNDING * (left + right) else 0.0,
+        norm_difference=difference if apart else 0.0,
         cosine=max(-1.0, min(1.0, cosine)) if cosine is not None else None,
-        rank_left=ranks[0],
-        rank_right=ranks[1],
+        rank_left=ranks[0][0],
+        rank_right=ranks[1][0],
+        rank_difference=of_difference[0],
+        effective_rank_left=ranks[0][1],
+        effective_rank_right=ranks[1][1],
+        effective_rank_difference=of_difference[1],
     )

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from adapterstore.errors import FactConflict, MergeConflict
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.fit import join_bases
+from adapterstore.history.ledger import tree_difference
 from adapterstore.history.ledger_merge import (
     blob_of,
     describe_conflict,
     ledger_tree,
     read_entry,
     same_answer,
-    tree_difference,
 )
 from adapterstore.history.operands import Change, describe_revision, resolve_commits
 from adapterstore.history.reverting import part_to_change

@@ -109,36 +109,46 @@ def draw_entries(
     return drawn
 
 
+BlobChange = tuple[pygit2.Oid | None, pygit2.Oid | None]
+"""A ledger file's blob before and after; None: it is not there."""
+
+
 def ledger_difference(
     repository: Repository, before: CommitId | None, after: CommitId
-) -> list[tuple[str, pygit2.Oid | None, pygit2.Oid | None]]:
-    """Return (key digest, blob before, blob after) of each entry in which two ledgers differ.
+) -> dict[str, BlobChange]:
+    """Return path → blob before and after, of each entry in which two commits' ledgers differ.
 
-    Only folders that differ are read. None: the entry is not there.
+    ``before`` None is the empty ledger.
     """
     old = repository.tree(before, LEDGER) if before is not None else None
-    new = repository.tree(after, LEDGER)
-    if (old.id if old is not None else None) == (new.id if new is not None else None):
-        return []
-    if old is not None:
-        difference = old.diff_to_tree(new) if new is not None else old.diff_to_tree()
-    else:
-        assert new is not None
+    return tree_difference(old, repository.tree(after, LEDGER))
+
+
+def tree_difference(before: pygit2.Tree | None, after: pygit2.Tree | None) -> dict[str, BlobChange]:
+    """Return path → blob before and after, of each file that differs between two ledgers.
+
+    None is the empty one: reading must not write an empty tree. Only folders that differ are read.
+    """
+    if before is not None:
+        found = before.diff_to_tree(after) if after is not None else before.diff_to_tree()
+    elif after is not None:
         # Against nothing: what was added is the other way round.
-        difference = new.diff_to_tree(swap=True)
-    rows = []
-    for delta in difference.deltas:
-        match = _LEDGER_FILE.fullmatch(delta.new_file.path or delta.old_file.path)
-        if match is not None:
-            added, removed = delta.status_char() == "A", delta.status_char() == "D"
-            rows.append(
-                (
-                    match[2],
-                    None if added else delta.old_file.id,
-                    None if removed else delta.new_file.id,
-                )
-            )
+        found = after.diff_to_tree(swap=True)
+    else:
+        return {}
+    rows = {}
+    for delta in found.deltas:
+        old, new, status = delta.old_file, delta.new_file, delta.status_char()
+        rows[f"{LEDGER}/{new.path or old.path}"] = (
+            old.id if status != "A" else None,
+            new.id if status != "D" else None,
+        )
     return rows
+
+
+def digest_of(path: str) -> str:
+    """Return the digest of the key that a ledger path is named by."""
+    return path.rpartition("/")[2].removesuffix(".json")
 
 
 def parse_entry(repository: Repository, blob: pygit2.Oid | str, where: str) -> LedgerEntry:

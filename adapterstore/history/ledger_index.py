@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import pygit2
 
 from adapterstore.history.ledger import (
+    digest_of,
     entry_blobs,
     ledger_difference,
     parse_entry,
@@ -157,7 +158,8 @@ class LedgerIndex:
             if row is None:
                 raise _Unfit("a parent is missing")
             depth, facts = int(row[0]) + 1, int(row[1])
-        for key, before, after in ledger_difference(self._repository, parent, commit):
+        for path, (before, after) in ledger_difference(self._repository, parent, commit).items():
+            key = digest_of(path)
             facts += (after is not None) - (before is not None)
             self._connection.execute(
                 "INSERT OR REPLACE INTO changes VALUES (?, ?, ?, ?)",

@@ -11,6 +11,7 @@ import pygit2
 
 from adapterstore.errors import CorruptStore, FactConflict, NoSuchConflict
 from adapterstore.history.ancestry import independent, merge_bases
+from adapterstore.history.ledger import digest_of, tree_difference
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import canonical_text
@@ -43,29 +44,6 @@ def empty_ledger(repository: Repository) -> pygit2.Tree:
     tree = repository.git[repository.git.TreeBuilder().write()]
     assert isinstance(tree, pygit2.Tree)
     return tree
-
-
-def tree_difference(
-    before: pygit2.Tree | None, after: pygit2.Tree | None
-) -> dict[str, tuple[pygit2.Oid | None, pygit2.Oid | None]]:
-    """Return path → blob before and after, of each file that differs between two ledgers.
-
-    None is the empty one: reading must not write an empty tree.
-    """
-    if before is not None:
-        found = before.diff_to_tree(after) if after is not None else before.diff_to_tree()
-    elif after is not None:
-        found = after.diff_to_tree(swap=True)
-    else:
-        return {}
-    rows = {}
-    for delta in found.deltas:
-        old, new = delta.old_file, delta.new_file
-        rows[f"{LEDGER}/{new.path or old.path}"] = (
-            old.id if delta.status_char() != "A" else None,
-            new.id if delta.status_char() != "D" else None,
-        )
-    return rows
 
 
 def virtual_ledger(repository: Repository, tips: Collection[CommitId]) -> pygit2.Tree:
@@ -169,11 +147,6 @@ def describe_conflict(
         theirs_commit=last_change(repository, theirs, path),
         theirs_update=other.update if other is not None else None,
     )
-
-
-def digest_of(path: str) -> str:
-    """Return the digest of the key that a ledger path is named by."""
-    return path.rpartition("/")[2].removesuffix(".json")
 
 
 def blob_of(ledger: pygit2.Tree, path: str) -> pygit2.Oid | None:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import pygit2
 
+from adapterstore.errors import UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
-from adapterstore.store.messages import parse_trailers, subject_of
+from adapterstore.store.messages import body_of, parse_trailers, subject_of
+from adapterstore.store.refs import current_branch, list_refs
 from adapterstore.store.repository import Repository
-from adapterstore.store.revisions import walk
+from adapterstore.store.revisions import REJECTED, resolve, walk
+
+OPERATIONS = (
+    "init",
+    "record-base",
+    "commit",
+    "add",
+    "subtract",
+    "revert",
+    "cherry-pick",
+    "merge",
+    "forget",
+    "learn",
+    "protect",
+    "compact",
+)
+"""What can have made a commit: the values of ``Operation``."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,7 @@ class LogEntry:
     author: str
     time: datetime
     subject: str
+    body: str
     trailers: dict[str, str]
 
     @property
@@ -36,10 +55,31 @@ class LogEntry:
         name = self.trailers.get("Update")
         return UpdateId(name) if name is not None else None
 
+    @property
+    def ends_update(self) -> bool:
+        """Whether this is the last phase of an update: its report measured this very state."""
+        number, _, count = self.trailers.get("Phase", "").partition("/")
+        return self.update is not None and number == count != ""
 
-def read_log(repository: Repository, tip: CommitId) -> Iterator[LogEntry]:
-    """Yield the commits that ``tip`` reaches, newest first."""
-    for commit in walk(repository, tip):
+    def to_dict(self) -> dict[str, object]:
+        """Return the entry as JSON values."""
+        return {
+            "commit": self.commit,
+            "parents": list(self.parents),
+            "author": self.author,
+            "time": self.time.isoformat(),
+            "subject": self.subject,
+            "operation": self.operation,
+            "update": self.update,
+            "trailers": self.trailers,
+        }
+
+
+def read_log(
+    repository: Repository, *tips: CommitId, hidden: Iterable[CommitId] = ()
+) -> Iterator[LogEntry]:
+    """Yield the commits that ``tips`` reach and ``hidden`` do not, children before parents."""
+    for commit in walk(repository, *tips, hidden=hidden):
         yield log_entry(commit)
 
 
@@ -53,5 +93,59 @@ def log_entry(commit: pygit2.Commit) -> LogEntry:
         author=f"{author.name} <{author.email}>",
         time=datetime.fromtimestamp(author.time, zone),
         subject=subject_of(commit.message),
+        body=body_of(commit.message),
         trailers=parse_trailers(commit.message),
     )
+
+
+@dataclass(frozen=True)
+class LogRange:
+    """Which part of the history: what ``tips`` reach and ``hidden`` do not."""
+
+    tips: tuple[CommitId, ...]
+    hidden: tuple[CommitId, ...] = ()
+
+
+def resolve_range(repository: Repository, revisions: Iterable[str]) -> LogRange:
+    """Return what revisions and ranges ``A..B`` stand for together, as in ``git log``.
+
+    Either end of a range may be left out; it is HEAD then.
+
+    Raises:
+        UnknownRevision, AmbiguousRevision: one of them names nothing, or several things.
+    """
+    tips, hidden = [], []
+    for revision in revisions:
+        start, dots, end = revision.partition("..")
+        if end.startswith(".") or revision == "..":
+            raise UnknownRevision(revision, "a range is written A..B")
+        if dots:
+            hidden.append(resolve(repository, start or "HEAD"))
+        tips.append(resolve(repository, (end or "HEAD") if dots else revision))
+    return LogRange(tuple(tips), tuple(hidden))
+
+
+_KINDS = {"refs/heads/": "", "refs/tags/": "tag: ", REJECTED: "refused: update/"}
+"""Prefix of a ref that names a commit → how it is shown."""
+
+
+def every_tip(repository: Repository) -> LogRange:
+    """Return the whole history: all branches, tags and refused updates."""
+    tips = [commit for prefix in _KINDS for commit in list_refs(repository, prefix).values()]
+    return LogRange(tuple(dict.fromkeys(tips)))
+
+
+def names_of_commits(repository: Repository) -> dict[CommitId, list[str]]:
+    """Return what names a commit: ``HEAD → main``, ``tag: v1``, ``refused: update/ID``, …"""
+    head = current_branch(repository)
+    found: dict[CommitId, list[str]] = {}
+    if not head.startswith("refs/"):
+        found[CommitId(head)] = ["HEAD"]
+    for prefix, kind in _KINDS.items():
+        for name, commit in list_refs(repository, prefix).items():
+            shown = kind + name.removeprefix(prefix)
+            if name == head:
+                found.setdefault(commit, []).insert(0, f"HEAD → {shown}")
+            else:
+                found.setdefault(commit, []).append(shown)
+    return found

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from adapterstore.history.ancestry import commits_between
 from adapterstore.history.effect import Atoms, Effects
-from adapterstore.history.ledger_merge import empty_ledger, ledger_tree, tree_difference
+from adapterstore.history.ledger import tree_difference
+from adapterstore.history.ledger_merge import empty_ledger, ledger_tree
 from adapterstore.history.log import log_entry
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.repository import Repository

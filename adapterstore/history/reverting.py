@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,12 @@ from adapterstore.errors import PartlyInEffect, UnknownRevision
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.ancestry import commits_between, is_ancestor
 from adapterstore.history.effect import Atoms, Effects
+from adapterstore.history.ledger import ledger_difference
 from adapterstore.history.ledger_merge import (
     blob_of,
     ledger_tree,
     read_entry,
     same_answer,
-    tree_difference,
 )
 from adapterstore.history.operands import (
     SHORT,
@@ -23,13 +22,13 @@ from adapterstore.history.operands import (
     describe_revision,
     resolve_commits,
 )
-from adapterstore.history.snapshot import LEDGER, NewCommit, Snapshot
+from adapterstore.history.snapshot import NewCommit, Snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change as PathChange
 from adapterstore.store.repository import Repository
 
 if TYPE_CHECKING:
-    import pygit2
+    pass
 
 
 def revert(
@@ -142,7 +141,7 @@ def revert_ledger(repository: Repository, tip: CommitId, change: Change) -> Ledg
     restored: dict[str, PathChange] = {}
     kept = []
     ledger = ledger_tree(repository, tip)
-    for path, (before, after) in _ledger_difference(repository, change).items():
+    for path, (before, after) in ledger_difference(repository, change.before, change.after).items():
         now = blob_of(ledger, path)
         if now == before:
             continue
@@ -154,43 +153,3 @@ def revert_ledger(repository: Repository, tip: CommitId, change: Change) -> Ledg
             entry = there or made
             kept.append(entry.prompt if entry is not None else path)
     return LedgerRevert(restored, sorted(kept))
-
-
-@dataclass(frozen=True)
-class FactChange:
-    """What a commit did to one fact of the ledger; None: it is not there."""
-
-    prompt: str
-    before: str | None
-    after: str | None
-
-    def to_dict(self) -> dict[str, str | None]:
-        """Return the change as JSON values."""
-        return {"prompt": self.prompt, "before": self.before, "after": self.after}
-
-
-def changed_facts(repository: Repository, commit_id: CommitId) -> list[FactChange]:
-    """Return what a commit changed in the ledger, against its first parent."""
-    parents = repository.parents(commit_id)
-    change = Change(parents[0] if parents else None, commit_id)
-    facts = []
-    for path, (before, after) in _ledger_difference(repository, change).items():
-        old, new = _entry(repository, before), _entry(repository, after)
-        prompt = new.get("prompt") or old.get("prompt") or path
-        facts.append(FactChange(prompt, old.get("answer"), new.get("answer")))
-    return sorted(facts, key=lambda fact: fact.prompt)
-
-
-def _entry(repository: Repository, blob_id: pygit2.Oid | None) -> dict[str, str | None]:
-    if blob_id is None:
-        return {}
-    content: dict[str, str | None] = json.loads(repository.blob(blob_id))
-    return content
-
-
-def _ledger_difference(
-    repository: Repository, change: Change
-) -> dict[str, tuple[pygit2.Oid | None, pygit2.Oid | None]]:
-    """Return path → blob before and blob after of each ledger file that a change touched."""
-    before = repository.tree(change.before, LEDGER) if change.before is not None else None
-    return tree_difference(before, repository.tree(change.after, LEDGER))

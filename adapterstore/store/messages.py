@@ -34,5 +34,12 @@ def subject_of(message: str) -> str:
     return message.partition("\n")[0]
 
 
+def body_of(message: str) -> str:
+    """Return what stands between the first line of a message and its trailers."""
+    paragraphs = message.strip().split("\n\n")
+    end = -1 if parse_trailers(message) else None
+    return "\n\n".join(paragraphs[1:end])
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())

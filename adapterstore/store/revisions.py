@@ -8,7 +8,7 @@ of their own, so publishing one moves exactly one ref.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pygit2
 from pygit2.enums import SortMode
@@ -77,11 +77,15 @@ def _commits_that_begin(repository: Repository, text: str) -> list[CommitId]:
     )
 
 
-def walk(repository: Repository, *tips: CommitId) -> Iterator[pygit2.Commit]:
-    """Yield the commits that ``tips`` reach, children before parents."""
+def walk(
+    repository: Repository, *tips: CommitId, hidden: Iterable[CommitId] = ()
+) -> Iterator[pygit2.Commit]:
+    """Yield the commits that ``tips`` reach and ``hidden`` do not, children before parents."""
     walker = repository.git.walk(None, SortMode.TOPOLOGICAL)
     for tip in tips:
         walker.push(pygit2.Oid(hex=tip))
+    for tip in hidden:
+        walker.hide(pygit2.Oid(hex=tip))
     yield from walker
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import AdapterStoreError, CorruptStore
 from adapterstore.history.snapshot import UPDATE
+from adapterstore.history.update_report import REPORT_NAME, read_report
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.store.repository import Repository
-from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, read_report
+from adapterstore.update.result import RECIPE_NAME
 
 if TYPE_CHECKING:
     from adapterstore.learning.recipe import Recipe

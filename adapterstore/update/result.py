@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from adapterstore.errors import CorruptStore, UnsupportedFormat
+from adapterstore.errors import CorruptStore
+from adapterstore.history.update_report import REPORT_FORMAT, REPORT_NAME, read_report
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import find_update
@@ -14,8 +15,6 @@ from adapterstore.store.revisions import find_update
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
 
-REPORT_FORMAT = 1
-REPORT_NAME = "report.json"
 RECIPE_NAME = "recipe.yaml"
 
 Status = Literal["applied", "already-applied", "rejected", "dry-run"]
@@ -83,22 +82,3 @@ def read_update(repository: Repository, update: UpdateId, status: Status) -> Upd
         seconds=content.get("seconds", {}),
         notes=content.get("notes", []),
     )
-
-
-def read_report(repository: Repository, commit: CommitId) -> dict[str, Any]:
-    """Return the content of a commit's ``update/report.json``.
-
-    Raises:
-        CorruptStore: there is none, or it is not what it should be.
-        UnsupportedFormat: a newer release wrote it.
-    """
-    where = f"commit {commit[:12]}: update/{REPORT_NAME}"
-    try:
-        content = json.loads(repository.read_required(commit, f"update/{REPORT_NAME}"))
-    except ValueError as error:
-        raise CorruptStore(where, f"not JSON ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise CorruptStore(where, "names no format version")
-    if content["format"] > REPORT_FORMAT:
-        raise UnsupportedFormat(where, content["format"], REPORT_FORMAT)
-    return content

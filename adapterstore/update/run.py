@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from adapterstore.history.known import draw_retained, find_known
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.store import Store
+from adapterstore.history.update_report import REPORT_NAME
 from adapterstore.history.updates import (
     find_applied,
     find_rejected,
@@ -33,7 +35,7 @@ from adapterstore.update.attempt import Attempt
 from adapterstore.update.ledger_effect import source_of, update_ledger
 from adapterstore.update.provenance import provenance
 from adapterstore.update.record import name_fact_files
-from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, UpdateResult, read_update
+from adapterstore.update.result import RECIPE_NAME, UpdateResult, read_update
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
@@ -187,4 +189,5 @@ def _body(result: UpdateResult, source: str | None) -> str:
     if result.report is not None:
         lines.append("Measured: " + ", ".join(result.report.summary()) + ".")
     lines += [f"Refused: {reason}." for reason in result.reasons]
-    return "\n".join(lines)
+    # As git's own messages: lines that a terminal of 80 columns shows whole, beside git's margin.
+    return "\n".join(textwrap.fill(line, 72, subsequent_indent="  ") for line in lines)

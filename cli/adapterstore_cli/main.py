@@ -39,6 +39,7 @@ VERBS = {
     "log": "log",
     "show": "show",
     "diff": "diff",
+    "report": "report",
     "status": "status",
     "export": "export",
     "fsck": "fsck",

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterstore.history.factdiff import FactChange, count_facts
+
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
+
+_MARKS = {"added": "+", "changed": "~", "removed": "-", "restated": "="}
 
 
 def print_json(content: Any) -> None:
@@ -83,6 +87,34 @@ def shorten(text: str, columns: int) -> str:
     while width(line) > columns - 1:
         line = line[:-1]
     return f"{line}…"
+
+
+def fact_counts(facts: Sequence[FactChange]) -> str:
+    """Return how many facts changed, in words, such as ``2 facts added, 1 changed``."""
+    told = [(status, count) for status, count in count_facts(facts).items() if count]
+    (status, count), *rest = told
+    first = f"{count} fact{'' if count == 1 else 's'} {status}"
+    return ", ".join([first, *(f"{count} {status}" for status, count in rest)])
+
+
+def print_facts(facts: Sequence[FactChange], indent: str = "") -> None:
+    """Print what became of facts, one a line: answer before → answer after."""
+    for fact in facts:
+        before = "(not in the ledger)" if fact.status == "added" else _answer(fact.before)
+        after = "(not in the ledger)" if fact.status == "removed" else _answer(fact.after)
+        change = after if fact.status == "restated" else f"{before} → {after}"
+        update = f"  (update/{fact.update})" if fact.update else ""
+        protected = "  protected" if fact.protected else ""
+        click.echo(f"{indent}{_MARKS[fact.status]} {fact.prompt!r}: {change}{protected}{update}")
+
+
+def _answer(answer: str | None) -> str:
+    return "(forgotten)" if answer is None else repr(answer)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a number to so many significant digits; a dash for none."""
+    return "-" if value is None else f"{value:.{digits}g}"
 
 
 def size(count: int) -> str:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterstore.algebra.compare import ModuleDifference, compare
+from adapterstore.algebra.compare import ModuleDifference, compare, effective_rank, measure
 from adapterstore.algebra.dense import Leaf
 from adapterstore.algebra.leaves import LoraLeaf
 from adapterstore.errors import ShapeMismatch
@@ -103,6 +103,43 @@ def test_opposite_states_have_cosine_minus_one() -> None:
     (row,) = compare([(ONE, leaf)], [(Decimal("-0.5"), leaf)])
     assert row.cosine == pytest.approx(-1.0)
     assert math.isclose(row.norm_difference, 1.5 * row.norm_left, rel_tol=1e-12)
+
+
+@given(terms=ANY_TERMS)
+@LAW
+def test_the_size_of_a_sum_is_that_of_the_formed_matrices(
+    terms: list[tuple[Decimal, Leaf]],
+) -> None:
+    sums = formed(terms)
+    rows = measure(terms)
+    assert [row.name for row in rows] == sorted(sums)
+    for row, compared in zip(rows, compare(terms, []), strict=True):
+        assert row.norm == pytest.approx(float(sums[row.name].norm()), rel=1e-9, abs=1e-9)
+        assert (row.rank, row.effective_rank) == (compared.rank_left, compared.effective_rank_left)
+        if row.effective_rank is not None and row.norm > 1e-6:
+            values = torch.linalg.svdvals(sums[row.name])
+            shares = values / values.sum()
+            entropy = -float(torch.special.xlogy(shares, shares).sum())
+            assert row.effective_rank == pytest.approx(math.exp(entropy), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([], 0), ([0, 0], 0), ([3], 1), ([2, 2, 2, 2], 4), ([5, 5, 0], 2), ([1, 1e-9], 1)],
+)
+def test_the_effective_rank_counts_directions_by_their_weight(
+    values: list[float], expected: float
+) -> None:
+    assert effective_rank(values) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_difference_of_two_states_has_a_rank_of_its_own() -> None:
+    state = [(ONE, lora_leaf(1, {"q": 2}))]
+    (row,) = compare(state, [*state, (ONE, lora_leaf(2, {"q": 1}))])
+    assert (row.rank_left, row.rank_right, row.rank_difference) == (2, 3, 1)
+    assert row.effective_rank_difference == pytest.approx(1.0)
+    (same,) = compare(state, state)
+    assert (same.rank_difference, same.effective_rank_difference) == (0, 0.0)
 
 
 def test_two_empty_states_have_no_rows() -> None:

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from adapterstore import Store
 from adapterstore.demo import FACTS_PATH, MODEL_PATH
 from adapterstore.evaluation.generation import score_answers
+from adapterstore.history.update_report import read_report
 from adapterstore.update.asking import load_state
-from adapterstore.update.result import read_report
 from tests.cli.running import done
 from tests.stock_tools import stock_tools_agree
 

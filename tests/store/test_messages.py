@@ -5,7 +5,7 @@ import subprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterstore.store.messages import format_message, parse_trailers, subject_of
+from adapterstore.store.messages import body_of, format_message, parse_trailers, subject_of
 
 TRAILERS = {"Operation": "learn", "Update": "5f0c2a9b1d3e", "Operand": "prices/ユーロ.yaml"}
 
@@ -34,3 +34,11 @@ def test_no_text_of_a_user_adds_or_hides_a_trailer(subject: str, body: str, valu
 def test_a_message_of_somebody_else_has_no_trailers() -> None:
     assert parse_trailers("Fix: the thing\n") == {}
     assert parse_trailers("Subject\n\nSome: text\nand prose\n") == {}
+
+
+def test_the_body_is_what_stands_between() -> None:
+    body = "Source: catalogue.\n\nTwo paragraphs."
+    assert body_of(format_message("Subject", body, TRAILERS)) == body
+    assert body_of(format_message("Subject", "", TRAILERS)) == ""
+    assert body_of(format_message("Subject", body, {})) == body
+    assert body_of("Subject") == ""

@@ -26,13 +26,14 @@ from adapterstore.history.ledger import read_ledger
 from adapterstore.history.protecting import protect_facts
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, write_snapshot
+from adapterstore.history.update_report import read_report
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
 from adapterstore.store.refs import list_refs, move_ref
 from adapterstore.update import UpdateResult, read_update_settings, run_update
-from adapterstore.update.result import read_report, read_update
+from adapterstore.update.result import read_update
 from adapterstore.update.settings import read_daemon_settings
 from tests.history.histories import teach
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from adapterstore.algebra.coefficient import format_coefficient
-from adapterstore.history.leaves import DeltaSummary, summarize_delta
-from adapterstore.history.reverting import changed_facts
-from adapterstore_cli.commands.log import entry_json
-from adapterstore_cli.output import print_json, print_report, print_table, size
+from adapterstore.history.description import CommitDescription, describe_commit
+from adapterstore_cli.output import print_facts, print_json, print_report, print_table, size
 from adapterstore_cli.session import Session, json_option
+
+_OWN_LINES = {"Operation", "Merged", "Dropped", "Resolved-Ours", "Resolved-Theirs"}
+"""Trailers that are told in words."""
 
 
 @click.command()
@@ -17,9 +19,10 @@ from adapterstore_cli.session import Session, json_option
 @json_option
 @click.pass_obj
 def command(session: Session, revision: str, as_json: bool) -> None:
-    """Show a commit: what made it, the sum that it is, and the facts that it changed.
+    """Show a commit: what made it, what it changed, and the sum that its state is.
 
-    For an update, also what was measured and how λ was found; for a refused one, why.
+    For an update, also what was measured, how λ was found and what each phase took; for a refused
+    one, why; for a merge, how each conflict was settled.
 
     \b
     Examples:
@@ -27,75 +30,106 @@ def command(session: Session, revision: str, as_json: bool) -> None:
       adapterstore show update/5ca2598a2a59
       adapterstore show main~2 --json
     """
-    from adapterstore.update.result import read_report
-
     store = session.open()
-    entry, snapshot = store.entry(revision), store.snapshot(revision)
-    terms = [(term, summarize_delta(store.repository, term.delta)) for term in snapshot.composition]
-    facts = changed_facts(store.repository, entry.commit)
-    has_report = store.repository.read(entry.commit, "update/report.json") is not None
-    report = read_report(store.repository, entry.commit) if has_report else None
+    shown = describe_commit(store.repository, store.resolve(revision))
     if as_json:
-        print_json(
-            {
-                **entry_json(entry),
-                "base": snapshot.base.name,
-                "terms": [
-                    {
-                        "delta": term.delta,
-                        "coefficient": format_coefficient(term.coefficient),
-                        "role": term.role,
-                        "kind": delta.kind,
-                        "rank": delta.rank,
-                        "bytes": delta.size,
-                    }
-                    for term, delta in terms
-                ],
-                "facts": [fact.to_dict() for fact in facts],
-                "report": report,
-            }
-        )
+        print_json(shown.to_dict())
         return
-    click.echo(f"commit {entry.commit}")
+    _print_head(shown)
+    if shown.facts:
+        click.echo("\nfacts:")
+        print_facts(shown.facts, "  ")
+    if shown.conflicts:
+        click.echo("\nconflicts, and which side was kept:")
+        for conflict in shown.conflicts:
+            click.echo(
+                f"  {conflict.prompt!r}: ours {conflict.ours!r}, theirs {conflict.theirs!r} "
+                f"→ {conflict.kept}"
+            )
+    if shown.entry.trailers.get("Dropped"):
+        click.echo("\nleft out, as all of their facts lost:")
+        for update in shown.entry.trailers["Dropped"].replace(",", " ").split():
+            click.echo(f"  update/{update}")
+    _print_sum(shown)
+    if shown.report is not None:
+        _print_update(shown.report)
+
+
+def _print_head(shown: CommitDescription) -> None:
+    entry = shown.entry
+    names = f" ({', '.join(shown.names)})" if shown.names else ""
+    click.echo(f"commit {entry.commit}{names}")
+    if len(entry.parents) > 1:
+        click.echo(f"Merge:  {' '.join(parent[:12] for parent in entry.parents)}")
     click.echo(f"Author: {entry.author}")
     click.echo(f"Date:   {entry.time.isoformat(sep=' ')}")
+    if shown.files:
+        click.echo(f"Facts:  {', '.join(shown.files)}")
     click.echo(f"\n    {entry.subject}\n")
+    if entry.body:
+        for line in entry.body.splitlines():
+            click.echo(f"    {line}".rstrip())
+        click.echo()
+    told = _OWN_LINES if len(entry.parents) > 1 else set()
     for name, value in entry.trailers.items():
-        click.echo(f"    {name}: {value}")
-    click.echo(f"\nstate: {snapshot.base.name or 'a base yet to be named'}")
-    rows = [_term_row(format_coefficient(t.coefficient), t.delta, t.role, d) for t, d in terms]
+        if name not in told or name == "Operation":
+            click.echo(f"    {name}: {value}")
+
+
+def _print_sum(shown: CommitDescription) -> None:
+    if shown.changed_terms:
+        click.echo("\nchanged in the sum:")
+        rows = [[t.before, t.after, t.term.delta[:12], t.term.role] for t in shown.changed_terms]
+        print_table(["from", "to", "delta", "role"], rows, "  ")
+    click.echo(f"\nstate: {shown.snapshot.base.name or 'a base yet to be named'}")
+    rows = [
+        [
+            row["coefficient"] if row["coefficient"].startswith("-") else f"+{row['coefficient']}",
+            row["delta"][:12],
+            row["role"],
+            row["kind"],
+            "full" if row["rank"] is None else str(row["rank"]),
+            size(row["bytes"]),
+        ]
+        for row in shown.to_dict()["terms"]
+    ]
     if rows:
         print_table(["coefficient", "delta", "role", "kind", "rank", "size"], rows, "  ")
-    if facts:
-        click.echo("\nfacts:")
-    for fact in facts:
-        click.echo(f"  {fact.prompt!r}: {fact.before!r} → {fact.after!r}")
-    if report is not None:
-        _print_update(report)
 
 
-def _term_row(coefficient: str, delta: str, role: str, summary: DeltaSummary) -> list[str]:
-    sign = coefficient if coefficient.startswith("-") else f"+{coefficient}"
-    rank = str(summary.rank) if summary.rank is not None else "full"
-    return [sign, delta[:12], role, summary.kind, rank, size(summary.size)]
-
-
-def _print_update(report: dict[str, object]) -> None:
+def _print_update(report: dict[str, Any]) -> None:
     from adapterstore.evaluation.metrics import Report
 
-    click.echo("\nmeasured:")
     figures = report.get("report")
     if isinstance(figures, dict):
+        click.echo("\nmeasured:")
         print_report(Report.from_dict(figures), "  ")
     curve = report.get("curve")
     if isinstance(curve, list) and curve:
-        click.echo(f"\nλ = {report.get('coefficient')}, found in:")
+        click.echo(f"\nforgetting: λ = {report.get('coefficient') or 'none'}, found in:")
         rows = [
-            [str(r["coefficient"]), f"{r['old_answers']:.2f}", f"{r['control']:.2f}"] for r in curve
+            [
+                str(r["coefficient"]),
+                f"{r['old_answers']:.2f}",
+                f"{r['control']:.2f}",
+                "←" if r["coefficient"] == report.get("coefficient") else "",
+            ]
+            for r in curve
         ]
-        print_table(["λ", "old answers", "control"], rows, "  ")
-    reasons = report.get("reasons")
-    if isinstance(reasons, list) and reasons:
-        click.echo("\nrefused:")
-        for reason in reasons:
-            click.echo(f"  {reason}")
+        print_table(["λ", "old answers", "control", ""], rows, "  ")
+    _print_work(report)
+    for title, key in (("noted", "notes"), ("refused", "reasons")):
+        lines = report.get(key)
+        if isinstance(lines, list) and lines:
+            click.echo(f"\n{title}:")
+            for line in lines:
+                click.echo(f"  {line}")
+
+
+def _print_work(report: dict[str, Any]) -> None:
+    """Print what the update took: steps by phase, seconds by stage."""
+    steps, seconds = report.get("training_steps") or {}, report.get("seconds") or {}
+    told = [f"{phase} {count} steps" for phase, count in steps.items()]
+    told += [f"{stage} {value:.1f} s" for stage, value in seconds.items()]
+    if told:
+        click.echo(f"\nwork: {', '.join(told)}")

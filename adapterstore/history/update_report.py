@@ -1,0 +1,96 @@
+"""``update/report.json``: what a commit's update recorded about itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from adapterstore.errors import CorruptStore, UnsupportedFormat
+from adapterstore.history.snapshot import UPDATE
+from adapterstore.identifiers import CommitId
+from adapterstore.store.repository import Repository
+
+REPORT_FORMAT = 1
+REPORT_NAME = "report.json"
+REPORT_PATH = f"{UPDATE}/{REPORT_NAME}"
+FIGURES = ("reliability", "generality", "locality", "retention", "forgetting", "portability")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of an update: how many of the prompts asked were answered rightly."""
+
+    right: int
+    asked: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figure as JSON values; the share with four decimals."""
+        return {
+            "right": self.right,
+            "asked": self.asked,
+            "value": round(self.right / self.asked, 4),
+        }
+
+
+def read_report(repository: Repository, commit: CommitId) -> dict[str, Any]:
+    """Return the content of a commit's ``update/report.json``.
+
+    Raises:
+        CorruptStore: there is none, or it is not what it should be.
+        UnsupportedFormat: a newer release wrote it.
+    """
+    content = find_report(repository, commit)
+    if content is None:
+        raise CorruptStore(commit, f"the commit has no {REPORT_PATH}")
+    return content
+
+
+def find_report(repository: Repository, commit: CommitId) -> dict[str, Any] | None:
+    """Return the content of a commit's ``update/report.json``, None if it has none.
+
+    Raises:
+        CorruptStore: it is not what it should be.
+        UnsupportedFormat: a newer release wrote it.
+    """
+    data = repository.read(commit, REPORT_PATH)
+    if data is None:
+        return None
+    where = f"commit {commit[:12]}: {REPORT_PATH}"
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CorruptStore(where, f"not JSON ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        raise CorruptStore(where, "names no format version")
+    if content["format"] > REPORT_FORMAT:
+        raise UnsupportedFormat(where, content["format"], REPORT_FORMAT)
+    return content
+
+
+def figures_of(report: dict[str, Any], where: str) -> dict[str, Figure]:
+    """Return the figures that a report has, by name; raise `CorruptStore` if they are none."""
+    scores = report.get("report") or {}
+    try:
+        return {
+            name: Figure(int(scores[name]["right"]), int(scores[name]["asked"]))
+            for name in FIGURES
+            if scores.get(name) is not None and scores[name]["asked"]
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptStore(where, f"its figures are not as they were written ({error})") from error
+
+
+def curve_of(report: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Return the search for λ, a row a candidate; raise `CorruptStore` if it is none."""
+    try:
+        return [
+            {
+                "coefficient": str(row["coefficient"]),
+                "old_answers": float(row["old_answers"]),
+                "control": float(row["control"]),
+            }
+            for row in report.get("curve") or []
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptStore(where, f"its λ curve is not as it was written ({error})") from error

@@ -1,0 +1,1 @@
+"""What ``log``, ``show``, ``diff`` and ``report`` say of one history, made once a session."""
