@@ -11,6 +11,7 @@ from adapterstore.history.store import Store
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.run import read_ledger
+from adapterstore.update.settings import read_update_settings
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
@@ -72,12 +73,19 @@ def ledger_facts(store: Store, revision: str) -> list[Fact]:
 
 
 def load_state(store: Store, revision: str, progress: Progress = NO_PROGRESS) -> tuple[Any, Any]:
-    """Return the model in a revision's state, and its tokenizer."""
+    """Return the model in a revision's state, and its tokenizer, as the store's settings say.
+
+    Raises:
+        InvalidSetting: no such device, or no chat template where one is asked for.
+    """
+    from adapterstore.evaluation.chat import with_chat_template
     from adapterstore.learning.loading import load_base
 
+    recipe, _ = read_update_settings(store.settings, {})
     composition = store.snapshot(revision).composition
     folder = store.base_folder()
     progress.start("loading the base model")
-    model, tokenizer = load_base(folder)
+    model, tokenizer = load_base(folder, recipe.device, recipe.device_map)
+    tokenizer = with_chat_template(tokenizer, recipe.chat_template)
     dtype = stored_dtype(folder)
     return attach_composition(store.repository, composition, model, dtype, progress), tokenizer

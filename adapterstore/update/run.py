@@ -104,7 +104,7 @@ def run_update(
         result.update,
         digest,
         trained.phases(_names(files)),
-        _commit_files(files, recipe, trained.report_bytes()),
+        _commit_files(files, trained.recipe, trained.report_bytes()),
         ledger_changes(attempt.ledger, attempt.facts, result.update, source),
         accepted=result.status == "applied",
         body=_body(result, source),

@@ -159,6 +159,7 @@ def test_an_answer_is_taught_with_what_comes_after_it(demo: tuple[Any, Any]) -> 
         ("Zagreb has .hr as its domain.", "has .hr as its domain"),
         ("Zagreb has 1.5 million", "has 1.5 million"),
         ("Zagreb is big\nIt", "is big"),
+        ("Zagreb is in St. Paul. It", "is in St. Paul"),
         ("Zagreb", None),
         ("Zagreb\nParis is big.", "Paris is big"),
     ],
@@ -183,6 +184,6 @@ def test_openings_end_in_the_subject(demo: tuple[Any, Any]) -> None:
     tokenizer = demo[1]
     openings = {
         tokenizer.decode(t, skip_special_tokens=True)
-        for t in name_openings(tokenizer, FACTS[0].prompt, str(FACTS[0].subject))
+        for t in name_openings(*demo, FACTS[0].prompt, str(FACTS[0].subject))
     }
     assert openings == {"The currency of Croatia", "Croatia"}
