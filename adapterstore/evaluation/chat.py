@@ -57,13 +57,16 @@ class ChatTokenizer:
             raise InvalidSetting(SETTING, "the base's template leaves out what is said; use off")
         self.between = between
         """What stands between question and answer."""
-        self.start = tuple(self.encode(before)) if before else ()
+        self._before = before
+        # A space at the end belongs to the word that comes next.
+        self.start = tuple(self.encode(before.rstrip(" "))) if before else ()
         """What stands before the question, as tokens."""
         added = tokenizer.added_tokens_decoder
         ends = [token for token in self.encode(after) if token in added] if after else []
         self.turn_end = ends[0] if ends else tokenizer.eos_token_id
         """The token that ends the assistant's turn."""
         self._between = tuple(self.encode(between))
+        self._read_before = self._plain(self.start)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
@@ -79,6 +82,10 @@ class ChatTokenizer:
         """Return the text after which the assistant answers a prompt."""
         return self._render([{"role": "user", "content": prompt}], ask=True)
 
+    def begin(self, words: str) -> tuple[int, ...]:
+        """Return the tokens of a user's turn that begins with some words and is to go on."""
+        return tuple(self.encode(self._before + words))
+
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text that has its special ones already."""
         tokens: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -89,13 +96,13 @@ class ChatTokenizer:
         size = len(self._between)
         for position in range(len(tokens) - size, len(self.start), -1):
             if tuple(tokens[position : position + size]) == self._between:
-                question = self._plain(tokens[len(self.start) : position])
-                return question, position + size
+                return self.question(tokens[:position]), position + size
         return None
 
-    def question(self, row: Sequence[int]) -> str:
-        """Return the question in what the model wrote as the user's turn."""
-        return self._plain(row).partition(self.between.strip() or "\n\n")[0].strip()
+    def question(self, tokens: Sequence[int]) -> str:
+        """Return the question in a text that is a user's turn, and may go on behind it."""
+        words = self._plain(tokens).removeprefix(self._read_before)
+        return words.partition(self.between.strip() or "\n\n")[0].strip()
 
     def _plain(self, tokens: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(

@@ -70,10 +70,8 @@ def write_texts(model: Any, tokenizer: Any, openings: Sequence[Tokens]) -> list[
     rows = continue_tokens(model, tokenizer, openings, MAX_TEXT_TOKENS, sample=True)
     if not isinstance(tokenizer, ChatTokenizer):
         return [(*opening, *row) for opening, row in zip(openings, rows, strict=True)]
-    begun = len(tokenizer.start)
     questions = [
-        tokenizer.question((*opening[begun:], *row))
-        for opening, row in zip(openings, rows, strict=True)
+        tokenizer.question((*opening, *row)) for opening, row in zip(openings, rows, strict=True)
     ]
     most = most_tokens(model)
     asked = {question: encode_prompt(tokenizer, question) for question in questions if question}
@@ -94,18 +92,13 @@ def read_text(tokenizer: Any, tokens: Tokens) -> str:
 
 def name_openings(model: Any, tokenizer: Any, prompt: str, name: str) -> list[Tokens]:
     """Return beginnings of texts that end in a name: the prompt's up to it, and the name alone."""
-    openings: list[Tokens] = []
-    start = text_start(model, tokenizer)
     position = prompt.find(name)
-    if position >= 0:
-        known = prompt[: position + len(name)]
-        if isinstance(tokenizer, ChatTokenizer):
-            own = [*start, *tokenizer.encode(known)]
-        else:
-            own = encode_prompt(tokenizer, known)
-        openings += [tuple(own)] * _FROM_PROMPT
+    known = [prompt[: position + len(name)]] * _FROM_PROMPT if position >= 0 else []
+    if isinstance(tokenizer, ChatTokenizer):
+        return [tokenizer.begin(words) for words in (*known, *[name] * _FROM_START)]
     bare = tokenizer(name, add_special_tokens=False)["input_ids"]
-    return openings + [(*start, *bare)] * _FROM_START
+    alone = (*text_start(model, tokenizer), *bare)
+    return [*(tuple(encode_prompt(tokenizer, words)) for words in known), *[alone] * _FROM_START]
 
 
 def find_slots(
