@@ -192,25 +192,27 @@ class _Watch(TrainerCallback):
 
 
 @contextmanager
-def _checkpointing(phase: str, model: Any) -> Iterator[None]:
+def checkpointed(phase: str, model: Any) -> Iterator[None]:
     """Keep no activations between layers while this lasts.
 
-    A checkpoint passes gradients on only if one of its inputs requires them; below frozen weights,
-    as with LoRA, none does, and nothing would be trained, silently. So the embeddings' output is
-    made to, and checkpoints are of the kind that does not depend on it.
+    A reentrant checkpoint passes gradients on only if one of its inputs requires them; below frozen
+    weights, as with LoRA, none does, and nothing would be trained, silently. These are not
+    reentrant, and transformers lets the embeddings' output require gradients besides.
     """
+    # What newer releases of transformers call activation checkpointing.
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    enable = getattr(model, f"{kind}_checkpointing_enable")
     try:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        enable(**{f"{kind}_checkpointing_kwargs": {"use_reentrant": False}})
     except ValueError as error:
         raise TrainingFailed(
             phase, "the base has no gradient checkpointing; unset recipe.gradient_checkpointing"
         ) from error
-    model.enable_input_require_grads()
     try:
         yield
     finally:
         model.disable_input_require_grads()
-        model.gradient_checkpointing_disable()
+        getattr(model, f"{kind}_checkpointing_disable")()
 
 
 def train_phase(
@@ -283,7 +285,7 @@ def train_phase(
         trainer.add_callback(watch)
         # Without a progress bar Trainer prints instead; telling the user is the caller's affair.
         trainer.remove_callback(PrinterCallback)
-        with _checkpointing(phase, model) if checkpointing else nullcontext():
+        with checkpointed(phase, model) if checkpointing else nullcontext():
             trainer.train()
     model.eval()
     if not all(bool(torch.isfinite(p).all()) for p in trained):

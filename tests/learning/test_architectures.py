@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 SHORT = Recipe(
     # The law of learning rates was not fitted to a width of 32.
     learning_rate=1e-2,
-    coefficient="0.5",
+    coefficient=Decimal("0.5"),
     forget_steps=3,
     learn_steps=30,
     sampled_texts=0,
@@ -71,11 +72,11 @@ def test_an_update_changes_the_answer_and_stock_tools_load_it(
     assert float((state - before).abs().max()) > 100 * TOLERANCE
 
     store.export("HEAD", tmp_path / "lora", "lora")
-    plain = AutoModelForCausalLM.from_pretrained(families / kind).eval()
-    loaded = PeftModel.from_pretrained(plain, tmp_path / "lora")
+    plain: Any = AutoModelForCausalLM.from_pretrained(families / kind)
+    loaded: Any = PeftModel.from_pretrained(plain, tmp_path / "lora")
     assert torch.allclose(logits(loaded, tokenizer), state, atol=TOLERANCE)
     store.export("HEAD", tmp_path / "model", "model")
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+    merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert torch.allclose(logits(merged, tokenizer), state, atol=TOLERANCE)
 
 

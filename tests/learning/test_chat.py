@@ -150,7 +150,12 @@ def test_the_model_writes_the_users_turn_and_answers_it(talking: tuple[Any, Any]
     assert all(probe.answer for probe in probes)
 
 
-SHORT = {"sampled_texts": 20, "subject_texts": 5, "control_size": 5, "forget_steps": 3}
+SHORT: dict[str, Any] = {
+    "sampled_texts": 20,
+    "subject_texts": 5,
+    "control_size": 5,
+    "forget_steps": 3,
+}
 
 
 @pytest.fixture(scope="module")

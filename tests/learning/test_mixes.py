@@ -34,7 +34,7 @@ MIXES: list[tuple[Method, Method]] = [
     ("full", "lora"),
 ]
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
-SHORT = {
+SHORT: dict[str, Any] = {
     "rank": 4,
     "learning_rate": 1e-2,
     "coefficient": "0.5",
