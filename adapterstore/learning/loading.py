@@ -115,10 +115,14 @@ def quantization(config: Any) -> str | None:
 
 
 def _check_weights_can_be_trained(folder: Path) -> None:
-    from adapterstore.adapters.json_file import read_json_object
-    from adapterstore.adapters.model_folder import CONFIG_NAME
+    from transformers import PretrainedConfig
 
-    method = quantization(read_json_object(folder / CONFIG_NAME))
+    try:
+        content, _ = PretrainedConfig.get_config_dict(folder, local_files_only=True)
+    except (OSError, ValueError):
+        # Loading it says what is wrong.
+        return
+    method = quantization(content)
     if method is not None:
         raise InvalidSetting(
             "recipe.method",

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from adapterstore_cli.main import cli
+from click.testing import CliRunner
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -21,7 +23,7 @@ from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning import phases
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.update import UpdateResult, run_update
-from tests.cli.running import done, read_json
+from tests.cli.running import read_json
 from tests.learning.families import family_model
 
 PROMPT = "The currency of Croatia is the"
@@ -144,20 +146,33 @@ def test_with_nothing_to_forget_and_nothing_to_learn_there_is_no_update(
     assert [entry.operation for entry in store.log()] == ["init"]
 
 
-def test_the_command_line_takes_a_method_for_each_phase(bf16_base: Path, tmp_path: Path) -> None:
-    done(tmp_path, "init", "--base", str(bf16_base))
-    settings = Store.open(tmp_path).settings
+def cli_store(base: Path, folder: Path) -> Store:
+    """Make a store whose settings are those of `update` here."""
+    store = Store.init(folder, base=str(base))
+    settings = store.settings
     for section, values in (("recipe", SHORT), ("gate", dict.fromkeys(Gate.model_fields))):
         for name, value in values.items():
             settings = settings.with_value(f"{section}.{name}", value)
     settings.write()
-    (tmp_path / "euro.yaml").write_text(EURO, encoding="utf-8")
+    (folder / "ユーロ.yaml").write_text(EURO, encoding="utf-8")
+    return store
+
+
+def test_the_command_line_takes_a_method_for_each_phase(bf16_base: Path, tmp_path: Path) -> None:
+    store = cli_store(bf16_base, tmp_path)
     options = ["--forget-method", "full", "--learn-method", "lora", "--scale", "0.7"]
-    result = read_json(tmp_path, "update", "euro.yaml", *options)
+    result = read_json(tmp_path, "update", "ユーロ.yaml", *options)
     assert (result["status"], result["coefficient"]) == ("applied", "0.7")
     kinds = {term["role"]: term["kind"] for term in read_json(tmp_path, "show")["terms"]}
     assert kinds == {"forget": "dense", "learn": "lora"}
+    assert store.entry().operation == "learn"
 
-    (tmp_path / "カザフ.yaml").write_text(ASTANA, encoding="utf-8")
-    learned = read_json(tmp_path, "update", "カザフ.yaml", "--no-forget")
-    assert (len(learned["commits"]), learned["coefficient"]) == (1, None)
+
+def test_the_command_line_can_leave_forgetting_out(
+    bf16_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = cli_store(bf16_base, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(cli, ["update", "ユーロ.yaml", "--no-forget", "--json"])
+    assert run.exit_code == 0, run.output
+    assert [entry.operation for entry in store.log()] == ["learn", "init"]
