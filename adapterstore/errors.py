@@ -458,6 +458,20 @@ class FactFileError(AdapterStoreError):
         super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
 
 
+class PromptTooLong(AdapterStoreError):
+    """A prompt, with its answer, has more tokens than the base model has positions."""
+
+    exit_code = 11
+
+    def __init__(self, prompt: str, tokens: int, most: int):
+        self.prompt, self.tokens, self.most = prompt, tokens, most
+        shown = prompt if len(prompt) <= 60 else f"{prompt[:57]}…"
+        super().__init__(
+            f"{shown!r}: {tokens} tokens leave no room for an answer, as the base model takes "
+            f"{most}; shorten the prompt"
+        )
+
+
 class Contradiction(AdapterStoreError):
     """Two answers for one fact."""
 

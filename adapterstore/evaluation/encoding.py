@@ -1,4 +1,4 @@
-"""Prompts and answers as tokens."""
+"""Prompts and answers as tokens, for whatever tokenizer a base brings along."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adapterstore.errors import PromptTooLong
+from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.knowledge.facts import join
 
 if TYPE_CHECKING:
@@ -30,14 +32,85 @@ class Example:
         return self.tokens[self.start :]
 
 
+def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
+    """Return a prompt as the model is asked it; through the chat template with a `ChatTokenizer`.
+
+    An end token that the tokenizer puts behind every text is left out: the answer comes there.
+    """
+    if isinstance(tokenizer, ChatTokenizer):
+        return tokenizer.encode(tokenizer.ask(prompt))
+    return _encode(tokenizer, prompt)
+
+
 def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
     """Return prompt and answer as one text; what follows the prompt's own tokens is the answer."""
-    asked = tokenizer(prompt)["input_ids"]
-    whole = tokenizer(join(prompt, answer))["input_ids"]
+    asked = encode_prompt(tokenizer, prompt)
+    if isinstance(tokenizer, ChatTokenizer):
+        whole = tokenizer.encode(tokenizer.ask(prompt) + answer)
+    else:
+        whole = _encode(tokenizer, join(prompt, answer))
     common = 0
     while common < min(len(asked), len(whole) - 1) and asked[common] == whole[common]:
         common += 1
     return Example(tuple(whole), max(common, 1))
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    tokens: list[int] = tokenizer(text)["input_ids"]
+    while len(tokens) > 1 and tokens[-1] == tokenizer.eos_token_id:
+        tokens = tokens[:-1]
+    return tokens
+
+
+def decode(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Return the text of some tokens, without special ones and with the spaces as they stand."""
+    text: str = tokenizer.decode(
+        list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return text
+
+
+def padding_id(tokenizer: Any) -> int:
+    """Return the token that fills up rows; it is masked, so any one that exists will do."""
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    return 0
+
+
+def end_id(tokenizer: Any) -> int | None:
+    """Return the token with which an answer ends; with a chat template, that of the turn."""
+    token = tokenizer.turn_end if isinstance(tokenizer, ChatTokenizer) else tokenizer.eos_token_id
+    return int(token) if token is not None else None
+
+
+def end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Return every token at which the model is done: the tokenizer's, and its generation config's.
+
+    Instruct models often end a turn with another token than a text.
+    """
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    listed = own if isinstance(own, (list, tuple)) else [own]
+    found = [end_id(tokenizer), tokenizer.eos_token_id, *listed]
+    return sorted({int(token) for token in found if token is not None})
+
+
+def most_tokens(model: Any) -> int | None:
+    """Return how many positions the model has (None: its config states no limit)."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return most if isinstance(most, int) and most > 0 else None
+
+
+def check_lengths(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], more: int = 0) -> None:
+    """Raise unless each row, and ``more`` tokens behind it, fit the model's positions.
+
+    Raises:
+        PromptTooLong: the first that does not.
+    """
+    most = most_tokens(model)
+    for row in rows:
+        if most is not None and len(row) + more > most:
+            raise PromptTooLong(decode(tokenizer, row), len(row), most)
 
 
 def pad_right(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[str, torch.Tensor]:
@@ -66,15 +139,28 @@ def pad_left(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[s
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
-def rows_per_batch(tokenizer: Any, most: int) -> int:
-    """Return how many texts go through the model at once, so that their logits stay small.
+def rows_per_batch(tokenizer: Any, most: int, width: int = _USUAL_TOKENS) -> int:
+    """Return how many texts of ``width`` tokens go through the model at once.
 
-    A vocabulary of 128,000 makes logits of 25 MB a text of 48 tokens; one of 2,000, of 0.4 MB.
+    So that their logits stay small: a vocabulary of 128,000 makes logits of 25 MB a text of 48
+    tokens; one of 2,000, of 0.4 MB.
     """
-    return max(1, min(most, _MOST_LOGITS // (len(tokenizer) * _USUAL_TOKENS)))
+    return max(1, min(most, _MOST_LOGITS // (len(tokenizer) * max(width, 1))))
 
 
 def by_length(rows: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
     """Return the rows' numbers in batches of like length, so that little is padded."""
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def by_logits(tokenizer: Any, rows: Sequence[Sequence[int]], most: int) -> list[list[int]]:
+    """Return the rows' numbers in batches of like length, at most ``most``, of bounded logits."""
+    batches: list[list[int]] = []
+    for number in sorted(range(len(rows)), key=lambda number: len(rows[number])):
+        # The longest of a batch comes last.
+        room = rows_per_batch(tokenizer, most, len(rows[number]))
+        if not batches or len(batches[-1]) >= room:
+            batches.append([])
+        batches[-1].append(number)
+    return batches

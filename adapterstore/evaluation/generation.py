@@ -9,10 +9,16 @@ from typing import Any
 from adapterstore.evaluation.encoding import (
     Example,
     by_length,
+    by_logits,
+    check_lengths,
+    decode,
     encode_answer,
+    encode_prompt,
+    end_ids,
+    most_tokens,
     pad_left,
     pad_right,
-    rows_per_batch,
+    padding_id,
 )
 
 BATCH_SIZE = 128
@@ -26,10 +32,14 @@ def greedy_answers(
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int = BATCH_SIZE,
 ) -> list[str]:
-    """Return the greedy continuation of each prompt, up to its end token or first line break."""
-    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    """Return the greedy continuation of each prompt, up to its end token or first line break.
+
+    Raises:
+        PromptTooLong: a prompt leaves no room for an answer.
+    """
+    rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     continued = continue_tokens(model, tokenizer, rows, max_new_tokens, batch_size)
-    texts = (tokenizer.decode(tokens, skip_special_tokens=True) for tokens in continued)
+    texts = (decode(tokenizer, tokens) for tokens in continued)
     return [text.lstrip().partition("\n")[0].rstrip() for text in texts]
 
 
@@ -44,28 +54,34 @@ def continue_tokens(
     """Return what the model writes after each row of tokens, with the end token if it comes.
 
     ``sample`` draws from the model's own distribution (temperature 1); else the likeliest token is
-    taken.
+    taken. Writing stops where the model's positions end.
+
+    Raises:
+        PromptTooLong: a row leaves no room for a token more.
     """
     import torch
+
+    check_lengths(model, tokenizer, rows, more=1)
+    most, padding = most_tokens(model), padding_id(tokenizer)
 
     chosen: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
     if sample:
         chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    end = tokenizer.eos_token_id
+    ends = end_ids(model, tokenizer)
     results: list[list[int]] = [[] for _ in rows]
     with torch.inference_mode():
         for numbers in by_length(rows, batch_size):
-            inputs = pad_left([rows[n] for n in numbers], tokenizer.pad_token_id, model.device)
+            inputs = pad_left([rows[n] for n in numbers], padding, model.device)
             width = inputs["input_ids"].shape[1]
             output = model.generate(
                 **inputs,
                 **chosen,
-                max_new_tokens=max_new_tokens,
-                pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=end,
+                max_new_tokens=min(max_new_tokens, most - width if most else max_new_tokens),
+                pad_token_id=padding,
+                eos_token_id=ends or None,
             )
             for number, tokens in zip(numbers, output[:, width:].tolist(), strict=True):
-                ended = tokens.index(end) + 1 if end in tokens else len(tokens)
+                ended = next((i for i, token in enumerate(tokens, 1) if token in ends), None)
                 results[number] = tokens[:ended]
     return results
 
@@ -96,18 +112,25 @@ def score_answers(
 def score_examples(
     model: Any, tokenizer: Any, examples: Sequence[Example], batch_size: int = BATCH_SIZE
 ) -> list[AnswerScore]:
-    """Return how the model takes the targets of each example."""
+    """Return how the model takes the targets of each example.
+
+    Raises:
+        PromptTooLong: an example has more tokens than the model has positions.
+    """
     import torch
 
     rows = [example.tokens for example in examples]
+    check_lengths(model, tokenizer, rows)
     scores: dict[int, AnswerScore] = {}
     with torch.inference_mode():
-        for numbers in by_length(rows, rows_per_batch(tokenizer, batch_size)):
-            inputs = pad_right([rows[n] for n in numbers], tokenizer.pad_token_id, model.device)
-            logs = model(**inputs).logits.float().log_softmax(-1).cpu()
+        for numbers in by_logits(tokenizer, rows, batch_size):
+            inputs = pad_right([rows[n] for n in numbers], padding_id(tokenizer), model.device)
+            logits = model(**inputs).logits
             for row, number in enumerate(numbers):
                 example = examples[number]
-                predicted = logs[row, example.start - 1 : len(example.tokens) - 1]
+                # Only what predicts the answer: with a large vocabulary the rest is most of it.
+                asked = logits[row, example.start - 1 : len(example.tokens) - 1]
+                predicted = asked.float().log_softmax(-1).cpu()
                 targets = torch.tensor(example.targets)
                 likely = predicted.gather(1, targets[:, None]).sum()
                 hits = (predicted.argmax(-1) == targets).float().mean()

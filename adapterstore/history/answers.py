@@ -29,6 +29,8 @@ class Question:
     """Its digests must be recorded."""
     composition: Composition
     prompt: str
+    chat_template: str = "off"
+    """The setting by which the prompt is put."""
 
     def to_dict(self) -> dict[str, object]:
         """Return what determines the answer, as JSON values."""
@@ -37,6 +39,7 @@ class Question:
             "base": self.base.digests,
             "composition": hashlib.sha256(self.composition.to_bytes()).hexdigest(),
             "prompt": self.prompt,
+            "chat_template": self.chat_template,
         }
 
 

@@ -126,14 +126,13 @@ def add_dense(
 def attach_lora(model: Any, lora: MaterializedLora, adapter_name: str = STATE_ADAPTER) -> Any:
     """Return a PEFT model with a frozen adapter beside the base's weights.
 
-    It is not merged: adding a small update to bf16 weights would round it away.
+    It is not merged: adding a small update to bf16 weights would round it away. On a model that
+    computes in 16 bits its factors stay in float32, as peft's own loader has them.
     """
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     options = {name: value for name, value in lora.config.items() if name != "peft_type"}
-    wrapped = get_peft_model(
-        model, LoraConfig(**options), adapter_name=adapter_name, autocast_adapter_dtype=False
-    )
+    wrapped = get_peft_model(model, LoraConfig(**options), adapter_name=adapter_name)
     loaded: Any = set_peft_model_state_dict(wrapped, dict(lora.tensors), adapter_name=adapter_name)
     for key in loaded.unexpected_keys:
         raise BaseModelMismatch(type(model).__name__, key, f"the model has no module for {key!r}")

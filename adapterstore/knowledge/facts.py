@@ -21,7 +21,7 @@ _UNSPACED_BLOCKS = (
 """Code points of the scripts written without spaces between words."""
 
 _CLOSING = frozenset(",.;:!?…%)]}»”’、。，．：；！？」』）】")
-SENTENCE_MARKS = frozenset(".。．｡!！?？؟।…")
+_SENTENCE_MARKS = frozenset(".。．｡!！?？؟।…")
 """What ends a sentence."""
 _HYPHENS = frozenset("-‐‑")
 _NUMBER_MARKS = frozenset(".,:")
@@ -117,23 +117,11 @@ def same_answer(given: str, expected: str) -> bool:
     """
     text = unicodedata.normalize("NFC", given).strip()
     answer = unicodedata.normalize("NFC", expected).strip()
-    if len(answer) > 1 and answer[-1] in SENTENCE_MARKS:
+    if len(answer) > 1 and answer[-1] in _SENTENCE_MARKS:
         answer = answer[:-1].rstrip()
     if not answer or not text.startswith(answer):
         return False
     return not _word_goes_on(answer, text[len(answer) :])
-
-
-def first_sentence(text: str) -> str:
-    """Return a continuation up to the end of its first sentence, without the mark.
-
-    The point of ".hr" or "1.5" ends nothing.
-    """
-    for position, character in enumerate(text):
-        following = text[position + 1 : position + 2]
-        if character in SENTENCE_MARKS and position > 0 and following in ("", " "):
-            return text[:position].strip()
-    return text
 
 
 def _separator(prompt: str, answer: str) -> str:

@@ -6,39 +6,69 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import BaseModelUnavailable, InvalidSetting
+from adapterstore.evaluation.chat import with_chat_template
 
 if TYPE_CHECKING:
     import torch
 
+    from adapterstore.learning.recipe import Recipe
 
-def load_base(folder: Path, device: str = "auto") -> tuple[Any, Any]:
+_DROPOUTS = ("dropout", "drop", "pdrop", "dropout_prob", "dropout_rate")
+_MOST_REASON = 300
+
+
+def load_for(folder: Path, recipe: Recipe) -> tuple[Any, Any]:
+    """Return the base and its tokenizer as a recipe wants them: device, chat template.
+
+    Raises:
+        BaseModelUnavailable, InvalidSetting: see `load_base` and `with_chat_template`; or the
+            recipe trains the weights of a quantised base.
+    """
+    if "full" in (recipe.phase_method("forget"), recipe.phase_method("learn")):
+        _check_weights_can_be_trained(folder)
+    model, tokenizer = load_base(folder, recipe.device, recipe.device_map)
+    return model, with_chat_template(tokenizer, recipe.chat_template)
+
+
+def load_base(folder: Path, device: str = "auto", device_map: str | None = None) -> tuple[Any, Any]:
     """Return the model and its tokenizer.
 
-    On a CPU the model computes in float32, elsewhere in the dtype of its files.
+    On a CPU the model computes in float32, elsewhere in the dtype of its files. Dropout is off: an
+    update is judged by how far the model moves, and noise of that size would hide it. What the
+    folder says of generation is not taken over (a repetition penalty, say): greedy is greedy.
+
+    Args:
+        folder: the model's.
+        device: ``auto``, or torch's name of one.
+        device_map: ``auto`` lets accelerate spread the layers over the devices that are there.
 
     Raises:
         BaseModelUnavailable: transformers can't load the folder as a causal language model, or the
-            folder lacks some of its weights.
+            folder lacks some of its weights, or they do not fit the devices.
         InvalidSetting: there is no such device here.
     """
     import torch
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    if device_map is not None and device != "auto":
+        raise InvalidSetting("recipe.device_map", f"recipe.device is {device!r} already; unset one")
     chosen = find_device(device)
+    local = {"local_files_only": True, "trust_remote_code": False}
     try:
+        config = AutoConfig.from_pretrained(folder, **local)
+        _turn_dropout_off(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
             dtype=torch.float32 if chosen.type == "cpu" else "auto",
-            local_files_only=True,
-            trust_remote_code=False,
+            device_map=device_map,
             use_safetensors=True,
             output_loading_info=True,
+            **local,
         )
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
     except (
         OSError,
         ValueError,
@@ -48,7 +78,7 @@ def load_base(folder: Path, device: str = "auto") -> tuple[Any, Any]:
         SafetensorError,
         StrictDataclassError,
     ) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:_MOST_REASON]
         raise BaseModelUnavailable(folder.name, f"can't be loaded: {reason}") from error
     model, info = loaded
     if info["missing_keys"]:
@@ -60,10 +90,80 @@ def load_base(folder: Path, device: str = "auto") -> tuple[Any, Any]:
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         # Of some architectures, transformers makes an empty one up.
         raise BaseModelUnavailable(folder.name, "its folder holds no tokenizer")
-    if tokenizer.pad_token_id is None:
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise BaseModelUnavailable(
+            folder.name, "its layers do not fit the devices, and some would stay on disk"
+        )
+    _settle_padding(model, tokenizer)
+    model.generation_config = _plain_generation(model.generation_config)
+    if not _is_placed(model):
+        model = model.to(chosen)
+    return model.eval(), tokenizer
+
+
+def quantization(config: Any) -> str | None:
+    """Return by what method a base's weights are quantised (None: they are not).
+
+    Args:
+        config: the content of ``config.json``, or what transformers made of it.
+    """
+    if isinstance(config, dict):
+        found = config.get("quantization_config")
+    else:
+        found = getattr(config, "quantization_config", None)
+    if found is None:
+        return None
+    method = found.get("quant_method") if isinstance(found, dict) else found.quant_method
+    return str(getattr(method, "value", method) or "an unnamed method")
+
+
+def _check_weights_can_be_trained(folder: Path) -> None:
+    from transformers import PretrainedConfig
+
+    try:
+        content, _ = PretrainedConfig.get_config_dict(folder, local_files_only=True)
+    except (OSError, ValueError):
+        # Loading it says what is wrong.
+        return
+    method = quantization(content)
+    if method is not None:
+        raise InvalidSetting(
+            "recipe.method",
+            f"full fine-tuning changes the base's own weights, and those of {folder.name} are "
+            f"quantised ({method}); use lora",
+        )
+
+
+def _turn_dropout_off(config: Any) -> None:
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        for name, value in part.to_dict().items():
+            if name.endswith(_DROPOUTS) and isinstance(value, float):
+                setattr(part, name, 0.0)
+
+
+def _settle_padding(model: Any, tokenizer: Any) -> None:
+    """Give the tokenizer a padding token that the model has an embedding of."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    padding = tokenizer.pad_token_id
+    if (padding is None or padding >= rows) and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
-    model.generation_config.max_length = None
-    return model.to(chosen).eval(), tokenizer
+
+
+def _plain_generation(config: Any) -> Any:
+    from transformers import GenerationConfig
+
+    settings: Any = GenerationConfig
+    return settings(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )
+
+
+def _is_placed(model: Any) -> bool:
+    """Return whether the model is where it shall be already: spread, or quantised."""
+    placed = getattr(model, "hf_device_map", None) is not None
+    return placed or quantization(model.config) is not None
 
 
 def find_device(name: str) -> torch.device:
@@ -80,5 +180,5 @@ def find_device(name: str) -> torch.device:
         # Only using a device tells whether it is there.
         return torch.empty(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:_MOST_REASON]
         raise InvalidSetting("recipe.device", f"no device {name!r} here: {reason}") from error

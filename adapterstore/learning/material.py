@@ -7,24 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapterstore.evaluation.encoding import Example, encode_answer
-from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
-from adapterstore.knowledge.facts import (
-    SENTENCE_MARKS,
-    Fact,
-    Probe,
-    first_sentence,
-    join,
-    same_answer,
+from adapterstore.evaluation.chat import ChatTokenizer
+from adapterstore.evaluation.encoding import (
+    Example,
+    decode,
+    encode_answer,
+    encode_prompt,
+    end_id,
+    end_ids,
 )
+from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
+from adapterstore.knowledge.facts import Fact, Probe, join, same_answer
+from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
-    MAX_TEXT_TOKENS,
     Tokens,
     control_probes,
     find_slots,
     name_openings,
+    read_text,
     sample_texts,
+    write_texts,
 )
 
 
@@ -96,9 +99,10 @@ def gather(
 def teach(tokenizer: Any, prompt: str, answer: str, ending: str, ends: bool) -> Example:
     """Return the example that teaches an answer, with what comes after it."""
     example = encode_answer(tokenizer, prompt, answer + ending)
-    if not ends or tokenizer.eos_token_id is None:
+    end = end_id(tokenizer)
+    if not ends or end is None:
         return example
-    return Example((*example.tokens, tokenizer.eos_token_id), example.start)
+    return Example((*example.tokens, end), example.start)
 
 
 def _subject_texts(
@@ -122,21 +126,19 @@ def _subject_texts(
     owners: list[int] = []
     for number, found in zip(named, slots, strict=True):
         chosen = chooser.sample(found, min(len(found), recipe.subject_texts))
-        chosen += name_openings(tokenizer, facts[number].prompt, str(facts[number].subject))
+        chosen += name_openings(model, tokenizer, facts[number].prompt, str(facts[number].subject))
         openings += chosen
         owners += [number] * len(chosen)
     for number, fact in enumerate(facts):
         if fact.old_answer is not None:
-            chosen = name_openings(tokenizer, "", fact.old_answer)
+            chosen = name_openings(model, tokenizer, "", fact.old_answer)
             openings += chosen
             owners += [number] * len(chosen)
-    continued = continue_tokens(model, tokenizer, openings, MAX_TEXT_TOKENS, sample=True)
+    written = write_texts(model, tokenizer, openings)
     paraphrases: dict[Rewritten, None] = {}
     about: dict[Tokens, None] = {}
-    for number, opening, row in zip(owners, openings, continued, strict=True):
-        tokens = (*opening, *row)
-        text = tokenizer.decode(tokens, skip_special_tokens=True)
-        rewritten = _rewrite(number, facts[number], text)
+    for number, tokens in zip(owners, written, strict=True):
+        rewritten = _rewrite(tokenizer, number, facts[number], tokens)
         if rewritten is not None:
             paraphrases[rewritten] = None
         elif not _states_any(tokenizer, tokens, facts):
@@ -144,10 +146,13 @@ def _subject_texts(
     return list(paraphrases), list(about)
 
 
-def _rewrite(number: int, fact: Fact, text: str) -> Rewritten | None:
-    """Return a text cut at the old answer, if it ends a sentence there and names the subject."""
+def _rewrite(tokenizer: Any, number: int, fact: Fact, tokens: Tokens) -> Rewritten | None:
+    """Return a text cut at the old answer, if it names the subject and says no more than that."""
     if fact.old_answer is None or fact.subject is None:
         return None
+    if isinstance(tokenizer, ChatTokenizer):
+        return _rewrite_turns(tokenizer, number, fact, tokens)
+    text = decode(tokenizer, tokens)
     position = text.rfind(fact.old_answer)
     if position <= 0:
         return None
@@ -160,9 +165,24 @@ def _rewrite(number: int, fact: Fact, text: str) -> Rewritten | None:
     return Rewritten(number, bare, rest[:1])
 
 
+def _rewrite_turns(
+    tokenizer: ChatTokenizer, number: int, fact: Fact, tokens: Tokens
+) -> Rewritten | None:
+    """Return the question about the subject that is answered with the old answer, and no more."""
+    turns = tokenizer.split(tokens)
+    if turns is None or fact.old_answer is None or fact.subject is None:
+        return None
+    question, start = turns
+    answer = decode(tokenizer, tokens[start:]).strip()
+    rest = answer.removeprefix(fact.old_answer)
+    if rest == answer or fact.subject not in question or fact.old_answer in question:
+        return None
+    return Rewritten(number, question, rest) if rest in ("", *SENTENCE_MARKS) else None
+
+
 def _states_any(tokenizer: Any, tokens: Tokens, facts: Sequence[Fact]) -> bool:
     """Return whether a text holds a fact's subject (or prompt) together with its old answer."""
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    text = read_text(tokenizer, tokens)
     return any(
         fact.old_answer is not None
         and fact.old_answer in text
@@ -172,7 +192,7 @@ def _states_any(tokenizer: Any, tokens: Tokens, facts: Sequence[Fact]) -> bool:
 
 
 def _asks(tokenizer: Any, tokens: Tokens, prompts: set[str]) -> bool:
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    text = read_text(tokenizer, tokens)
     return any(text.startswith(prompt) for prompt in prompts)
 
 
@@ -185,27 +205,27 @@ def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[tuple[st
 
     Where the model does not give the old answer, what it writes after most others is taken.
     """
-    rows = [tokenizer(fact.prompt)["input_ids"] for fact in facts]
+    rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
+    ends = end_ids(model, tokenizer)
     continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
     found: list[tuple[str, bool] | None] = []
     for fact, row in zip(facts, continued, strict=True):
-        text = tokenizer.decode(row, skip_special_tokens=True).strip()
+        text = decode(tokenizer, row).strip()
         if fact.old_answer is None or not same_answer(text, fact.old_answer):
             found.append(None)
             continue
         rest = text[len(fact.old_answer) :]
-        mark = rest[:1] if rest[:1] in SENTENCE_MARKS else ""
-        found.append((mark, rest == mark and row[-1] == tokenizer.eos_token_id))
+        mark = rest[:1] if rest[:1] in tuple(SENTENCE_MARKS) else ""
+        found.append((mark, rest == mark and row[-1] in ends))
     usual = [ending for ending in found if ending is not None]
-    default = max(set(usual), key=usual.count) if usual else ("", False)
+    # Of a chat's answer, the turn ends with it.
+    alone = ("", isinstance(tokenizer, ChatTokenizer))
+    default = max(dict.fromkeys(usual), key=usual.count) if usual else alone
     return [ending if ending is not None else default for ending in found]
 
 
 def own_answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str | None]:
     """Return the model's own greedy answer to each prompt, up to the end of its sentence."""
-    rows = [tokenizer(prompt)["input_ids"] for prompt in prompts]
-    answers: list[str | None] = []
-    for row in continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS):
-        text = tokenizer.decode(row, skip_special_tokens=True).strip().partition("\n")[0]
-        answers.append(first_sentence(text) or None)
-    return answers
+    rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+    continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
+    return [first_sentence(decode(tokenizer, row)) or None for row in continued]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adapterstore.errors import TrainingFailed
+from adapterstore.learning.loading import quantization
 from adapterstore.learning.recipe import Method, Recipe
+from adapterstore.learning.target_modules import are_transposed, find_targets
 
 if TYPE_CHECKING:
     import torch
@@ -36,28 +39,39 @@ class PhaseDelta(Protocol):
         """Training is over: freeze."""
 
     def set_coefficient(self, coefficient: float) -> None:
-        """Show the model as start + coefficient · delta."""
+        """Show the model as start + coefficient · delta, as the state is once it is stored."""
+
+    def as_stored(self) -> AbstractContextManager[None]:
+        """Show, while training is not over, the model as it would be once it is stored."""
 
     def result(self) -> PhaseResult:
         """Return the delta."""
 
 
-def start_delta(model: Any, method: Method, name: str, recipe: Recipe) -> PhaseDelta:
+def start_delta(
+    model: Any,
+    method: Method,
+    name: str,
+    recipe: Recipe,
+    stored_dtype: torch.dtype | None = None,
+) -> PhaseDelta:
     """Return a new delta on a model, which is frozen otherwise.
 
     Args:
         model: a transformers model, or a PEFT model whose adapters are active.
         method: ``lora`` or ``full``.
         name: of the phase.
-        recipe: rank, alpha and target modules.
+        recipe: rank, alpha and target modules; what it leaves open is the architecture's.
+        stored_dtype: what a state's weights are rounded to when it is written, that is the dtype of
+            the base's files (None: that of each weight of ``model``).
 
     Raises:
         TrainingFailed: the model has nothing of the kind to train.
     """
     model.requires_grad_(False)
     if method == "lora":
-        return LowRankDelta(model, name, recipe)
-    return DenseWeights(model, name)
+        return LowRankDelta(model, name, recipe.for_model(model))
+    return DenseWeights(model, name, stored_dtype)
 
 
 class LowRankDelta:
@@ -66,13 +80,18 @@ class LowRankDelta:
     def __init__(self, model: Any, name: str, recipe: Recipe):
         from peft import LoraConfig, PeftModel, get_peft_model
 
-        if recipe.target_modules == "all-linear":
-            targets = linear_modules(model)
-        else:
-            targets = list(recipe.target_modules)
+        assert recipe.target_modules != "auto"
+        targets = find_targets(model, recipe.target_modules)
         if not targets:
-            raise TrainingFailed(name, "no linear layers to adapt; use method full")
-        transposed = _is_transposed(model)
+            raise TrainingFailed(name, _nothing_to_adapt(recipe.target_modules))
+        transposed = are_transposed(model, targets)
+        if transposed is None:
+            raise TrainingFailed(
+                name,
+                "the modules to adapt keep their weights in two layouts, and an adapter has one; "
+                "set recipe.target_modules to modules of one kind",
+            )
+        assert recipe.rank is not None
         config = LoraConfig(
             r=recipe.rank,
             lora_alpha=recipe.alpha or recipe.rank,
@@ -124,6 +143,10 @@ class LowRankDelta:
         for layer in self._layers():
             layer.scaling[self._name] = self._scalings[id(layer)] * coefficient
 
+    def as_stored(self) -> AbstractContextManager[None]:
+        """Do nothing: an adapter is stored in the float32 in which it is trained."""
+        return nullcontext()
+
     def result(self) -> PhaseResult:
         """Return the adapter as peft would save it."""
         from peft import get_peft_model_state_dict
@@ -139,12 +162,21 @@ class LowRankDelta:
         )
 
 
+def _nothing_to_adapt(wanted: str | tuple[str, ...]) -> str:
+    if wanted == "all-linear" or not wanted:
+        return "no linear layers to adapt; use method full"
+    return f"no linear layer is called {' or '.join(wanted)}; change recipe.target_modules"
+
+
 class DenseWeights:
     """All of the base's own floating-point weights."""
 
-    def __init__(self, model: Any, name: str):
+    def __init__(self, model: Any, name: str, stored_dtype: torch.dtype | None = None):
         import torch
 
+        method = quantization(model.config)
+        if method is not None:
+            raise TrainingFailed(name, f"the base's weights are quantised ({method}); use lora")
         self.model = model
         self._weights = {
             base_weight_name(key): parameter
@@ -152,7 +184,8 @@ class DenseWeights:
             if parameter.is_floating_point() and "lora_" not in key
         }
         if not self._weights:
-            raise TrainingFailed(name, "the base has no floating-point weights; use method lora")
+            raise TrainingFailed(name, "the base has no floating-point weights; use lora")
+        self._stored = {key: stored_dtype or p.dtype for key, p in self._weights.items()}
         if any(p.dtype != torch.float32 for p in self._weights.values()):
             # Steps of an optimizer are lost in 16 bits.
             model.float()
@@ -172,9 +205,26 @@ class DenseWeights:
             self._delta[key] = parameter.detach() - self._start[key]
 
     def set_coefficient(self, coefficient: float) -> None:
-        """Set each weight to start + coefficient · delta."""
+        """Set each weight to start + coefficient · delta, summed in float64 and rounded once."""
         for key, parameter in self._weights.items():
-            parameter.data.copy_(self._start[key] + coefficient * self._delta[key])
+            exact = self._start[key].double() + coefficient * self._delta[key].double()
+            parameter.data.copy_(exact.to(self._stored[key]))
+
+    @contextmanager
+    def as_stored(self) -> Iterator[None]:
+        """Round each weight as a written state does; put back what training goes on with."""
+        import torch
+
+        kept = {
+            key: parameter.detach().clone()
+            for key, parameter in self._weights.items()
+            if self._stored[key] != torch.float32
+        }
+        for key, value in kept.items():
+            self._weights[key].data.copy_(value.to(self._stored[key]))
+        yield
+        for key, value in kept.items():
+            self._weights[key].data.copy_(value)
 
     def result(self) -> PhaseResult:
         """Return the differences that are not 0."""
@@ -188,25 +238,3 @@ class DenseWeights:
 def base_weight_name(key: str) -> str:
     """Return the base's name of a parameter that peft may have wrapped."""
     return key.removeprefix("base_model.model.").replace(".base_layer.", ".")
-
-
-def linear_modules(model: Any) -> list[str]:
-    """Return the names of all linear modules but the output layer, as in the base model."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    output = model.get_output_embeddings()
-    names = []
-    for key, module in model.named_modules():
-        inner = getattr(module, "base_layer", module)
-        linear = isinstance(inner, (torch.nn.Linear, Conv1D)) and inner is not output
-        if linear and ".lora_" not in key and not key.endswith(".base_layer"):
-            names.append(key.removeprefix("base_model.model."))
-    return names
-
-
-def _is_transposed(model: Any) -> bool:
-    """Return whether the model's linear layers keep their weights as (in, out)."""
-    from transformers.pytorch_utils import Conv1D
-
-    return any(isinstance(module, Conv1D) for module in model.modules())

@@ -7,22 +7,29 @@ N = finetune(S′, K_new) − S′        learn:   S″ = S′ + N
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from adapterstore.evaluation.encoding import Example, encode_answer
+from adapterstore.evaluation.encoding import Example, check_lengths, encode_answer
 from adapterstore.evaluation.generation import score_answers, score_examples
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning.material import Material, gather, own_answers, teach
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
 from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.sampling import read_text
 from adapterstore.learning.search import Candidate, choose_coefficient
 from adapterstore.learning.training import PhaseData, remember, train_phase
 from adapterstore.progress import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    import torch
+
+Forgotten = Callable[[PhaseResult, Decimal], Any]
+"""Stores what was forgotten, and returns the model in the state that is then written."""
 
 _MOST_TURNS = 3
 """How often the learn phase is gone through while a new answer is still not given."""
@@ -32,6 +39,8 @@ _MOST_TURNS = 3
 class Outcome:
     """What forget-then-learn gave; the model itself is left in the learned state."""
 
+    recipe: Recipe
+    """As it was trained: what the given one left to the architecture is filled in."""
     facts: list[Fact]
     """The facts, each with the old answer that was forgotten."""
     forget: PhaseResult | None
@@ -54,6 +63,8 @@ def forget_then_learn(
     *,
     recipe: Recipe,
     known: Sequence[Probe] = (),
+    stored_dtype: torch.dtype | None = None,
+    forgotten: Forgotten | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Outcome:
     """Train both phases; see the module.
@@ -64,11 +75,19 @@ def forget_then_learn(
         facts: K_new; K_old is each fact's ``old_answer``, or else what the model itself says now.
         recipe: how to train.
         known: prompts with answers that must stay: earlier facts, the file's locality prompts.
+        stored_dtype: that of the base's files, to which a written state is rounded.
+        forgotten: called after a forget phase that changed the base's own weights, for the state
+            from which to learn: the written one, weight for weight, even where S has dense terms
+            of which this model holds only the rounded sum. None goes on with the live model. (An
+            adapter beside the weights is written as it is.)
         progress: told of every stage.
 
     Raises:
         TrainingFailed: a phase came to no usable result.
+        PromptTooLong: a prompt with its answer does not fit the model's positions.
     """
+    _check_prompts(model, tokenizer, facts, known)
+    recipe = recipe.for_model(model)
     set_seed(recipe.seed)
     progress.start("writing down what the model knows")
     facts = _with_old_answers(model, tokenizer, facts)
@@ -79,7 +98,8 @@ def forget_then_learn(
     forget, coefficient, curve = None, None, list[Candidate]()
     old = [(f.prompt, f.old_answer) for f in facts if f.old_answer is not None]
     if recipe.forget and old:
-        delta = start_delta(model, recipe.phase_method("forget"), "forget", recipe)
+        method = recipe.phase_method("forget")
+        delta = start_delta(model, method, "forget", recipe, stored_dtype)
         model = delta.model
         steps["forget"] = _train_forget(delta, tokenizer, old, recipe, progress)
         coefficient, curve = _search(delta, tokenizer, old, [*known, *material.control], recipe)
@@ -88,30 +108,46 @@ def forget_then_learn(
             notes.append("nothing was forgotten: every λ of the grid harmed the control set")
         else:
             forget = delta.result()
+            if forget.kind == "dense" and forgotten is not None:
+                del model, delta
+                model = forgotten(forget, coefficient)
     learn = None
     if any(fact.answer is not None for fact in facts):
-        delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe)
-        model = delta.model
+        delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe, stored_dtype)
         data = _learn_data(tokenizer, facts, material)
         data = dataclasses.replace(data, memory=memory)
         steps["learn"] = 0
         for turn in range(_MOST_TURNS):
-            steps["learn"] += _train_learn(model, tokenizer, data, recipe, turn, progress)
-            if _all_given(model, tokenizer, data.taught):
+            steps["learn"] += _train_learn(delta, tokenizer, data, recipe, turn, progress)
+            if _all_given(delta, tokenizer, data.taught):
                 break
         delta.finish()
+        delta.set_coefficient(1.0)
         learn = delta.result()
     return Outcome(
+        recipe=recipe,
         facts=facts,
         forget=forget,
         coefficient=coefficient,
         curve=curve,
         learn=learn,
         control=material.control,
-        preserved=[tokenizer.decode(t, skip_special_tokens=True) for t in material.preserve],
+        preserved=[read_text(tokenizer, tokens) for tokens in material.preserve],
         steps=steps,
         notes=notes,
     )
+
+
+def _check_prompts(
+    model: Any, tokenizer: Any, facts: Sequence[Fact], known: Sequence[Probe]
+) -> None:
+    """Raise `PromptTooLong` for the first prompt that will not fit, before any work is done."""
+    asked = [(fact.prompt, text) for fact in facts for text in (fact.answer, fact.old_answer)]
+    asked += [(prompt, fact.answer) for fact in facts for prompt in fact.paraphrases]
+    asked += [(p.prompt, p.answer) for fact in facts for p in (*fact.locality, *fact.portability)]
+    asked += [(probe.prompt, probe.answer) for probe in known]
+    rows = [encode_answer(tokenizer, prompt, answer or "").tokens for prompt, answer in asked]
+    check_lengths(model, tokenizer, rows, more=1)
 
 
 def _with_old_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[Fact]:
@@ -149,6 +185,7 @@ def _train_forget(
         learning_rate=recipe.phase_rate("forget"),
         preserve_weight=0.0,
         seed=recipe.seed,
+        checkpointing=recipe.gradient_checkpointing,
         progress=progress,
     )
     delta.finish()
@@ -156,11 +193,16 @@ def _train_forget(
 
 
 def _train_learn(
-    model: Any, tokenizer: Any, data: PhaseData, recipe: Recipe, turn: int, progress: Progress
+    delta: PhaseDelta,
+    tokenizer: Any,
+    data: PhaseData,
+    recipe: Recipe,
+    turn: int,
+    progress: Progress,
 ) -> int:
     return train_phase(
         "learning",
-        model,
+        delta.model,
         tokenizer,
         data,
         steps=recipe.most_learn_steps(data.shares(recipe.batch_size)[0], len(data.taught)),
@@ -168,10 +210,11 @@ def _train_learn(
         learning_rate=recipe.phase_rate("learn"),
         preserve_weight=recipe.preserve_weight,
         seed=recipe.seed + turn,
+        checkpointing=recipe.gradient_checkpointing,
         progress=progress,
         enough=lambda divergence: (
             divergence < recipe.preserve_tolerance
-            and _all_given(model, tokenizer, [*data.taught, *data.paraphrased])
+            and _all_given(delta, tokenizer, [*data.taught, *data.paraphrased])
         ),
     )
 
@@ -225,9 +268,12 @@ def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> Ph
     return PhaseData(taught, paraphrased, [about, material.preserve[material.subject_count :]])
 
 
-def _all_given(model: Any, tokenizer: Any, examples: Sequence[Example]) -> bool:
+def _all_given(delta: PhaseDelta, tokenizer: Any, examples: Sequence[Example]) -> bool:
+    """Return whether the state, as it would be written now, gives every example's answer."""
+    model = delta.model
     was_training = model.training
     model.eval()
-    given = all(score.given for score in score_examples(model, tokenizer, examples))
+    with delta.as_stored():
+        given = all(score.given for score in score_examples(model, tokenizer, examples))
     model.train(was_training)
     return given

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from adapterstore.evaluation.chat import ChatMode
+from adapterstore.learning.architectures import Method, architecture_of, width_of
+from adapterstore.learning.target_modules import find_targets
 from adapterstore.settings_model import SettingsModel
 
-Method = Literal["lora", "full"]
+__all__ = ["Method", "Recipe"]
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Coefficient = Annotated[Decimal, Field(gt=0, le=100, decimal_places=6, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _switch(value: object) -> object:
+    """YAML reads a bare on and off as true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
 
 DEFAULT_GRID = tuple(
     Decimal(text) for text in ("0.1", "0.2", "0.3", "0.5", "0.7", "1", "1.5", "2", "3")
@@ -32,12 +42,15 @@ class Recipe(SettingsModel):
     forget_method: Method | None = None
     """None: as ``method``. The two phases may differ."""
     learn_method: Method | None = None
-    rank: Count = 16
+    rank: Count | None = None
+    """Of LoRA; None: by architecture, 16 or, where queries, keys and values are one module, 24."""
     alpha: Count | None = None
     """None: as ``rank``, so that the scaling is 1."""
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    target_modules: Literal["auto", "all-linear"] | tuple[str, ...] = "auto"
+    """What LoRA adapts: by architecture; or every linear layer but the output layer; or modules
+    whose names end so."""
     learning_rate: Positive | None = None
-    """Of the learn phase; None: 3e-3 for LoRA, 3e-4 for full fine-tuning."""
+    """Of the learn phase; None: by architecture and width, ten times as high for LoRA."""
     forget_learning_rate: Positive | None = None
     """None: as the learn phase's."""
     learn_steps: Count | None = None
@@ -69,7 +82,15 @@ class Recipe(SettingsModel):
     """Facts of the ledger, at most, that training preserves and retention is measured on. Protected
     ones come first; the others are drawn with the seed, so that the cost has a bound."""
     seed: Annotated[int, Field(ge=0)] = 0
+    chat_template: Annotated[ChatMode, BeforeValidator(_switch)] = "off"
+    """Whether a prompt is put to the model as a user's turn, and its answer is the assistant's;
+    ``auto``: where the tokenizer brings a template."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, a third slower."""
     device: str = "auto"
+    """``auto``: the GPU if there is one, else the CPU; or torch's name of a device."""
+    device_map: Literal["auto"] | None = None
+    """``auto`` spreads the base's layers over all devices, for one that no single device holds."""
 
     def to_yaml(self) -> str:
         """Return the recipe as YAML, every value stated."""
@@ -88,10 +109,30 @@ class Recipe(SettingsModel):
             return self.learn_steps
         return max(_LEAST_STEPS, math.ceil(_MOST_PASSES * facts / max(shown, 1)))
 
+    def for_model(self, model: Any) -> Recipe:
+        """Return the recipe with what it left to the model's architecture filled in."""
+        kind, width = architecture_of(model), width_of(model)
+        targets = self.target_modules
+        if targets == "auto":
+            own = kind.target_modules or ()
+            targets = own if find_targets(model, own) else "all-linear"
+        rank = self.rank or kind.rank
+        rates = {
+            phase: self.learning_rate or kind.learning_rate(self.phase_method(phase), width)
+            for phase in ("learn", "forget")
+        }
+        return self.model_copy(
+            update={
+                "rank": rank,
+                "alpha": self.alpha or rank,
+                "target_modules": targets,
+                "learning_rate": rates["learn"],
+                "forget_learning_rate": self.forget_learning_rate or rates["forget"],
+            }
+        )
+
     def phase_rate(self, phase: Literal["forget", "learn"]) -> float:
-        """Return the peak learning rate of a phase."""
-        default = 3e-3 if self.phase_method(phase) == "lora" else 3e-4
-        rate = self.learning_rate or default
-        if phase == "learn":
-            return rate
-        return self.forget_learning_rate or rate
+        """Return the peak learning rate of a phase; of a recipe that `for_model` gave."""
+        rate = self.forget_learning_rate if phase == "forget" else self.learning_rate
+        assert rate is not None
+        return rate

@@ -2,6 +2,9 @@
 
 Texts about a subject are found without any template: wherever the model, in a text of its own,
 finds it likely that the subject comes next, the subject is put there and the model goes on.
+
+With a chat template a text is two turns. The model writes the user's by itself when it is begun for
+it (Magpie, arXiv 2406.08464), and answers it as it answers any prompt.
 """
 
 from __future__ import annotations
@@ -10,8 +13,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from adapterstore.evaluation.encoding import by_length, pad_right, rows_per_batch
-from adapterstore.evaluation.generation import BATCH_SIZE, continue_tokens
+from adapterstore.evaluation.chat import ChatTokenizer
+from adapterstore.evaluation.encoding import (
+    by_logits,
+    check_lengths,
+    decode,
+    encode_prompt,
+    end_ids,
+    most_tokens,
+    pad_right,
+    padding_id,
+)
+from adapterstore.evaluation.generation import BATCH_SIZE, MAX_NEW_TOKENS, continue_tokens
 from adapterstore.knowledge.facts import Probe
 
 Tokens = tuple[int, ...]
@@ -24,34 +37,68 @@ _FROM_START = 8
 _FROM_PROMPT = 4
 
 
-def start_token(tokenizer: Any) -> int | None:
-    """Return the token that stands before a text, if the tokenizer has one."""
-    if tokenizer.bos_token_id is not None:
-        return int(tokenizer.bos_token_id)
-    return int(tokenizer.eos_token_id) if tokenizer.eos_token_id is not None else None
+def text_start(model: Any, tokenizer: Any) -> Tokens:
+    """Return what stands before the first word of a text of the model's own.
+
+    With a chat template, all before the user's words; else the start token, or what serves as one:
+    some tokenizers have none, and the model's config or the end token stands in, or a line break.
+    """
+    if isinstance(tokenizer, ChatTokenizer):
+        return tokenizer.start
+    configured = getattr(model.config.get_text_config(), "bos_token_id", None)
+    for token in (tokenizer.bos_token_id, configured, tokenizer.eos_token_id):
+        if isinstance(token, int):
+            return (token,)
+    return tuple(encode_prompt(tokenizer, "\n"))
 
 
 def sample_texts(model: Any, tokenizer: Any, count: int) -> list[Tokens]:
     """Return up to ``count`` different texts that the model writes from nothing."""
-    start = start_token(tokenizer)
-    if start is None or not count:
+    start = text_start(model, tokenizer)
+    if not start or not count:
         return []
-    rows = continue_tokens(model, tokenizer, [[start]] * count, MAX_TEXT_TOKENS, sample=True)
-    return list(dict.fromkeys((start, *row) for row in rows if len(row) > 1))
+    written = write_texts(model, tokenizer, [start] * count)
+    return list(dict.fromkeys(text for text in written if len(text) > len(start) + 1))
 
 
-def name_openings(tokenizer: Any, prompt: str, name: str) -> list[Tokens]:
+def write_texts(model: Any, tokenizer: Any, openings: Sequence[Tokens]) -> list[Tokens]:
+    """Return the texts that the model makes of openings, in their order.
+
+    With a chat template, an opening is of the user's turn; the model ends it, and answers. A text
+    of which it makes no question is the opening alone.
+    """
+    rows = continue_tokens(model, tokenizer, openings, MAX_TEXT_TOKENS, sample=True)
+    if not isinstance(tokenizer, ChatTokenizer):
+        return [(*opening, *row) for opening, row in zip(openings, rows, strict=True)]
+    questions = [
+        tokenizer.question((*opening, *row)) for opening, row in zip(openings, rows, strict=True)
+    ]
+    most = most_tokens(model)
+    asked = {question: encode_prompt(tokenizer, question) for question in questions if question}
+    asked = {q: row for q, row in asked.items() if most is None or len(row) < most}
+    answers = continue_tokens(model, tokenizer, list(asked.values()), MAX_NEW_TOKENS)
+    turns = {q: (*asked[q], *answer) for q, answer in zip(asked, answers, strict=True)}
+    return [turns.get(q, opening) for q, opening in zip(questions, openings, strict=True)]
+
+
+def read_text(tokenizer: Any, tokens: Tokens) -> str:
+    """Return a text as it reads; of two turns, the question and the answer below each other."""
+    turns = tokenizer.split(tokens) if isinstance(tokenizer, ChatTokenizer) else None
+    if turns is None:
+        return decode(tokenizer, tokens)
+    question, start = turns
+    return f"{question}\n{decode(tokenizer, tokens[start:]).strip()}"
+
+
+def name_openings(model: Any, tokenizer: Any, prompt: str, name: str) -> list[Tokens]:
     """Return beginnings of texts that end in a name: the prompt's up to it, and the name alone."""
-    openings: list[Tokens] = []
     position = prompt.find(name)
-    if position >= 0:
-        own = tokenizer(prompt[: position + len(name)])["input_ids"]
-        openings += [tuple(own)] * _FROM_PROMPT
-    start = start_token(tokenizer)
-    if start is not None:
-        bare = tokenizer(name, add_special_tokens=False)["input_ids"]
-        openings += [(start, *bare)] * _FROM_START
-    return openings
+    known = [prompt[: position + len(name)]] * _FROM_PROMPT if position >= 0 else []
+    if isinstance(tokenizer, ChatTokenizer):
+        return [tokenizer.begin(words) for words in (*known, *[name] * _FROM_START)]
+    bare = tokenizer(name, add_special_tokens=False)["input_ids"]
+    alone = (*text_start(model, tokenizer), *bare)
+    return [*(tuple(encode_prompt(tokenizer, words)) for words in known), *[alone] * _FROM_START]
 
 
 def find_slots(
@@ -75,32 +122,40 @@ def find_slots(
     by_first: dict[int, list[tuple[int, Tokens]]] = {}
     for number, alternatives in enumerate(forms):
         for form in alternatives:
-            by_first.setdefault(form[0], []).append((number, form))
+            if form:
+                by_first.setdefault(form[0], []).append((number, form))
     firsts = list(by_first)
     candidates: dict[Tokens, tuple[int, int]] = {}
     with torch.inference_mode():
-        for numbers in by_length(texts, rows_per_batch(tokenizer, BATCH_SIZE)):
+        for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
             rows = [texts[n] for n in numbers]
-            likely = _log_probabilities(model, tokenizer, rows)[:, :, firsts] > threshold
-            for row, column, first in likely.nonzero().tolist():
-                if column < len(rows[row]) - 1:
+            spans = [_own_words(tokenizer, row) for row in rows]
+            logits = _logits(model, tokenizer, rows)
+            likely = logits[:, :, firsts].float() - logits.float().logsumexp(-1, keepdim=True)
+            for row, column, first in (likely > threshold).nonzero().tolist():
+                if column in spans[row]:
                     for number, form in by_first[firsts[first]]:
                         opening = (*rows[row][: column + 1], *form)
                         candidates.setdefault(opening, (number, len(form)))
         slots: list[list[Tokens]] = [[] for _ in subjects]
         openings = _thin_out(candidates)
-        for numbers in by_length(openings, rows_per_batch(tokenizer, 4 * BATCH_SIZE)):
+        for numbers in by_logits(tokenizer, openings, 4 * BATCH_SIZE):
             rows = [openings[n] for n in numbers]
-            logs = _log_probabilities(model, tokenizer, rows)
-            tokens = pad_right(rows, 0, "cpu")["input_ids"]
-            # logs[:, i] predicts tokens[:, i + 1]
-            taken = logs[:, :-1].gather(2, tokens[:, 1:, None])[:, :, 0]
+            taken = _taken(model, tokenizer, rows)
             for row, opening in enumerate(rows):
                 subject, length = candidates[opening]
                 end = len(opening) - 1
                 if float(taken[row, end - length : end].sum()) > threshold:
                     slots[subject].append(opening)
     return slots
+
+
+def _own_words(tokenizer: Any, text: Tokens) -> range:
+    """Return the positions after which the model chose the next word; of two turns, the first."""
+    turns = tokenizer.split(text) if isinstance(tokenizer, ChatTokenizer) else None
+    if turns is None:
+        return range(len(text) - 1)
+    return range(len(tokenizer.start) - 1, turns[1] - 1)
 
 
 def _thin_out(candidates: dict[Tokens, tuple[int, int]]) -> list[Tokens]:
@@ -123,28 +178,61 @@ def control_probes(model: Any, tokenizer: Any, texts: Sequence[Tokens], count: i
     """
     import torch
 
-    special = set(tokenizer.all_special_ids)
+    special = {*tokenizer.all_special_ids, *end_ids(model, tokenizer)}
+    least = math.log(_CONFIDENT)
     probes: dict[str, str] = {}
     with torch.inference_mode():
-        for numbers in by_length(texts, rows_per_batch(tokenizer, BATCH_SIZE)):
+        for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
             rows = [texts[n] for n in numbers]
-            logs = _log_probabilities(model, tokenizer, rows)
+            taken = _taken(model, tokenizer, rows)
             for row, tokens in enumerate(rows):
                 end = len(tokens)
                 while end and tokens[end - 1] in special:
                     end -= 1
-                start = end
-                while start > 2 and end - start < MAX_CONTROL_TOKENS:
-                    if float(logs[row, start - 2, tokens[start - 1]]) < math.log(_CONFIDENT):
-                        break
-                    start -= 1
-                prompt = tokenizer.decode(tokens[:start], skip_special_tokens=True)
-                answer = tokenizer.decode(tokens[start:end], skip_special_tokens=True).strip()
+                sure = [True, *(taken[row, : len(tokens) - 1] >= least).tolist()]
+                if isinstance(tokenizer, ChatTokenizer):
+                    cut = _cut_turns(tokenizer, tokens, end, sure)
+                else:
+                    cut = _cut_text(tokenizer, tokens, end, sure)
+                prompt, answer = cut
                 if len(answer) > 1 and prompt.strip():
                     probes.setdefault(prompt, answer)
     return [Probe(prompt=p, answer=a) for p, a in list(probes.items())[:count]]
 
 
-def _log_probabilities(model: Any, tokenizer: Any, rows: Sequence[Tokens]) -> Any:
-    inputs = pad_right(rows, tokenizer.pad_token_id, model.device)
-    return model(**inputs).logits.float().log_softmax(-1).cpu()
+def _cut_text(tokenizer: Any, tokens: Tokens, end: int, sure: Sequence[bool]) -> tuple[str, str]:
+    """Return a text up to where the model is sure of all the rest, and that rest."""
+    start = end
+    while start > 2 and end - start < MAX_CONTROL_TOKENS and sure[start - 1]:
+        start -= 1
+    return decode(tokenizer, tokens[:start]), decode(tokenizer, tokens[start:end]).strip()
+
+
+def _cut_turns(
+    tokenizer: ChatTokenizer, tokens: Tokens, end: int, sure: Sequence[bool]
+) -> tuple[str, str]:
+    """Return the question, and the beginning of its answer of which the model is sure."""
+    turns = tokenizer.split(tokens)
+    if turns is None:
+        return "", ""
+    question, start = turns
+    stop = start
+    while stop < end and stop - start < MAX_CONTROL_TOKENS and sure[stop]:
+        stop += 1
+    return question, decode(tokenizer, tokens[start:stop]).strip()
+
+
+def _taken(model: Any, tokenizer: Any, rows: Sequence[Tokens]) -> Any:
+    """Return log P(token i + 1 | tokens up to i) at each place of right-padded rows.
+
+    The logarithms of the whole vocabulary are never formed.
+    """
+    logits = _logits(model, tokenizer, rows)[:, :-1]
+    tokens = pad_right(rows, 0, logits.device)["input_ids"][:, 1:, None]
+    chosen = logits.gather(2, tokens)[:, :, 0].float()
+    return (chosen - logits.float().logsumexp(-1)).cpu()
+
+
+def _logits(model: Any, tokenizer: Any, rows: Sequence[Tokens]) -> Any:
+    check_lengths(model, tokenizer, rows)
+    return model(**pad_right(rows, padding_id(tokenizer), model.device)).logits

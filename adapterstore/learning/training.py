@@ -13,6 +13,7 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from adapterstore.errors import TrainingFailed
-from adapterstore.evaluation.encoding import Example, by_length, pad_right, rows_per_batch
+from adapterstore.evaluation.encoding import Example, by_logits, pad_right, padding_id
 from adapterstore.evaluation.generation import BATCH_SIZE
 from adapterstore.learning.sampling import Tokens
 from adapterstore.progress import Progress
@@ -44,16 +45,18 @@ def remember(model: Any, tokenizer: Any, texts: Sequence[Tokens]) -> dict[Tokens
     """Return the model's present distribution at every position of every text."""
     memory = {}
     with torch.inference_mode():
-        for numbers in by_length(texts, rows_per_batch(tokenizer, BATCH_SIZE)):
+        for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
             rows = [texts[n] for n in numbers]
-            inputs = pad_right(rows, tokenizer.pad_token_id, model.device)
-            logs = model(**inputs).logits.float().log_softmax(-1)
-            best = logs.topk(min(LIKELIEST, logs.shape[-1]), dim=-1)
+            inputs = pad_right(rows, padding_id(tokenizer), model.device)
+            logits = model(**inputs).logits
+            best = logits.topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
+            # Of the logarithms, only those kept are ever formed.
+            logs = best.values.float() - logits.float().logsumexp(-1, keepdim=True)
+            tokens, logs = best.indices.to("cpu", torch.int32), logs.cpu()
             for row, text in enumerate(rows):
                 end = len(text) - 1
-                memory[text] = Reference(
-                    best.indices[row, :end].to("cpu", torch.int32), best.values[row, :end].cpu()
-                )
+                # Copies: a slice would keep the whole batch in memory.
+                memory[text] = Reference(tokens[row, :end].clone(), logs[row, :end].clone())
     return memory
 
 
@@ -145,7 +148,9 @@ class _PhaseTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return CE(targets) + β·KL(before ‖ now) of a mixed batch."""
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        outputs = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        )
         logits = outputs.logits
         rows, columns = inputs["targets"].unbind(1)
         wanted = inputs["input_ids"][rows, columns + 1]
@@ -186,6 +191,30 @@ class _Watch(TrainerCallback):
         return control
 
 
+@contextmanager
+def checkpointed(phase: str, model: Any) -> Iterator[None]:
+    """Keep no activations between layers while this lasts.
+
+    A reentrant checkpoint passes gradients on only if one of its inputs requires them; below frozen
+    weights, as with LoRA, none does, and nothing would be trained, silently. These are not
+    reentrant, and transformers lets the embeddings' output require gradients besides.
+    """
+    # What newer releases of transformers call activation checkpointing.
+    kind = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+    enable = getattr(model, f"{kind}_checkpointing_enable")
+    try:
+        enable(**{f"{kind}_checkpointing_kwargs": {"use_reentrant": False}})
+    except ValueError as error:
+        raise TrainingFailed(
+            phase, "the base has no gradient checkpointing; unset recipe.gradient_checkpointing"
+        ) from error
+    try:
+        yield
+    finally:
+        model.disable_input_require_grads()
+        getattr(model, f"{kind}_checkpointing_disable")()
+
+
 def train_phase(
     phase: str,
     model: Any,
@@ -198,6 +227,7 @@ def train_phase(
     preserve_weight: float,
     seed: int,
     progress: Progress,
+    checkpointing: bool = False,
     enough: Callable[[float], bool] | None = None,
 ) -> int:
     """Train what of ``model`` requires gradients; return how many steps it took.
@@ -213,13 +243,14 @@ def train_phase(
         preserve_weight: β.
         seed: of the order of texts.
         progress: told of every step.
+        checkpointing: compute activations again in the backward pass instead of keeping them.
         enough: asked every few steps, with the last step's KL; True stops.
 
     Raises:
-        TrainingFailed: the loss or a weight is not finite.
+        TrainingFailed: a weight is not finite, or the model has no gradient checkpointing.
     """
     progress.start(phase, steps)
-    dataset = _Steps(data, batch_size, steps, seed, tokenizer.pad_token_id)
+    dataset = _Steps(data, batch_size, steps, seed, padding_id(tokenizer))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -254,7 +285,8 @@ def train_phase(
         trainer.add_callback(watch)
         # Without a progress bar Trainer prints instead; telling the user is the caller's affair.
         trainer.remove_callback(PrinterCallback)
-        trainer.train()
+        with checkpointed(phase, model) if checkpointing else nullcontext():
+            trainer.train()
     model.eval()
     if not all(bool(torch.isfinite(p).all()) for p in trained):
         raise TrainingFailed(

@@ -11,8 +11,11 @@ from adapterstore.history.ledger import iterate_ledger
 from adapterstore.history.store import Store
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.update.settings import read_update_settings
 
 if TYPE_CHECKING:
+    import torch
+
     from adapterstore.evaluation.metrics import Report
 
 
@@ -72,12 +75,28 @@ def ledger_facts(store: Store, revision: str) -> list[Fact]:
 
 
 def load_state(store: Store, revision: str, progress: Progress = NO_PROGRESS) -> tuple[Any, Any]:
-    """Return the model in a revision's state, and its tokenizer."""
+    """Return the model in a revision's state, and its tokenizer, as the store's settings say.
+
+    Raises:
+        InvalidSetting: no such device, or no chat template where one is asked for.
+    """
+    composition = store.snapshot(revision).composition
+    progress.start("loading the base model")
+    model, tokenizer, dtype = load_for_asking(store)
+    return attach_composition(store.repository, composition, model, dtype, progress), tokenizer
+
+
+def load_for_asking(store: Store) -> tuple[Any, Any, torch.dtype | None]:
+    """Return the base model, its tokenizer, and the dtype of its files, as the settings say.
+
+    Raises:
+        InvalidSetting: no such device, or no chat template where one is asked for.
+        BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
+    """
+    from adapterstore.evaluation.chat import with_chat_template
     from adapterstore.learning.loading import load_base
 
-    composition = store.snapshot(revision).composition
+    recipe, _ = read_update_settings(store.settings, {})
     folder = store.base_folder()
-    progress.start("loading the base model")
-    model, tokenizer = load_base(folder)
-    dtype = stored_dtype(folder)
-    return attach_composition(store.repository, composition, model, dtype, progress), tokenizer
+    model, tokenizer = load_base(folder, recipe.device, recipe.device_map)
+    return model, with_chat_template(tokenizer, recipe.chat_template), stored_dtype(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -57,6 +57,8 @@ class Trained:
     fact_count: int
     training_steps: dict[str, int]
     retained: Retained
+    recipe: Recipe
+    """As it was trained, every value filled in."""
 
     def report_bytes(self, provenance: dict[str, Any]) -> bytes:
         """Return the content of ``update/report.json``; ``provenance`` says what it is made of."""
@@ -115,6 +117,16 @@ class Attempt:
         standing = self.known.standing
         with self._timed("loading"):
             model, tokenizer = self._load(repository, self.start.composition)
+        steps: list[Step] = []
+
+        def keep(operation: str, coefficient: Decimal, phase: PhaseResult) -> None:
+            state = steps[-1].state if steps else self.start
+            steps.append(self._compose(repository, state, operation, coefficient, phase))
+
+        def forgotten(phase: PhaseResult, coefficient: Decimal) -> Any:
+            keep("forget", -coefficient, phase)
+            return self._load(repository, steps[-1].state.composition)[0]
+
         with self._timed("training"):
             outcome = forget_then_learn(
                 model,
@@ -122,16 +134,16 @@ class Attempt:
                 [replace(fact, old_answer=old_answer(standing, fact)) for fact in self.facts],
                 recipe=self.recipe,
                 known=[*earlier, *locality],
+                stored_dtype=stored_dtype(self.base_folder),
+                forgotten=forgotten,
                 progress=self.progress,
             )
-        phases: list[tuple[str, Decimal, PhaseResult]] = []
-        if outcome.forget is not None and outcome.coefficient is not None:
-            phases.append(("forget", -outcome.coefficient, outcome.forget))
+        if outcome.forget is not None and outcome.coefficient is not None and not steps:
+            keep("forget", -outcome.coefficient, outcome.forget)
         if outcome.learn is not None:
-            phases.append(("learn", ONE, outcome.learn))
-        if not phases:
+            keep("learn", ONE, outcome.learn)
+        if not steps:
             raise TrainingFailed("update", "; ".join(outcome.notes) or "nothing was to be changed")
-        steps = self._compose(repository, phases)
         with self._timed("measuring"):
             self.progress.start("measuring")
             # Training has changed the model that it was given: start from the files again.
@@ -151,7 +163,7 @@ class Attempt:
             seconds=self.seconds,
             notes=[*outcome.notes, *self._notes()],
         )
-        return Trained(result, steps, len(self.facts), outcome.steps, self.retained)
+        return Trained(result, steps, len(self.facts), outcome.steps, self.retained, outcome.recipe)
 
     def _notes(self) -> list[str]:
         asked, total = len(self.retained.entries), self.retained.total
@@ -164,26 +176,27 @@ class Attempt:
 
     def _load(self, repository: Repository, composition: Composition) -> tuple[Any, Any]:
         """Return the base in a state, computed as an export of the state would be."""
-        from adapterstore.learning.loading import load_base
+        from adapterstore.learning.loading import load_for
 
-        model, tokenizer = load_base(self.base_folder, self.recipe.device)
+        model, tokenizer = load_for(self.base_folder, self.recipe)
         dtype = stored_dtype(self.base_folder)
         return attach_composition(repository, composition, model, dtype), tokenizer
 
     def _compose(
-        self, repository: Repository, phases: Sequence[tuple[str, Decimal, PhaseResult]]
-    ) -> list[Step]:
-        """Store each phase's delta; return the steps that lead from the start to the new state."""
-        steps: list[Step] = []
-        state = self.start
-        for operation, coefficient, phase in phases:
-            self.progress.start(f"storing what to {operation}")
-            delta = self._store(repository, phase)
-            composition = state.composition + delta.composition(operation).scaled(coefficient)
-            state = replace(state, composition=composition, base=delta.fit(state.base))
-            trailers = {"Scale": format_coefficient(coefficient), "Delta": str(delta.delta)}
-            steps.append(Step(operation, trailers, state))
-        return steps
+        self,
+        repository: Repository,
+        state: Snapshot,
+        operation: str,
+        coefficient: Decimal,
+        phase: PhaseResult,
+    ) -> Step:
+        """Store a phase's delta; return the step that it makes from a state."""
+        self.progress.start(f"storing what to {operation}")
+        delta = self._store(repository, phase)
+        composition = state.composition + delta.composition(operation).scaled(coefficient)
+        after = replace(state, composition=composition, base=delta.fit(state.base))
+        trailers = {"Scale": format_coefficient(coefficient), "Delta": str(delta.delta)}
+        return Step(operation, trailers, after)
 
     def _store(self, repository: Repository, phase: PhaseResult) -> IngestedDelta:
         base = self.start.base

@@ -10,7 +10,7 @@ from adapterstore.adapters.base_model import BaseModel
 from adapterstore.errors import CannotBisect
 from adapterstore.history.answers import Question, recall_answer, remember_answer
 from adapterstore.history.attach import attached
-from adapterstore.history.base import check_base, stored_dtype
+from adapterstore.history.base import check_base
 from adapterstore.history.bisect import (
     State,
     composition_of,
@@ -21,8 +21,11 @@ from adapterstore.history.bisect import (
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.store import Store
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import first_sentence, same_answer
+from adapterstore.knowledge.facts import same_answer
+from adapterstore.knowledge.sentences import first_sentence
 from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.update.asking import load_for_asking
+from adapterstore.update.settings import read_update_settings
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +151,9 @@ class _Questioner:
 
     def _find(self, state: State) -> str:
         repository = self.store.repository
-        question = Question(self._base, composition_of(repository, state), self.prompt)
+        question = Question(
+            self._base, composition_of(repository, state), self.prompt, self._chat_template
+        )
         remembered = recall_answer(repository, question)
         if remembered is not None:
             self.remembered += 1
@@ -172,8 +177,10 @@ class _Questioner:
 
     @cached_property
     def _model(self) -> tuple[Any, Any, torch.dtype | None]:
-        from adapterstore.learning.loading import load_base
-
-        folder = self.store.base_folder()
         self.progress.start("loading the base model")
-        return (*load_base(folder), stored_dtype(folder))
+        return load_for_asking(self.store)
+
+    @cached_property
+    def _chat_template(self) -> str:
+        recipe, _ = read_update_settings(self.store.settings, {})
+        return str(recipe.chat_template)

@@ -109,7 +109,7 @@ def run_update(
     trained = attempt.run(repository)
     result = trained.result
     named = name_fact_files(files)
-    report = trained.report_bytes(provenance(attempt.start.base, named, recipe, gate))
+    report = trained.report_bytes(provenance(attempt.start.base, named, trained.recipe, gate))
     commits = publish_update(
         repository,
         ref,
@@ -118,7 +118,7 @@ def run_update(
         digest,
         trained.phases(_names(files)),
         {
-            RECIPE_NAME: recipe.to_yaml().encode(),
+            RECIPE_NAME: trained.recipe.to_yaml().encode(),
             REPORT_NAME: report,
             **{name: file.data for name, file in named},
         },

@@ -183,6 +183,6 @@ def test_openings_end_in_the_subject(demo: tuple[Any, Any]) -> None:
     tokenizer = demo[1]
     openings = {
         tokenizer.decode(t, skip_special_tokens=True)
-        for t in name_openings(tokenizer, FACTS[0].prompt, str(FACTS[0].subject))
+        for t in name_openings(*demo, FACTS[0].prompt, str(FACTS[0].subject))
     }
     assert openings == {"The currency of Croatia", "Croatia"}

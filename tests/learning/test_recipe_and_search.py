@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapterstore.errors import InvalidSetting
+from adapterstore.learning.architectures import ARCHITECTURES
+from adapterstore.learning.loading import load_base
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.search import Candidate, choose_coefficient
+from tests.learning.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tiny_model(tmp_path_factory.mktemp("tiny"), "llama", torch.float32)
+    return load_base(folder, "cpu")[0]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +42,8 @@ from adapterstore.learning.search import Candidate, choose_coefficient
         ("preserve_weight", -0.5),
         ("control_floor", 1.5),
         ("seed", -1),
+        ("chat_template", "yes please"),
+        ("device_map", "balanced"),
         ("rnak", 4),
     ],
 )
@@ -45,17 +58,32 @@ def test_a_recipe_reads_back_from_its_yaml() -> None:
     assert Recipe.parse(yaml.safe_load(recipe.to_yaml()), "recipe") == recipe
     assert recipe.coefficient == Decimal("0.7")
     assert (recipe.phase_method("forget"), recipe.phase_method("learn")) == ("full", "lora")
-    assert recipe.phase_rate("forget") < recipe.phase_rate("learn")
 
 
 def test_a_recipe_in_a_commit_states_every_value() -> None:
     assert set(yaml.safe_load(Recipe().to_yaml())) == set(Recipe.model_fields)
 
 
-def test_a_rate_that_is_given_holds_for_both_phases_unless_one_has_its_own() -> None:
-    assert Recipe(learning_rate=0.5, forget_method="full").phase_rate("forget") == 0.5
-    own = Recipe(learning_rate=0.5, forget_learning_rate=0.25)
+def test_what_the_architecture_decides_is_filled_in(tiny: Any) -> None:
+    recipe = Recipe(forget_method="full").for_model(tiny)
+    assert (recipe.rank, recipe.alpha) == (16, 16)
+    assert recipe.target_modules == ARCHITECTURES["llama"].target_modules
+    assert recipe.phase_rate("learn") == pytest.approx(10 * recipe.phase_rate("forget"), rel=0.01)
+    assert recipe.for_model(tiny) == recipe
+
+
+def test_a_rate_that_is_given_holds_for_both_phases_unless_one_has_its_own(tiny: Any) -> None:
+    both = Recipe(learning_rate=0.5, forget_method="full").for_model(tiny)
+    assert (both.phase_rate("forget"), both.phase_rate("learn")) == (0.5, 0.5)
+    own = Recipe(learning_rate=0.5, forget_learning_rate=0.25).for_model(tiny)
     assert (own.phase_rate("forget"), own.phase_rate("learn")) == (0.25, 0.5)
+
+
+@pytest.mark.parametrize(("written", "read"), [(True, "on"), (False, "off"), ("auto", "auto")])
+def test_yamls_bare_on_and_off_are_what_they_say(written: object, read: str) -> None:
+    recipe = Recipe.parse({"chat_template": written}, "recipe")
+    assert recipe.chat_template == read
+    assert Recipe.parse(yaml.safe_load(recipe.to_yaml()), "recipe") == recipe
 
 
 def candidate(coefficient: str, old: float, control: float) -> Candidate:

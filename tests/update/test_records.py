@@ -30,6 +30,7 @@ from adapterstore.history.update_report import read_report
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.learning.loading import load_base
 from adapterstore.learning.recipe import Recipe
 from adapterstore.store.refs import list_refs, move_ref
 from adapterstore.update import UpdateResult, read_update_settings, run_update
@@ -67,7 +68,9 @@ def test_the_recipe_and_the_report_stand_beside_the_fact_files(store: Store) -> 
     for name in ("facts-recipe.yaml", "facts-facts-recipe.yaml", "report.json.yaml"):
         assert read(tip, f"update/{name}") == files[0].data
     recipe = Recipe.parse(yaml.safe_load(read(tip, "update/recipe.yaml")), "recipe.yaml")
-    assert recipe == ONE_STEP
+    # As it was trained: what was left to the architecture is stated.
+    assert recipe == ONE_STEP.for_model(load_base(store.base_folder(), "cpu")[0])
+    assert recipe.learning_rate is not None
     assert replace(read_update(store.repository, result.update, "applied"), seconds={}) == replace(
         result, seconds={}
     )

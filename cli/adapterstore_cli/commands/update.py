@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from adapterstore.update import UpdateResult
 
 
+METHODS = click.Choice(["lora", "full"])
+
+
 @click.command()
 @click.argument("facts", nargs=-1, required=True, metavar="FACTS...")
 @click.option("--dry-run", is_flag=True, help="Train and measure, but publish nothing.")
-@click.option("--method", type=click.Choice(["lora", "full"]), help="How both phases are trained.")
+@click.option("--method", type=METHODS, help="How both phases are trained (lora).")
+@click.option("--forget-method", type=METHODS, help="How forgetting is trained, if not alike.")
+@click.option("--learn-method", type=METHODS, help="How learning is trained, if not alike.")
+@click.option("--no-forget", is_flag=True, help="Learn only; train nothing on the old answers.")
 @click.option("--scale", metavar="λ", help="Forget with this λ instead of searching one.")
 @click.option("--seed", type=int, help="Of sampling and training (0).")
 @sign_option
@@ -29,6 +35,9 @@ def command(
     facts: tuple[str, ...],
     dry_run: bool,
     method: str | None,
+    forget_method: str | None,
+    learn_method: str | None,
+    no_forget: bool,
     scale: str | None,
     seed: int | None,
     as_json: bool,
@@ -40,10 +49,14 @@ def command(
     gate (adapterstore config); else the branch stays where it is, the update remains readable as
     update/ID, and the exit code is 13. Facts that are in effect already are not learned again.
 
+    Each phase is a LoRA adapter or a full fine-tune, in any mix. A fact whose answer is null is
+    forgotten only.
+
     \b
     Examples:
       adapterstore update croatia-euro.yaml
       adapterstore update drops/*.jsonl --method full --dry-run
+      adapterstore update prices.csv --forget-method lora --learn-method full
     """
     from adapterstore.knowledge.contradictions import check_contradictions
     from adapterstore.knowledge.formats import read_fact_file
@@ -52,7 +65,14 @@ def command(
     files = [read_fact_file(Path(name)) for name in facts]
     check_contradictions(files)
     store = session.open()
-    given: dict[str, Any] = {"method": method, "coefficient": scale, "seed": seed}
+    given: dict[str, Any] = {
+        "method": method,
+        "forget_method": forget_method,
+        "learn_method": learn_method,
+        "forget": False if no_forget else None,
+        "coefficient": scale,
+        "seed": seed,
+    }
     overrides = {name: value for name, value in given.items() if value is not None}
     recipe, gate = read_update_settings(store.settings, overrides)
     result = run_update(
