@@ -36,6 +36,8 @@ _VARIABLES = {
 }
 _POINTS = 72.0
 """SVG units to an inch, in which matplotlib measures."""
+MOST_CURVES = 60
+"""Of so many updates, the newest ones, the search for λ is drawn."""
 _CELL_TEXT_UPDATES = 40
 """With more columns than these, the cells of a heat map are narrow and carry no numbers."""
 
@@ -58,7 +60,9 @@ def draw_charts(content: Mapping[str, Any]) -> dict[str, Any]:
             if any(name in update["figures"] for update in updates)
         },
         "curves": [
-            draw_curve(number, update["curve"], update["coefficient"]) if update["curve"] else None
+            draw_curve(number, update["curve"], update["coefficient"])
+            if update["curve"] and number >= len(updates) - MOST_CURVES
+            else None
             for number, update in enumerate(updates)
         ],
         "layers": draw_layers(content["layers"]) if content["layers"]["norms"] else None,

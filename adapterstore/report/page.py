@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from adapterstore.history.update_report import FIGURES
-from adapterstore.report.charts import draw_charts
+from adapterstore.report.charts import MOST_CURVES, draw_charts
 from adapterstore.report.lanes import ROW_HEIGHT, lane_row, lanes_width
 
 PAGE_SIZE = 100
@@ -48,6 +48,7 @@ def render_page(content: Mapping[str, Any]) -> str:
         content=content,
         figure_names=FIGURES,
         charts=_marked(charts, Markup),
+        curves_left_out=any(update["curve"] for update in content["updates"][:-MOST_CURVES]),
         lanes=[lane_row(commit["graph"]) for commit in content["commits"]],
         row_height=ROW_HEIGHT,
         lanes_width=lanes_width(commit["graph"] for commit in content["commits"]),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from adapterstore.errors import UnknownRevision
 from adapterstore.report import collect_report, render_page
-from adapterstore.report.charts import HEAT_LEVELS, draw_layers, heat_level
+from adapterstore.report.charts import HEAT_LEVELS, MOST_CURVES, draw_layers, heat_level
 from adapterstore.report.layers import OTHER, layer_of
 from adapterstore.report.page import PAGE_SIZE
 from tests.cli.running import adapterstore, done, read_json
@@ -101,11 +101,8 @@ def test_its_figures_are_those_of_log_show_and_diff(story: Story, content: dict[
         assert update["files"] == show["files"]
         assert update["curve"] == report["curve"]
         assert update["reasons"] == report["reasons"]
-        measured = {
-            name: score for name, score in report["report"].items() if name in update["figures"]
-        }
-        for name, score in measured.items():
-            figure = update["figures"][name]
+        for name, figure in update["figures"].items():
+            score = report["report"][name]
             assert (figure["right"], figure["asked"]) == (score["right"], score["asked"])
         first = show["parents"][0]
         if len({commit["update"] for commit in read_json(story.folder, "log", first, "-n1")}) == 1:
@@ -219,10 +216,20 @@ def test_curves_are_drawn_to_scale(html: str, content: dict[str, Any]) -> None:
                 expected = pairs[lowest] + share * (pairs[highest] - pairs[lowest])
                 assert height == pytest.approx(expected, abs=1e-3)
                 assert pairs[highest] < pairs[lowest]
-        steps = {round(b[0] - a[0], 3) for a, b in itertools.pairwise(old)}
+        steps = {round(b[0] - a[0], 3) for a, b in pairwise(old)}
         assert len(steps) == 1
         drawn += 1
     assert drawn
+
+
+def test_of_very_many_updates_the_newest_curves_are_drawn(content: dict[str, Any]) -> None:
+    update = content["updates"][0]
+    many = {**content, "updates": [{**update, "number": n} for n in range(1, MOST_CURVES + 3)]}
+    html = render_page(many)
+    Page(html)
+    assert html.count('<svg class="chart"') == MOST_CURVES + len(update["figures"]) + 1
+    assert "Drawn for the newest updates only" in html
+    assert "Drawn for the newest updates only" not in render_page(content)
 
 
 def test_the_heat_map_orders_norms() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from google.protobuf import json_format
 from in_toto_attestation.predicates.provenance.v1 import provenance_pb2
@@ -99,7 +100,9 @@ def test_subjects_and_predicate_are_the_updates_own(made: tuple[Path, Key, str])
     assert definition["externalParameters"]["facts"] == [
         {"name": "クロアチア.yaml", "digest": {"sha256": digest}}
     ]
-    assert definition["externalParameters"]["recipe"] == ONE_STEP.model_dump(mode="json")
+    recipe = definition["externalParameters"]["recipe"]
+    assert recipe == yaml.safe_load(store.repository.read_required(learn, "update/recipe.yaml"))
+    assert recipe["learn_steps"] == ONE_STEP.learn_steps
     names = {d["name"]: d["digest"] for d in definition["resolvedDependencies"]}
     assert names["base model demo: weights"] == {
         "sha256": (store.snapshot().base.digests or {})["weights"]
