@@ -19,8 +19,6 @@ from adapterstore.store.repository import Repository
 Difference = tuple[str, object, object]
 """What, the expected value, the found one."""
 
-_FROM_ELSEWHERE = ("merge", "cherry-pick")
-
 
 class BaseVerifier:
     """Compares each commit's base with its parents', and with the weights, hashed once."""
@@ -86,14 +84,15 @@ def changes(before: BaseModel, after: BaseModel, record: Record) -> Iterator[Dif
     """Yield what changed in base.json and may not.
 
     The weights once seen, nothing may. Before that, a commit that brings a delta may add shapes
-    and the name that its adapter shows, record-base the whole description, and a merge or a pick
-    what the other side knew.
+    and the name that its adapter shows, record-base the whole description, and a commit that takes
+    from another state what that one knew.
     """
     operation = record.trailers.get("Operation")
     if before.digests is not None:
         yield from differences(before, after)
         return
-    may_grow = "Delta" in record.trailers or operation in ("record-base", *_FROM_ELSEWHERE)
+    from_elsewhere = operation == "merge" or "Change-To" in record.trailers
+    may_grow = "Delta" in record.trailers or operation == "record-base" or from_elsewhere
     if not may_grow:
         yield from differences(before, after)
         return
@@ -104,7 +103,7 @@ def changes(before: BaseModel, after: BaseModel, record: Record) -> Iterator[Dif
     if operation == "record-base":
         if after.digests is None:
             yield "digests", "those of the weights", None
-    elif operation not in _FROM_ELSEWHERE and after.digests is not None:
+    elif not from_elsewhere and after.digests is not None:
         yield "digests", None, after.digests
     if after.digests is None:
         # The weights' own names may be longer than those that adapters give them.
