@@ -21,6 +21,8 @@ from adapterstore.store.repository import Repository
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{40}")
 _NO_COMMIT = "0" * 40
+_OF_COMMITS = ("refs/heads/", "refs/adapterstore/")
+"""Refs that name commits; others, such as tags, may name any object."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,15 @@ def _check_refs(repository: Repository, findings: Findings) -> Iterator[CommitId
                 names.setdefault(name, target)
     for name, target in sorted(names.items()):
         findings.count("refs")
+        if target.removeprefix("ref: ") in names:
+            continue
         if not _HEXADECIMAL.fullmatch(target) or target == _NO_COMMIT:
             findings.report(name, f"names {target[:60]!r}, which is no commit id")
             continue
         try:
-            yield CommitId(str(repository.git[target].peel(pygit2.Commit).id))
+            found = repository.git[target]
+            if name.startswith(_OF_COMMITS) or isinstance(found, pygit2.Commit | pygit2.Tag):
+                yield CommitId(str(found.peel(pygit2.Commit).id))
         except (pygit2.GitError, KeyError, ValueError) as error:
             findings.report(name, f"names {target}, which is no commit here ({error})")
     head = (repository.folder / "HEAD").read_text(errors="replace").strip()
@@ -111,9 +117,11 @@ def _check_reflogs(repository: Repository, findings: Findings) -> Iterator[Commi
             for item in ids:
                 if item == _NO_COMMIT:
                     continue
-                if isinstance(_get(repository, item), pygit2.Commit):
+                found = _get(repository, item)
+                if isinstance(found, pygit2.Commit):
                     yield CommitId(item)
-                else:
+                elif found is None or path.relative_to(folder).parts[:2] != ("refs", "tags"):
+                    # The log of an annotated tag names the tag's own object.
                     findings.report(where, f"names commit {item}, which is not here")
 
 

@@ -35,4 +35,5 @@ def subject_of(message: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    # A name that is not UTF-8 reaches us with half characters, which git can't keep.
+    return " ".join(text.encode(errors="replace").decode().split())

@@ -11,37 +11,67 @@ from pathlib import Path
 
 import pygit2
 
-from adapterstore.errors import RefMoved, StoreBusy
+from adapterstore.errors import CorruptStore, RefMoved, StoreBusy, UnknownRevision
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 
 LOCK_NAME = "adapterstore.lock"
 LOCK_WAIT_SECONDS = 20.0
 _LOCK_POLL_SECONDS = 0.01
+_ATTACH = "point it at a branch with 'git symbolic-ref HEAD refs/heads/main' in the store"
 
 
 def read_ref(repository: Repository, name: str) -> CommitId | None:
-    """Return the commit that a full ref name names (None: no such ref)."""
-    reference = repository.git.references.get(name)
+    """Return the commit that a full ref name names (None: no such ref).
+
+    Raises:
+        CorruptStore: the ref is there, but names no commit.
+    """
+    try:
+        reference = repository.git.references.get(name)
+    except ValueError:
+        # Not even a possible name of a ref.
+        return None
+    except pygit2.GitError as error:
+        raise CorruptStore(name, str(error)) from error
     if reference is None:
         return None
-    return CommitId(str(reference.peel(pygit2.Commit).id))
+    try:
+        return CommitId(str(reference.peel(pygit2.Commit).id))
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        raise CorruptStore(name, f"names no commit here ({error})") from error
 
 
 def list_refs(repository: Repository, prefix: str) -> dict[str, CommitId]:
-    """Return every ref that begins with ``prefix``: full name → commit."""
+    """Return every ref that begins with ``prefix`` and names a commit: full name → commit.
+
+    A tag may name any object, and a broken ref of one branch is no reason to refuse work on
+    another: ``fsck`` tells of it.
+    """
     found = {}
     for name in repository.git.references:
-        target = read_ref(repository, name) if name.startswith(prefix) else None
+        try:
+            target = read_ref(repository, name) if name.startswith(prefix) else None
+        except CorruptStore:
+            continue
         if target is not None:
             found[name] = target
     return found
 
 
 def current_branch(repository: Repository) -> str:
-    """Return the full name of the branch that HEAD stands for."""
-    target = repository.git.references["HEAD"].target
-    return str(target)
+    """Return the full name of the branch that HEAD stands for.
+
+    Raises:
+        UnknownRevision: it stands for no branch: somebody detached or damaged it.
+    """
+    try:
+        target = repository.git.references["HEAD"].target
+    except (pygit2.GitError, KeyError) as error:
+        raise UnknownRevision("HEAD", f"{error}; {_ATTACH}") from error
+    if not isinstance(target, str):
+        raise UnknownRevision("HEAD", f"stands for commit {str(target)[:12]}; {_ATTACH}")
+    return target
 
 
 def move_ref(
@@ -59,9 +89,13 @@ def move_ref(
     Raises:
         RefMoved: the ref names something else by now; nothing was changed.
         StoreBusy: another process keeps a lock.
+        OSError: the disk is full, or there is no permission to write.
     """
     with _store_lock(repository.folder) as lock:
         _remove_abandoned_lock(repository.folder, lock)
+        git_lock = repository.folder / f"{name}.lock"
+        if git_lock.exists():
+            raise _busy(git_lock)
         _write_intent(lock, name)
         try:
             with repository.git.transaction() as transaction:
@@ -71,11 +105,19 @@ def move_ref(
                     raise RefMoved(name, expected, actual)
                 transaction.set_target(name, new, None, message)
         except (OSError, pygit2.GitError) as error:
-            raise StoreBusy(
-                str(repository.folder / f"{name}.lock"),
-                f"{error}; if no other git process is at work there, delete this file",
-            ) from error
-        _write_intent(lock, "")
+            if git_lock.exists():
+                raise _busy(git_lock) from error
+            raise OSError(str(error)) from error
+        finally:
+            # Left standing, it would let the next writer remove a lock that is not ours.
+            _write_intent(lock, "")
+
+
+def _busy(git_lock: Path) -> StoreBusy:
+    return StoreBusy(
+        str(git_lock),
+        "another git process holds it; if no other git process is at work there, delete this file",
+    )
 
 
 @contextmanager

@@ -39,6 +39,8 @@ class Repository:
 
         Raises:
             NotAStore: the folder is not a bare git repository.
+            CorruptStore: it was one, and git can't open it any more.
+            OSError: no permission.
             UnsupportedFormat: a newer release wrote it.
         """
         # Before any ref names it, an object has to be on disk (git's core.fsync).
@@ -46,6 +48,8 @@ class Repository:
         try:
             self.git = pygit2.Repository(str(folder))
         except (pygit2.GitError, KeyError) as error:
+            if "objects" in os.listdir(folder):
+                raise CorruptStore(str(folder), f"git can't open it ({error})") from error
             raise NotAStore(str(folder), f"not a git repository ({error})") from error
         if not self.git.is_bare:
             raise NotAStore(str(folder), "a git work tree, not a bare repository")
@@ -66,7 +70,8 @@ class Repository:
     def _author(self) -> tuple[str, str]:
         try:
             signature = self.git.default_signature
-        except KeyError:
+        except (KeyError, ValueError, pygit2.GitError):
+            # No name in git's settings, or none that a commit can have.
             return _FALLBACK_AUTHOR
         return signature.name, signature.email
 

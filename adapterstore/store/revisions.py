@@ -54,6 +54,9 @@ def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
             return candidates[0]
         if candidates:
             raise AmbiguousRevision(revision, [str(c)[:12] for c in candidates]) from error
+        if text in ("HEAD", "@") and read_ref(repository, current_branch(repository)) is None:
+            problem = f"{current_branch(repository)}, for which it stands, is not there"
+            raise UnknownRevision(revision, problem) from error
         raise UnknownRevision(revision) from error
 
 
