@@ -13,7 +13,7 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CorruptStore
 from adapterstore.history.model_card import model_card
 from adapterstore.identifiers import CommitId, DeltaId
-from adapterstore.store.messages import format_message
+from adapterstore.store.messages import format_message, one_line
 from adapterstore.store.repository import Change, Repository
 
 GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
@@ -71,7 +71,7 @@ def write_snapshot(repository: Repository, parent: CommitId | None, new: NewComm
         ".gitattributes": GIT_ATTRIBUTES,
         "base.json": new.base.to_bytes(),
         "composition.json": new.composition.to_bytes(),
-        "README.md": model_card(new.base, new.composition, new.subject).encode(),
+        "README.md": model_card(new.base, new.composition, one_line(new.subject)).encode(),
         "deltas": _deltas_tree(repository, new.composition),
         UPDATE: _flat_tree(repository, new.update_files),
     }

@@ -59,6 +59,13 @@ def find_applied(repository: Repository, tip: CommitId, facts_digest: str) -> Up
     return None
 
 
+def is_published(repository: Repository, tip: CommitId, update: UpdateId) -> bool:
+    """Return whether the history of ``tip`` has an update of this id, reverted since or not."""
+    return any(
+        entry.update == update and entry.operation in PHASES for entry in read_log(repository, tip)
+    )
+
+
 def publish_update(
     repository: Repository,
     ref: str,

@@ -48,7 +48,7 @@ class Repository:
         try:
             self.git = pygit2.Repository(str(folder))
         except (pygit2.GitError, KeyError) as error:
-            if "objects" in os.listdir(folder):
+            if "objects" in {path.name for path in folder.iterdir()}:
                 raise CorruptStore(str(folder), f"git can't open it ({error})") from error
             raise NotAStore(str(folder), f"not a git repository ({error})") from error
         if not self.git.is_bare:
