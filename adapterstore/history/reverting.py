@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pygit2
 
-from adapterstore.errors import CorruptStore, UnknownRevision
+from adapterstore.errors import UnknownRevision
 from adapterstore.history.operands import Change
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.identifiers import CommitId
@@ -70,12 +70,7 @@ def changed_facts(repository: Repository, commit_id: CommitId) -> list[FactChang
 def _entry(repository: Repository, blob_id: pygit2.Oid | None) -> dict[str, str | None]:
     if blob_id is None:
         return {}
-    try:
-        content = json.loads(repository.blob(blob_id))
-    except (ValueError, RecursionError) as error:
-        raise CorruptStore(f"ledger entry {blob_id}", f"not JSON ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("prompt"), str):
-        raise CorruptStore(f"ledger entry {blob_id}", "names no prompt")
+    content: dict[str, str | None] = json.loads(repository.blob(blob_id))
     return content
 
 
@@ -83,17 +78,11 @@ def _ledger_difference(
     repository: Repository, change: Change
 ) -> list[tuple[str, pygit2.Oid | None, pygit2.Oid | None]]:
     """Return path, blob before and blob after of each ledger file that a change touched."""
+    empty = repository.git[repository.git.TreeBuilder().write()]
+    assert isinstance(empty, pygit2.Tree)
     before = repository.tree(change.before, LEDGER) if change.before is not None else None
     after = repository.tree(change.after, LEDGER)
-    # Compared with nothing, git takes the empty tree: a store may be read-only.
-    if before is not None and after is not None:
-        difference = before.diff_to_tree(after)
-    elif after is not None:
-        difference = after.diff_to_tree(swap=True)
-    elif before is not None:
-        difference = before.diff_to_tree()
-    else:
-        return []
+    difference = (before or empty).diff_to_tree(after or empty)
     rows = []
     for delta in difference.deltas:
         old, new = delta.old_file, delta.new_file

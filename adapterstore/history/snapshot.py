@@ -14,7 +14,7 @@ from adapterstore.errors import CorruptStore
 from adapterstore.history.model_card import model_card
 from adapterstore.identifiers import CommitId, DeltaId
 from adapterstore.store.messages import format_message, one_line
-from adapterstore.store.repository import Change, Repository
+from adapterstore.store.repository import Change, Repository, intact
 
 GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 LEDGER = "facts"
@@ -90,7 +90,7 @@ def _deltas_tree(repository: Repository, composition: Composition) -> pygit2.Oid
         return None
     builder = repository.git.TreeBuilder()
     for term in composition:
-        if not isinstance(repository.git.get(term.delta), pygit2.Tree):
+        if repository.folder_at(term.delta) is None:
             raise CorruptStore(f"delta {term.delta}", "its folder is not in the store")
         builder.insert(term.delta, pygit2.Oid(hex=term.delta), pygit2.enums.FileMode.TREE)
     return builder.write()
@@ -109,7 +109,8 @@ def _flat_tree(repository: Repository, files: Mapping[str, bytes]) -> pygit2.Oid
 
 def delta_files(repository: Repository, delta: DeltaId) -> dict[str, bytes]:
     """Return the files of a delta's folder as git holds them: name → bytes or pointer text."""
-    tree = repository.git.get(delta)
-    if not isinstance(tree, pygit2.Tree):
+    tree = repository.folder_at(delta)
+    if tree is None:
         raise CorruptStore(f"delta {delta}", "its folder is not in the store")
-    return {str(entry.name): entry.data for entry in tree if isinstance(entry, pygit2.Blob)}
+    with intact(f"delta {delta}"):
+        return {str(entry.name): entry.data for entry in tree if isinstance(entry, pygit2.Blob)}

@@ -14,6 +14,7 @@ from typing import Any
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.coefficient import ONE, format_coefficient, parse_coefficient
 from adapterstore.algebra.composition import Composition
+from adapterstore.errors import UnreadableFile
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
 from adapterstore.history.export import ExportKind, export_state
@@ -143,6 +144,9 @@ class Store:
             RefMoved: the branch is not, or no longer, at ``expect``.
             AdapterStoreError: as `adapterstore.history.ingest.ingest`.
         """
+        if not str(path).strip():
+            # Path("") would be the current folder: an empty variable of a script is no operand.
+            raise UnreadableFile(repr(str(path)), "names no file or folder")
         delta = self._ingest(Path(path), branch, progress)
 
         def plan(tip: Snapshot) -> NewCommit | None:
@@ -152,7 +156,7 @@ class Store:
             return NewCommit(
                 composition=composition,
                 base=delta.fit(tip.base),
-                subject=message or f"Commit {Path(path).name}",
+                subject=message or f"Commit {Path(path).name or Path(path).absolute().name}",
                 trailers={"Operation": "commit", "Operand": str(path)},
                 ledger=dict.fromkeys(self.repository.files(tip.commit, LEDGER)),
             )

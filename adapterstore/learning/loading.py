@@ -43,6 +43,8 @@ def load_base(folder: Path, device: str = "auto") -> tuple[Any, Any]:
         OSError,
         ValueError,
         KeyError,
+        TypeError,
+        AttributeError,
         ImportError,
         RuntimeError,
         SafetensorError,

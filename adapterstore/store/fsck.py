@@ -152,20 +152,24 @@ def _check_reachable(
 def _check_tree(
     repository: Repository, tree_id: str, where: str, checked: set[str], findings: Findings
 ) -> None:
-    if tree_id in checked:
-        return
-    checked.add(tree_id)
-    tree = _get(repository, tree_id)
-    if not isinstance(tree, pygit2.Tree):
-        findings.report(where, f"tree {tree_id} is missing")
-        return
-    for entry in tree:
-        place = f"{where}: {entry.name}"
-        found = _get(repository, str(entry.id))
-        if found is None:
-            findings.report(place, f"object {entry.id} is missing")
-        elif isinstance(found, pygit2.Tree):
-            _check_tree(repository, str(entry.id), place, checked, findings)
+    # Without recursion: how deep the folders of a strange commit are costs no stack.
+    waiting = [(tree_id, where)]
+    while waiting:
+        tree_id, where = waiting.pop()
+        if tree_id in checked:
+            continue
+        checked.add(tree_id)
+        tree = _get(repository, tree_id)
+        if not isinstance(tree, pygit2.Tree):
+            findings.report(where, f"tree {tree_id} is missing")
+            continue
+        for entry in tree:
+            place = f"{where}: {entry.name}"
+            found = _get(repository, str(entry.id))
+            if found is None:
+                findings.report(place, f"object {entry.id} is missing")
+            elif isinstance(found, pygit2.Tree):
+                waiting.append((str(entry.id), place))
 
 
 def _get(repository: Repository, object_id: str) -> pygit2.Object | None:

@@ -91,7 +91,7 @@ def move_ref(
         StoreBusy: another process keeps a lock.
         OSError: the disk is full, or there is no permission to write.
     """
-    with _store_lock(repository.folder) as lock:
+    with store_lock(repository.folder) as lock:
         _remove_abandoned_lock(repository.folder, lock)
         git_lock = repository.folder / f"{name}.lock"
         if git_lock.exists():
@@ -121,7 +121,7 @@ def _busy(git_lock: Path) -> StoreBusy:
 
 
 @contextmanager
-def _store_lock(folder: Path) -> Iterator[int]:
+def store_lock(folder: Path) -> Iterator[int]:
     """Hold the lock that all writers of this store take before they move a ref.
 
     The kernel frees it when its holder dies, so a killed process never blocks the next.

@@ -31,6 +31,19 @@ Change = bytes | pygit2.Oid | None
 """New content of a path: a file's bytes, an existing tree or blob, or None to remove it."""
 
 
+@contextmanager
+def intact(where: str) -> Iterator[None]:
+    """Tell of an object that git can't read by its place: libgit2 reads most when they are used.
+
+    Raises:
+        CorruptStore: an object is missing or damaged.
+    """
+    try:
+        yield
+    except (pygit2.GitError, KeyError) as error:
+        raise CorruptStore(where, f"git can't read an object ({error})") from error
+
+
 class Repository:
     """One store's git repository and its tensor files."""
 
@@ -159,7 +172,8 @@ class Repository:
     def read(self, commit_id: CommitId, path: str) -> bytes | None:
         """Return the bytes of the file at ``path`` of a commit (None: no such file)."""
         found = self._entry(commit_id, path)
-        return found.data if isinstance(found, pygit2.Blob) else None
+        with intact(f"commit {commit_id}: {path}"):
+            return found.data if isinstance(found, pygit2.Blob) else None
 
     def read_required(self, commit_id: CommitId, path: str) -> bytes:
         """Return the bytes of a file that every commit has; raise `CorruptStore` without it."""
@@ -171,33 +185,49 @@ class Repository:
     def files(self, commit_id: CommitId, path: str) -> dict[str, pygit2.Oid]:
         """Return every file under a folder of a commit: full path → blob id."""
         tree = self.tree(commit_id, path)
-        return dict(_walk(tree, path)) if tree is not None else {}
+        with intact(f"commit {commit_id}: {path}"):
+            return dict(_walk(tree, path)) if tree is not None else {}
 
     def blob(self, blob_id: pygit2.Oid | str) -> bytes:
         """Return a blob's bytes; raise `CorruptStore` if it is not there."""
-        found = self.git.get(blob_id)
-        if not isinstance(found, pygit2.Blob):
-            raise CorruptStore(str(blob_id), "no such blob")
-        return found.data
+        with intact(f"blob {blob_id}"):
+            found = self.git.get(blob_id)
+            if not isinstance(found, pygit2.Blob):
+                raise CorruptStore(str(blob_id), "no such blob")
+            return found.data
+
+    def folder_at(self, tree_id: str) -> pygit2.Tree | None:
+        """Return a folder by its own id (None: no such folder)."""
+        with intact(f"tree {tree_id}"):
+            found = self.git.get(tree_id)
+        return found if isinstance(found, pygit2.Tree) else None
 
     def _root(self, commit_id: CommitId) -> pygit2.Tree:
-        try:
+        with intact(f"commit {commit_id}"):
             return self.commit(commit_id).tree
-        except pygit2.GitError as error:
-            raise CorruptStore(f"commit {commit_id}", str(error)) from error
 
     def _entry(self, commit_id: CommitId, path: str) -> pygit2.Object | None:
-        try:
-            return self._root(commit_id)[path]
-        except KeyError:
-            return None
-        except pygit2.GitError as error:
-            raise CorruptStore(f"commit {commit_id}: {path}", str(error)) from error
+        found: pygit2.Object = self._root(commit_id)
+        # Step by step: a folder that is named and gone is not a path that was never there.
+        for name in path.split("/"):
+            with intact(f"commit {commit_id}: {path}"):
+                if not isinstance(found, pygit2.Tree) or name not in found:
+                    return None
+                found = found[name]
+        return found
 
     # --- writing ---------------------------------------------------------------------------------
 
     def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
-        """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes."""
+        """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes.
+
+        Raises:
+            CorruptStore: an object that stays, or that was there already, is damaged.
+        """
+        with intact("the tree to be written"):
+            return self._write_tree(base, changes)
+
+    def _write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
         builder = self.git.TreeBuilder(base) if base is not None else self.git.TreeBuilder()
         below: dict[str, dict[str, Change]] = {}
         for path, change in changes.items():
@@ -214,7 +244,7 @@ class Repository:
                 builder.insert(name, change, FileMode.TREE if is_tree else FileMode.BLOB)
         for name, inner in below.items():
             entry = builder.get(name)
-            folder = cast(pygit2.Tree, self.git[self.write_tree(_as_tree(entry), inner)])
+            folder = cast(pygit2.Tree, self.git[self._write_tree(_as_tree(entry), inner)])
             if len(folder):
                 builder.insert(name, folder.id, FileMode.TREE)
             elif builder.get(name) is not None:
@@ -224,9 +254,10 @@ class Repository:
     def write_commit(self, tree: pygit2.Oid, parents: list[CommitId], message: str) -> CommitId:
         """Write a commit that no ref names yet."""
         author = pygit2.Signature(*self._author())
-        created = self.git.create_commit(
-            None, author, author, message, tree, [pygit2.Oid(hex=parent) for parent in parents]
-        )
+        with intact("the commit to be written"):
+            created = self.git.create_commit(
+                None, author, author, message, tree, [pygit2.Oid(hex=parent) for parent in parents]
+            )
         return CommitId(str(created))
 
 

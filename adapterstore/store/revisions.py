@@ -17,7 +17,7 @@ from adapterstore.errors import AmbiguousRevision, UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import current_branch, list_refs, read_ref
-from adapterstore.store.repository import Repository
+from adapterstore.store.repository import Repository, intact
 
 REJECTED = "refs/adapterstore/rejected/"
 MINIMUM_DIGITS = 4
@@ -83,9 +83,18 @@ def _commits_that_begin(repository: Repository, text: str) -> list[CommitId]:
 def walk(repository: Repository, *tips: CommitId) -> Iterator[pygit2.Commit]:
     """Yield the commits that ``tips`` reach, children before parents."""
     walker = repository.git.walk(None, SortMode.TOPOLOGICAL)
-    for tip in tips:
-        walker.push(pygit2.Oid(hex=tip))
-    yield from walker
+    with intact("history"):
+        for tip in tips:
+            walker.push(pygit2.Oid(hex=tip))
+        yield from walker
+
+
+def message_of(commit: pygit2.Commit) -> str:
+    """Return a commit's message; other tools may have written it, in any encoding."""
+    try:
+        return commit.raw_message.decode(commit.message_encoding or "utf-8", "replace")
+    except LookupError:
+        return commit.raw_message.decode("utf-8", "replace")
 
 
 def find_update(repository: Repository, update: str) -> list[CommitId]:
@@ -97,6 +106,9 @@ def find_update(repository: Repository, update: str) -> list[CommitId]:
         UnknownRevision: no such update.
         AmbiguousRevision: several updates begin so.
     """
+    if len(update) < MINIMUM_DIGITS:
+        problem = f"an abbreviated id needs at least {MINIMUM_DIGITS} digits"
+        raise UnknownRevision(f"update/{update}", problem)
     branches = list_refs(repository, "refs/heads/")
     rejected = {
         name.removeprefix(REJECTED): tip for name, tip in list_refs(repository, REJECTED).items()
@@ -104,7 +116,7 @@ def find_update(repository: Repository, update: str) -> list[CommitId]:
     found: dict[str, list[CommitId]] = {}
     tips = [*branches.values(), *rejected.values()]
     for commit in walk(repository, *tips):
-        trailers = parse_trailers(commit.message)
+        trailers = parse_trailers(message_of(commit))
         name = trailers.get("Update")
         if name is not None and name.startswith(update) and trailers.get("Operation") in PHASES:
             found.setdefault(name, []).insert(0, CommitId(str(commit.id)))
@@ -141,5 +153,5 @@ def known_update_ids(repository: Repository) -> set[UpdateId]:
     return {
         UpdateId(name)
         for commit in walk(repository, *tips)
-        if (name := parse_trailers(commit.message).get("Update")) is not None
+        if (name := parse_trailers(message_of(commit)).get("Update")) is not None
     }
