@@ -28,5 +28,5 @@ class SettingsModel(BaseModel):
                 problem = f"there is no such setting; there are {', '.join(cls.model_fields)}"
             else:
                 # YAML can write in a line what would fill the memory if it were all shown.
-                problem = f"{first['msg']} (it is {reprlib.repr(first['input'])})"
+                problem = f"{first['msg']} (it is {reprlib.repr(first['input'])[:100]})"
             raise InvalidSetting(f"{where}.{name}", problem) from error

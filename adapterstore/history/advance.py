@@ -9,6 +9,7 @@ from adapterstore.errors import RefMoved
 from adapterstore.history.log import read_log
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
+from adapterstore.store.messages import one_line
 from adapterstore.store.refs import move_ref, read_ref
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import branch_ref, resolve
@@ -104,4 +105,4 @@ def _find_twin(
 
 
 def _reflog_message(new: NewCommit) -> str:
-    return f"{new.trailers['Operation']}: {new.subject}"
+    return one_line(f"{new.trailers['Operation']}: {new.subject}")

@@ -106,9 +106,6 @@ def find_update(repository: Repository, update: str) -> list[CommitId]:
         UnknownRevision: no such update.
         AmbiguousRevision: several updates begin so.
     """
-    if len(update) < MINIMUM_DIGITS:
-        problem = f"an abbreviated id needs at least {MINIMUM_DIGITS} digits"
-        raise UnknownRevision(f"update/{update}", problem)
     branches = list_refs(repository, "refs/heads/")
     rejected = {
         name.removeprefix(REJECTED): tip for name, tip in list_refs(repository, REJECTED).items()
@@ -122,6 +119,9 @@ def find_update(repository: Repository, update: str) -> list[CommitId]:
             found.setdefault(name, []).insert(0, CommitId(str(commit.id)))
     if update in found:
         return found[update]
+    if len(update) < MINIMUM_DIGITS:
+        problem = f"an abbreviated id needs at least {MINIMUM_DIGITS} digits"
+        raise UnknownRevision(f"update/{update}", problem)
     if not found:
         raise UnknownRevision(f"update/{update}", "no such update")
     if len(found) > 1:

@@ -206,3 +206,15 @@ def test_a_setting_of_an_unknown_name_is_refused(
     settings = store.settings.with_value(key, 1)
     with pytest.raises(InvalidSetting, match=rf"^{key}: there is no such setting"):
         read(settings)
+
+
+def test_a_revert_stands_when_the_same_call_is_made_again(store: Store) -> None:
+    """A daemon that was killed before it put the file away comes back after the user's revert."""
+    result = update(store, facts("one.yaml"), update_id=UpdateId("20261124-7"))
+    store.revert(None, "update/20261124-7")
+    tip = store.resolve()
+    again = update(store, facts("one.yaml"), update_id=UpdateId("20261124-7"))
+    assert (again.status, again.commits) == ("already-applied", result.commits)
+    assert store.resolve() == tip
+    # Landed anew, under a new id, the same facts take effect again.
+    assert update(store, facts("one.yaml"), update_id=UpdateId("20261124-8")).status == "applied"
