@@ -201,7 +201,7 @@ class Worker:
         message = f"update/{result.update} ({figures})"
         text = json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n"
         if not put_away(path, landed.signature, PROCESSED, ".result.json", text):
-            message += "; the file changed meanwhile, so what it is now comes next"
+            message += "; its file has changed or gone since"
             self.journal.settle(delivery.id, "applied", message, result.commits)
             self.say(f"applied the earlier content of {path.name} as {message}")
             return "later"
