@@ -317,6 +317,18 @@ class VerificationFailed(AdapterStoreError):
         super().__init__(f"{revision}: {things}; restore what was changed from a clone you trust")
 
 
+class CorruptJournal(CorruptStore):
+    """The daemon's journal can't be read."""
+
+    def __init__(self, path: str, problem: str):
+        self.where, self.problem = path, problem
+        AdapterStoreError.__init__(
+            self,
+            f"{path}: not a journal ({problem}); move it aside and start again: without it the "
+            "daemon finds in the history which contents are in effect",
+        )
+
+
 # --- operands ------------------------------------------------------------------------------------
 
 

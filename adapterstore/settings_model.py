@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -26,5 +27,6 @@ class SettingsModel(BaseModel):
             if first["type"] == "extra_forbidden":
                 problem = f"there is no such setting; there are {', '.join(cls.model_fields)}"
             else:
-                problem = f"{first['msg']} (it is {first['input']!r})"
+                # YAML can write in a line what would fill the memory if it were all shown.
+                problem = f"{first['msg']} (it is {reprlib.repr(first['input'])[:100]})"
             raise InvalidSetting(f"{where}.{name}", problem) from error

@@ -40,7 +40,8 @@ HOMES = {
     "transformers": {"learning", "evaluation", "demo"},
     "rich": {"cli"},
     "matplotlib": {"report"},
-    "jinja2": {"report"},
+    # Chat templates fail in its words.
+    "jinja2": {"report", "evaluation"},
     # The daemon's journal; the index of the ledger, a cache.
     "sqlite3": {"daemon", "history"},
 }

@@ -72,7 +72,7 @@ def read_delta(folder: Path, shards: Mapping[str, Path] | None = None) -> DenseD
     path = folder / DELTA_NAME
     content = read_json_object(path)
     version = content.get("format")
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise MalformedAdapter(str(path), "names no format version")
     if version > DELTA_FORMAT:
         raise UnsupportedFormat(str(path), version, DELTA_FORMAT)
@@ -100,9 +100,9 @@ def read_delta(folder: Path, shards: Mapping[str, Path] | None = None) -> DenseD
             raise MalformedAdapter(
                 str(path), f"tensor {name!r} is not in {shard} as {path.name} says"
             )
-    return DenseDelta(
-        folder, base_name, {n: tuple(e["shape"]) for n, e in tensors.items()}, files, placed
-    )
+    # In Python, the true and 2.0 of a hand-made delta.json are the sizes 1 and 2.
+    shapes = {name: files[shard].tensors[name].shape for name, shard in placed.items()}
+    return DenseDelta(folder, base_name, shapes, files, placed)
 
 
 def _shard_of(path: str, name: str, entry: Any) -> str:

@@ -31,7 +31,8 @@ def read_json_object(path: Path, label: str | None = None) -> dict[str, Any]:
             raise UnreadableFile(str(path), "not a regular file")
         if status.st_size > MAX_BYTES:
             raise MalformedAdapter(where, f"is over {MAX_BYTES >> 20} MiB")
-        content = json.loads(path.read_bytes())
+        # Not of bytes, of which json would take UTF-16 too: the field's tools read UTF-8.
+        content = json.loads(path.read_bytes().decode())
     except OSError as error:
         raise UnreadableFile(str(path), error.strerror or str(error)) from error
     except (ValueError, RecursionError) as error:

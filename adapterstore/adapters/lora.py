@@ -17,6 +17,7 @@ from adapterstore.errors import MalformedAdapter, NotLinear, ShapeMismatch
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 MAX_NAME_LENGTH = 250
+MAX_TEXT_LENGTH = 4096
 _PREFIX = "base_model.model."
 _SUFFIXES = {
     ".lora_A.weight": ("A", False),
@@ -96,6 +97,9 @@ def _text_or_none(config: dict[str, Any], option: str, label: str) -> str | None
     value = config.get(option)
     if value is not None and not isinstance(value, str):
         raise MalformedAdapter(label, f"{option} is not a text")
+    if value is not None and (len(value) > MAX_TEXT_LENGTH or not value.isprintable()):
+        # Names and paths are what stands there; half a character could not even be stored.
+        raise MalformedAdapter(label, f"{option} is no name: {value[:40]!r}")
     return value or None
 
 

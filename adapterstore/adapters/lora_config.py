@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ _MAX_PATTERN_LENGTH = 500
 _REPEAT = re.compile(r"[*+{]")
 _REPEATED_GROUP = re.compile(r"\)[*+?{]")
 _MAX_REPEATS = 3
+_MAX_SECONDS = 2.0
+"""For matching all modules of an adapter with its patterns; real ones take milliseconds."""
 
 _READ_ELSEWHERE = frozenset(
     {"r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "bias"}
@@ -75,8 +78,9 @@ def check_linear(config: dict[str, Any], label: str) -> None:
     known = _READ_ELSEWHERE | _NO_EFFECT_ON_WEIGHTS | set(_REFUSED)
     for option in sorted(set(config) - known):
         if config[option] not in (None, False, {}, []):
+            name = option if option.isidentifier() and len(option) <= 60 else _short(option)
             raise NotLinear(
-                label, f"{option}={_short(config[option])}", "this release does not know the option"
+                label, f"{name}={_short(config[option])}", "this release does not know the option"
             )
     if not _is_rank(config.get("r")):
         raise MalformedAdapter(label, f"r={_short(config.get('r'))} is no rank")
@@ -104,6 +108,9 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
+_Patterns = list[tuple[Any, float]]
+
+
 class Scalings:
     """Rank and scaling of each module, as peft finds them.
 
@@ -117,23 +124,44 @@ class Scalings:
         self._rank_stabilized = bool(config.get("use_rslora"))
         self._ranks = _patterns(config, "rank_pattern", _is_rank, label)
         self._alphas = _patterns(config, "alpha_pattern", _is_alpha, label)
+        self._label = label
+        self._seconds = _MAX_SECONDS
 
     def rank(self, module: str) -> int:
         """Return the rank that the config states for a module."""
-        return int(_match(self._ranks, module, self._rank))
+        return int(self._match(self._ranks, module, self._rank))
 
     def scaling(self, module: str, rank: int) -> float:
         """Return the factor before B·A for a module of this rank."""
-        alpha = float(_match(self._alphas, module, self._alpha))
+        alpha = float(self._match(self._alphas, module, self._alpha))
         return alpha / math.sqrt(rank) if self._rank_stabilized else alpha / rank
+
+    def _match(self, patterns: _Patterns, module: str, default: float) -> float:
+        started = time.monotonic()
+        try:
+            for pattern, value in patterns:
+                if pattern.match(module, timeout=max(self._seconds, 0.001)):
+                    return value
+        except TimeoutError as error:
+            raise MalformedAdapter(
+                self._label, f"its patterns take over {_MAX_SECONDS:g} s to match; simplify them"
+            ) from error
+        finally:
+            self._seconds -= time.monotonic() - started
+        return default
 
 
 def _patterns(
     config: dict[str, Any], option: str, is_proper: Callable[[object], bool], label: str
-) -> list[tuple[re.Pattern[str], float]]:
+) -> _Patterns:
     patterns = config.get(option) or {}
     if not isinstance(patterns, dict):
         raise MalformedAdapter(label, f"{option} is not a map of patterns to numbers")
+    if not patterns:
+        return []
+    # Python's own engine, which peft uses, has no limit on how long it tries.
+    import regex
+
     compiled = []
     for pattern, value in patterns.items():
         if not is_proper(value):
@@ -149,11 +177,9 @@ def _patterns(
             raise MalformedAdapter(label, f"{option}: {_short(pattern)} is too complex a pattern")
         try:
             # The same expression as peft's get_pattern_key, or the ranks would differ from peft's.
-            compiled.append((re.compile(rf"(.*\.)?({pattern})$"), value))
-        except re.error as error:
+            expression = rf"(.*\.)?({pattern})$"
+            re.compile(expression)
+            compiled.append((regex.compile(expression), value))
+        except (re.error, regex.error, RecursionError) as error:
             raise MalformedAdapter(label, f"{option}: {_short(pattern)}: {error}") from error
     return compiled
-
-
-def _match(patterns: list[tuple[re.Pattern[str], float]], module: str, default: float) -> float:
-    return next((value for pattern, value in patterns if pattern.match(module)), default)

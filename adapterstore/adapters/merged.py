@@ -48,8 +48,9 @@ def merge_into_base(
     Raises:
         BaseModelMismatch: a term changes a weight that the base does not have.
         ShapeMismatch: a weight has another shape.
-        CannotExport: the base's weight is no float (it is quantized), a term is not finite, or a
-            LoRA adapts only one of two layers that share a weight.
+        CannotExport: the base's weight is no float (it is quantized), a term is not finite, the
+            sum is beyond the base's dtype, or a LoRA adapts only one of two layers that share a
+            weight.
     """
     base = read_model_folder(base_folder)
     weights = base.weights
@@ -61,8 +62,11 @@ def merge_into_base(
         import torch
 
         tensor = weights[name].load()
+        dtype = tensor.dtype
         for change in changes.get(name, ()):
             tensor = tensor.to(torch.float64) + change.load()
+        if name in changes and not bool(tensor.to(dtype).isfinite().all()):
+            raise CannotExport(f"weight {name}", f"the sum has values beyond {dtype}")
         return tensor
 
     for file_name, tensor_file in base.files.items():

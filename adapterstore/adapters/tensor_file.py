@@ -29,6 +29,11 @@ DTYPE_SIZES = {
 }  # fmt: skip
 """Bytes of one element, by the dtype's name in the header."""
 
+MAX_DIMENSIONS = 64
+MAX_SIZE = 2**63 - 1
+MAX_NAME_LENGTH = 1000
+"""Far over what any model has; a header beyond them can take for ever to check or to tell of."""
+
 FLOAT_DTYPES = frozenset({"F16", "BF16", "F32", "F64"})
 
 
@@ -103,19 +108,23 @@ def _without_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"{key!r} stands twice")
+            raise ValueError(f"{key[:MAX_NAME_LENGTH]!r} stands twice")
         result[key] = value
     return result
 
 
 def _read_info(path: str, name: str, info: Any) -> TensorInfo:
+    if len(name) > MAX_NAME_LENGTH:
+        raise MalformedTensorFile(path, f"a tensor's name is {len(name)} characters long")
     if not name.isprintable():
         raise MalformedTensorFile(path, f"the name {name!r} holds control characters")
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
         raise MalformedTensorFile(path, f"tensor {name!r} lacks dtype, shape or data_offsets")
     dtype, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
     if not isinstance(dtype, str) or dtype not in DTYPE_SIZES:
-        raise MalformedTensorFile(path, f"tensor {name!r} has the unknown dtype {dtype!r}")
+        raise MalformedTensorFile(
+            path, f"tensor {name!r} has the unknown dtype {str(dtype)[:40]!r}"
+        )
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise MalformedTensorFile(path, f"tensor {name!r} has no proper shape or data_offsets")
     begin, end = offsets
@@ -127,8 +136,13 @@ def _read_info(path: str, name: str, info: Any) -> TensorInfo:
 
 
 def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, int) and not isinstance(item, bool) and item >= 0 for item in value
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_DIMENSIONS
+        and all(
+            isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= MAX_SIZE
+            for item in value
+        )
     )
 
 

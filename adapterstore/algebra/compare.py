@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from adapterstore.algebra.dense import DenseSum, Leaf, factors_of
 from adapterstore.algebra.leaves import DenseLeaf
 from adapterstore.algebra.lowrank import scaled_b
+from adapterstore.errors import CannotExport
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +98,7 @@ def compare(left: Terms, right: Terms) -> list[ModuleDifference]:
     Raises:
         ShapeMismatch: two terms give one weight different shapes.
         NotLinear: two LoRA terms disagree on how they are laid out.
+        CannotExport: a term is not finite.
     """
     DenseSum([*left, *right])  # Raises where the two sides disagree on a shape.
     sums = DenseSum(left), DenseSum(right)
@@ -125,6 +127,8 @@ def _factors(terms: Terms, name: str) -> list[Factors] | None:
 
 
 def _compare_factors(name: str, left: list[Factors], right: list[Factors]) -> ModuleDifference:
+    if not all(bool(part.isfinite().all()) for pair in (*left, *right) for part in pair):
+        raise CannotExport(f"a comparison of {name}", "its terms hold values that are not finite")
     values = (
         _singular_values(left),
         _singular_values(right),

@@ -10,7 +10,7 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.algebra.dense import DenseSum, match_weight
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
-from adapterstore.errors import BaseModelMismatch, ShapeMismatch
+from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
 from adapterstore.history.leaves import open_leaves
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
@@ -42,6 +42,7 @@ def attach_composition(
     Raises:
         CorruptStore: a delta's bytes are not what its id says.
         BaseModelMismatch, ShapeMismatch: the model is not the deltas' base.
+        CannotExport: a term is not finite, or the sum is beyond the weights' dtype.
     """
     with open_leaves(repository, composition, progress) as leaves:
         if leaves.dense:
@@ -118,9 +119,12 @@ def add_dense(
                 )
             difference = weight.load().to(parameter.device, torch.float64)
             exact = parameter.to(torch.float64) + difference
+            rounded = exact.to(stored_dtype or parameter.dtype)
+            if not bool(rounded.isfinite().all()):
+                raise CannotExport(f"weight {name}", f"the sum has values beyond {rounded.dtype}")
             if copies is not None:
                 copies.append((parameter, parameter.detach().clone()))
-            parameter.copy_(exact.to(stored_dtype or parameter.dtype))
+            parameter.copy_(rounded)
 
 
 def attach_lora(model: Any, lora: MaterializedLora, adapter_name: str = STATE_ADAPTER) -> Any:

@@ -38,7 +38,7 @@ def commit(
         return NewCommit(
             composition=composition,
             base=delta.fit(tip.base),
-            subject=message or f"Commit {path.name}",
+            subject=message or f"Commit {path.name or path.absolute().name}",
             trailers={"Operation": "commit", "Operand": str(path), "Delta": delta.delta},
             ledger=dict.fromkeys(repository.files(tip.commit, LEDGER)),
         )

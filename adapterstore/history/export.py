@@ -100,11 +100,17 @@ def write_lora(lora: MaterializedLora, folder: Path, progress: Progress = NO_PRO
     )
 
 
+def _is_empty(folder: Path) -> bool:
+    return next(folder.iterdir(), None) is None
+
+
 @contextmanager
 def _new(target: Path) -> Iterator[Path]:
     """Give a folder beside ``target`` to fill; it takes the target's name at the end."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and _is_empty(target))):
         raise CannotExport(f"to {target}", "it is there already; name a new folder")
+    # The current folder, say, has its name in the folder above.
+    target = target.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))

@@ -16,7 +16,7 @@ from adapterstore.identifiers import CommitId, DeltaId, ObjectId
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.fsck import Findings, check_repository, check_tensor_files
 from adapterstore.store.objects import Pointer
-from adapterstore.store.repository import Repository
+from adapterstore.store.repository import Repository, intact
 
 
 def fsck(repository: Repository, progress: Progress = NO_PROGRESS) -> Findings:
@@ -48,7 +48,10 @@ def _check_commit(
     where = f"commit {commit_id}"
     try:
         snapshot = read_snapshot(repository, commit_id)
+        attributes = repository.read(commit_id, ".gitattributes")
         tree = repository.tree(commit_id, "deltas")
+        with intact(f"{where}: deltas"):
+            entries = list(tree) if tree is not None else []
     except CorruptStore as error:
         findings.report(error.where, error.problem)
         return
@@ -56,10 +59,10 @@ def _check_commit(
         findings.report(where, str(error))
         return
     findings.count("compositions")
-    if repository.read(commit_id, ".gitattributes") != GIT_ATTRIBUTES:
+    if attributes != GIT_ATTRIBUTES:
         findings.report(where, ".gitattributes does not send tensor files to Git LFS")
     named = {str(term.delta) for term in snapshot.composition}
-    present = {str(entry.name): str(entry.id) for entry in tree} if tree is not None else {}
+    present = {str(entry.name): str(entry.id) for entry in entries}
     for delta in sorted(named - set(present)):
         findings.report(where, f"names delta {delta}, but has no folder of it")
     for name, tree_id in sorted(present.items()):
@@ -80,24 +83,37 @@ def _read_delta_folder(
 ) -> dict[str, bytes | Pointer]:
     findings.count("deltas")
     files: dict[str, bytes | Pointer] = {}
-    tree = repository.git.get(delta)
-    if not isinstance(tree, pygit2.Tree):
+    try:
+        tree = repository.folder_at(delta)
+        with intact(f"delta {delta}"):
+            entries = list(tree) if tree is not None else []
+    except CorruptStore as error:
+        findings.report(error.where, error.problem)
+        return files
+    if tree is None:
         findings.report(where, f"deltas/{delta} is not a folder")
         return files
-    for entry in tree:
+    for entry in entries:
         place = f"{where}: deltas/{delta}/{entry.name}"
         if not isinstance(entry, pygit2.Blob):
             findings.report(place, "is not a file")
-        elif str(entry.name).endswith(".safetensors"):
+            continue
+        try:
+            with intact(place):
+                data = entry.data
+        except CorruptStore as error:
+            findings.report(error.where, error.problem)
+            continue
+        if str(entry.name).endswith(".safetensors"):
             try:
-                pointer = Pointer.from_bytes(entry.data, place)
+                pointer = Pointer.from_bytes(data, place)
             except CorruptStore as error:
                 findings.report(error.where, error.problem)
                 continue
             files[str(entry.name)] = pointer
             pointers.setdefault(pointer.object_id, (pointer, place))
         else:
-            files[str(entry.name)] = entry.data
+            files[str(entry.name)] = data
     return files
 
 

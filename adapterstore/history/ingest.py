@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pygit2
 from pygit2.enums import FileMode
@@ -26,6 +28,7 @@ from adapterstore.store.repository import Repository
 LORA_CONFIG = "adapter_config.json"
 LORA_WEIGHTS = "adapter_model.safetensors"
 DELTA_CONFIG = "delta.json"
+_CHANGED = "it changed while it was read; try again"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def _store_lora(
     repository: Repository, adapter: LoraAdapter, aliases: Sequence[str], progress: Progress
 ) -> IngestedDelta:
     config = _read_bytes(adapter.folder / LORA_CONFIG)
+    if not _says(config, adapter.config):
+        raise UnreadableFile(str(adapter.folder / LORA_CONFIG), _CHANGED)
     with ExitStack() as stack:
         staged = stack.enter_context(repository.objects.stage(adapter.tensor_file.path, progress))
         _check_unchanged(adapter.tensor_file, staged.path)
@@ -118,7 +123,16 @@ def _check_unchanged(checked: TensorFile, copy: Path) -> None:
     """The header was checked first, the bytes copied after: both must be of one file."""
     copied = read_tensor_file(copy)
     if (copied.size, copied.tensors) != (checked.size, checked.tensors):
-        raise UnreadableFile(str(checked.path), "it changed while it was read; try again")
+        raise UnreadableFile(str(checked.path), _CHANGED)
+
+
+def _says(data: bytes, checked: dict[str, Any]) -> bool:
+    """Return whether JSON text, read again to be stored, is the content that was checked."""
+    try:
+        # As text, since a NaN is not equal to itself.
+        return json.dumps(json.loads(data.decode())) == json.dumps(checked)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _read_bytes(path: Path) -> bytes:

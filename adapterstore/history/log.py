@@ -12,8 +12,8 @@ from adapterstore.errors import UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import body_of, parse_trailers, subject_of
 from adapterstore.store.refs import current_branch, list_refs
-from adapterstore.store.repository import Repository
-from adapterstore.store.revisions import REJECTED, resolve, walk
+from adapterstore.store.repository import Repository, intact
+from adapterstore.store.revisions import REJECTED, message_of, resolve, walk
 
 OPERATIONS = (
     "init",
@@ -30,6 +30,9 @@ OPERATIONS = (
     "compact",
 )
 """What can have made a commit: the values of ``Operation``."""
+
+_FIRST_TIME, _LAST_TIME = -62_000_000_000, 253_000_000_000
+"""Seconds from 1970 of the years 5 and 9987."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,20 @@ def read_log(
 
 def log_entry(commit: pygit2.Commit) -> LogEntry:
     """Return what the log shows of one commit."""
-    author = commit.author
+    with intact(f"commit {commit.id}"):
+        author = commit.author
+        message = message_of(commit)
     zone = timezone(timedelta(minutes=author.offset))
+    name, email = (raw.decode("utf-8", "replace") for raw in (author.raw_name, author.raw_email))
     return LogEntry(
         commit=CommitId(str(commit.id)),
         parents=tuple(CommitId(str(parent)) for parent in commit.parent_ids),
-        author=f"{author.name} <{author.email}>",
-        time=datetime.fromtimestamp(author.time, zone),
-        subject=subject_of(commit.message),
-        body=body_of(commit.message),
-        trailers=parse_trailers(commit.message),
+        author=f"{name} <{email}>",
+        # Git keeps years that a calendar has not.
+        time=datetime.fromtimestamp(min(max(author.time, _FIRST_TIME), _LAST_TIME), zone),
+        subject=subject_of(message),
+        body=body_of(message),
+        trailers=parse_trailers(message),
     )
 
 

@@ -119,6 +119,8 @@ def operand_path(repository: Repository, operand: str) -> Path | None:
         AmbiguousRevision: it could be either.
         UnknownRevision: it is neither.
     """
+    if not operand.strip():
+        raise UnknownRevision(operand, "names no revision, file or folder")
     path = Path(operand)
     there = path.exists() or path.is_symlink()
     if there and (path.is_absolute() or operand.startswith(("./", "../"))):

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adapterstore.errors import InvalidSetting
+from adapterstore.errors import InvalidSetting, StoreBusy
 from adapterstore.store.durable import write_file
+from adapterstore.store.refs import store_lock
 
 SETTINGS_NAME = "adapterstore.yaml"
 SECTIONS = ("base", "recipe", "gate", "daemon")
@@ -22,9 +23,11 @@ _BASE_KEYS: Mapping[str, type] = {"path": str, "aliases": list}
 class Settings:
     """The content of one settings file; a missing file is an empty one."""
 
-    def __init__(self, path: Path, content: dict[str, dict[str, Any]]):
+    def __init__(self, path: Path, content: dict[str, dict[str, Any]], text: str | None = None):
+        """Hold ``content``, made of the file's ``text`` (None: there was no file)."""
         self.path = path
         self._content = content
+        self._text = text
 
     @classmethod
     def read(cls, store_folder: Path) -> Settings:
@@ -55,7 +58,7 @@ class Settings:
                 )
             if not isinstance(section, dict):
                 raise InvalidSetting(f"{path}: {name}", "must hold 'name: value' lines")
-        settings = cls(path, content)
+        settings = cls(path, content, text)
         settings._check_base()
         return settings
 
@@ -82,7 +85,7 @@ class Settings:
         section, name = _split(key)
         content = copy.deepcopy(self._content)
         content.setdefault(section, {})[name] = value
-        changed = Settings(self.path, content)
+        changed = Settings(self.path, content, self._text)
         changed._check_base()
         return changed
 
@@ -95,14 +98,23 @@ class Settings:
         section, name = _split(key)
         content = copy.deepcopy(self._content)
         content.get(section, {}).pop(name, None)
-        return Settings(self.path, {k: v for k, v in content.items() if v})
+        return Settings(self.path, {k: v for k, v in content.items() if v}, self._text)
 
     def write(self) -> None:
-        """Replace the settings file at once."""
+        """Replace the settings file at once.
+
+        Raises:
+            StoreBusy: somebody else has changed the file since it was read.
+        """
         import yaml
 
         text = yaml.safe_dump(self._content, allow_unicode=True, sort_keys=True)
-        write_file(self.path, text.encode() if self._content else b"")
+        with store_lock(self.path.parent):
+            if Settings.read(self.path.parent)._text != self._text:
+                raise StoreBusy(
+                    str(self.path), "changed meanwhile; nothing was written: run the command again"
+                )
+            write_file(self.path, text.encode() if self._content else b"")
 
     @property
     def base_path(self) -> Path | None:

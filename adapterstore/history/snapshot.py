@@ -13,8 +13,8 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CorruptStore
 from adapterstore.history.model_card import model_card
 from adapterstore.identifiers import CommitId, DeltaId
-from adapterstore.store.messages import format_message
-from adapterstore.store.repository import Change, Repository
+from adapterstore.store.messages import format_message, one_line
+from adapterstore.store.repository import Change, Repository, intact
 
 GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 LEDGER = "facts"
@@ -73,7 +73,7 @@ def write_snapshot(repository: Repository, parent: CommitId | None, new: NewComm
         ".gitattributes": GIT_ATTRIBUTES,
         "base.json": new.base.to_bytes(),
         "composition.json": new.composition.to_bytes(),
-        "README.md": model_card(new.base, new.composition, new.subject).encode(),
+        "README.md": model_card(new.base, new.composition, one_line(new.subject)).encode(),
         "deltas": _deltas_tree(repository, new.composition),
         UPDATE: _flat_tree(repository, new.update_files),
     }
@@ -93,7 +93,7 @@ def _deltas_tree(repository: Repository, composition: Composition) -> pygit2.Oid
         return None
     builder = repository.git.TreeBuilder()
     for term in composition:
-        if not isinstance(repository.git.get(term.delta), pygit2.Tree):
+        if repository.folder_at(term.delta) is None:
             raise CorruptStore(f"delta {term.delta}", "its folder is not in the store")
         builder.insert(term.delta, pygit2.Oid(hex=term.delta), pygit2.enums.FileMode.TREE)
     return builder.write()
@@ -112,7 +112,8 @@ def _flat_tree(repository: Repository, files: Mapping[str, bytes]) -> pygit2.Oid
 
 def delta_files(repository: Repository, delta: DeltaId) -> dict[str, bytes]:
     """Return the files of a delta's folder as git holds them: name → bytes or pointer text."""
-    tree = repository.git.get(delta)
-    if not isinstance(tree, pygit2.Tree):
+    tree = repository.folder_at(delta)
+    if tree is None:
         raise CorruptStore(f"delta {delta}", "its folder is not in the store")
-    return {str(entry.name): entry.data for entry in tree if isinstance(entry, pygit2.Blob)}
+    with intact(f"delta {delta}"):
+        return {str(entry.name): entry.data for entry in tree if isinstance(entry, pygit2.Blob)}

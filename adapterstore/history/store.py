@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
+from adapterstore.errors import UnreadableFile
 from adapterstore.history import branching, cherry, combining, merging, reverting
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
@@ -133,6 +134,9 @@ class Store:
             RefMoved: the branch is not, or no longer, at ``expect``.
             AdapterStoreError: as `adapterstore.history.ingest.ingest`.
         """
+        if not str(path).strip():
+            # Path("") would be the current folder: an empty variable of a script is no operand.
+            raise UnreadableFile(repr(str(path)), "names no file or folder")
         return combining.commit(
             self.repository,
             branch,

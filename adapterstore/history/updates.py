@@ -77,6 +77,13 @@ def reachable_update(repository: Repository, tip: CommitId, update: str) -> list
     return found[::-1]
 
 
+def is_published(repository: Repository, tip: CommitId, update: UpdateId) -> bool:
+    """Return whether the history of ``tip`` has an update of this id, reverted since or not."""
+    return any(
+        entry.update == update and entry.operation in PHASES for entry in read_log(repository, tip)
+    )
+
+
 def publish_update(
     repository: Repository,
     ref: str,

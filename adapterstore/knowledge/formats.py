@@ -37,7 +37,8 @@ def read_fact_file(path: Path) -> FactFile:
     Raises:
         FactFileError: not a regular file, not readable, too large, or as `parse_fact_file`.
     """
-    name = str(path)
+    # A path need not be UTF-8; what is told and stored of it is.
+    name = str(path).encode(errors="replace").decode()
     # The name decides before anything is read: a folder of videos is not loaded to be refused.
     _suffix(name)
     return parse_fact_file(_read_regular_file(path, name), name)

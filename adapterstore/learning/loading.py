@@ -73,6 +73,8 @@ def load_base(folder: Path, device: str = "auto", device_map: str | None = None)
         OSError,
         ValueError,
         KeyError,
+        TypeError,
+        AttributeError,
         ImportError,
         RuntimeError,
         SafetensorError,

@@ -21,6 +21,8 @@ from adapterstore.store.repository import Repository
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{40}")
 _NO_COMMIT = "0" * 40
+_OF_COMMITS = ("refs/heads/", "refs/adapterstore/")
+"""Refs that name commits; others, such as tags, may name any object."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,15 @@ def _check_refs(repository: Repository, findings: Findings) -> Iterator[CommitId
                 names.setdefault(name, target)
     for name, target in sorted(names.items()):
         findings.count("refs")
+        if target.removeprefix("ref: ") in names:
+            continue
         if not _HEXADECIMAL.fullmatch(target) or target == _NO_COMMIT:
             findings.report(name, f"names {target[:60]!r}, which is no commit id")
             continue
         try:
-            yield CommitId(str(repository.git[target].peel(pygit2.Commit).id))
+            found = repository.git[target]
+            if name.startswith(_OF_COMMITS) or isinstance(found, pygit2.Commit | pygit2.Tag):
+                yield CommitId(str(found.peel(pygit2.Commit).id))
         except (pygit2.GitError, KeyError, ValueError) as error:
             findings.report(name, f"names {target}, which is no commit here ({error})")
     head = (repository.folder / "HEAD").read_text(errors="replace").strip()
@@ -145,20 +151,24 @@ def _check_reachable(
 def _check_tree(
     repository: Repository, tree_id: str, where: str, checked: set[str], findings: Findings
 ) -> None:
-    if tree_id in checked:
-        return
-    checked.add(tree_id)
-    tree = _get(repository, tree_id)
-    if not isinstance(tree, pygit2.Tree):
-        findings.report(where, f"tree {tree_id} is missing")
-        return
-    for entry in tree:
-        place = f"{where}: {entry.name}"
-        found = _get(repository, str(entry.id))
-        if found is None:
-            findings.report(place, f"object {entry.id} is missing")
-        elif isinstance(found, pygit2.Tree):
-            _check_tree(repository, str(entry.id), place, checked, findings)
+    # Without recursion: how deep the folders of a strange commit are costs no stack.
+    waiting = [(tree_id, where)]
+    while waiting:
+        tree_id, where = waiting.pop()
+        if tree_id in checked:
+            continue
+        checked.add(tree_id)
+        tree = _get(repository, tree_id)
+        if not isinstance(tree, pygit2.Tree):
+            findings.report(where, f"tree {tree_id} is missing")
+            continue
+        for entry in tree:
+            place = f"{where}: {entry.name}"
+            found = _get(repository, str(entry.id))
+            if found is None:
+                findings.report(place, f"object {entry.id} is missing")
+            elif isinstance(found, pygit2.Tree):
+                waiting.append((str(entry.id), place))
 
 
 def _get(repository: Repository, object_id: str) -> pygit2.Object | None:

@@ -10,11 +10,11 @@ _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.*)")
 
 def format_message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
     """Return one commit message; line breaks in the subject and in values become spaces."""
-    parts = [_one_line(subject)]
+    parts = [one_line(subject)]
     if body.strip():
         # A body's own last paragraph must not be read as trailers.
         parts.append("\n".join(line.rstrip() for line in body.strip().splitlines()))
-    block = "\n".join(f"{name}: {_one_line(value)}" for name, value in trailers.items())
+    block = "\n".join(f"{name}: {one_line(value)}" for name, value in trailers.items())
     if block:
         parts.append(block)
     return "\n\n".join(parts) + "\n"
@@ -41,5 +41,7 @@ def body_of(message: str) -> str:
     return "\n\n".join(paragraphs[1:end])
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def one_line(text: str) -> str:
+    """Return a text without line breaks, fit for git."""
+    # A name that is not UTF-8 reaches us with half characters, which git can't keep.
+    return " ".join(text.encode(errors="replace").decode().split())

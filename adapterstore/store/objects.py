@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -93,7 +94,8 @@ class ObjectStore:
         With ``move``, a file that is on the store's file system already is taken, not copied.
 
         Raises:
-            UnreadableFile: the source can't be read, or the disk is full.
+            UnreadableFile: the source can't be read.
+            OSError: the disk is full, or there is no permission to write to the store.
         """
         make_folder(self._temporary)
         temporary = self._temporary / uuid.uuid4().hex
@@ -106,9 +108,6 @@ class ObjectStore:
             else:
                 digest, size = _copy(source, temporary, progress)
             yield StagedFile(temporary, Pointer(ObjectId(digest), size))
-        except OSError as error:
-            name = error.filename or source
-            raise UnreadableFile(str(name), error.strerror or str(error)) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -169,11 +168,13 @@ class ObjectStore:
 
 def _copy(source: Path, target: Path, progress: Progress) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
+    with _reading(source):
+        reader = source.open("rb", buffering=0)
+    with reader, _writing(target), target.open("xb", buffering=0) as writer:
         progress.start(f"storing {source.name}", os.fstat(reader.fileno()).st_size)
         buffer = bytearray(CHUNK_BYTES)
         view = memoryview(buffer)
-        while count := reader.readinto(buffer):
+        while count := _read_into(reader, buffer, source):
             part = view[:count]
             digest.update(part)
             while part:
@@ -182,6 +183,28 @@ def _copy(source: Path, target: Path, progress: Progress) -> tuple[str, int]:
             progress.advance(count)
         os.fsync(writer.fileno())
     return digest.hexdigest(), size
+
+
+def _read_into(reader: FileIO, buffer: bytearray, source: Path) -> int:
+    with _reading(source):
+        return reader.readinto(buffer) or 0
+
+
+@contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnreadableFile(str(source), error.strerror or str(error)) from error
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Name the file that could not be written: the operand at its source is not to blame."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def _hash(path: Path, progress: Progress) -> tuple[str, int]:

@@ -11,22 +11,37 @@ from pathlib import Path
 
 import pygit2
 
-from adapterstore.errors import RefInUse, RefMoved, StoreBusy
+from adapterstore.errors import CorruptStore, RefInUse, RefMoved, StoreBusy, UnknownRevision
 from adapterstore.identifiers import CommitId
+from adapterstore.store.messages import one_line
 from adapterstore.store.reflog import carry_reflog, clear_stale_reflogs, remove_reflog
 from adapterstore.store.repository import Repository
 
 LOCK_NAME = "adapterstore.lock"
 LOCK_WAIT_SECONDS = 20.0
 _LOCK_POLL_SECONDS = 0.01
+_ATTACH = "point it at a branch with 'git symbolic-ref HEAD refs/heads/main' in the store"
 
 
 def read_ref(repository: Repository, name: str) -> CommitId | None:
-    """Return the commit that a full ref name names, through a tag (None: no such ref)."""
-    reference = repository.git.references.get(name)
+    """Return the commit that a full ref name names, through a tag (None: no such ref).
+
+    Raises:
+        CorruptStore: the ref is there, but names no commit.
+    """
+    try:
+        reference = repository.git.references.get(name)
+    except ValueError:
+        # Not even a possible name of a ref.
+        return None
+    except pygit2.GitError as error:
+        raise CorruptStore(name, str(error)) from error
     if reference is None:
         return None
-    return CommitId(str(reference.peel(pygit2.Commit).id))
+    try:
+        return CommitId(str(reference.peel(pygit2.Commit).id))
+    except (pygit2.GitError, KeyError, ValueError) as error:
+        raise CorruptStore(name, f"names no commit here ({error})") from error
 
 
 def read_target(repository: Repository, name: str) -> str | None:
@@ -36,19 +51,35 @@ def read_target(repository: Repository, name: str) -> str | None:
 
 
 def list_refs(repository: Repository, prefix: str) -> dict[str, CommitId]:
-    """Return every ref that begins with ``prefix``: full name → commit."""
+    """Return every ref that begins with ``prefix`` and names a commit: full name → commit.
+
+    A tag may name any object, and a broken ref of one branch is no reason to refuse work on
+    another: ``fsck`` tells of it.
+    """
     found = {}
     for name in repository.git.references:
-        target = read_ref(repository, name) if name.startswith(prefix) else None
+        try:
+            target = read_ref(repository, name) if name.startswith(prefix) else None
+        except CorruptStore:
+            continue
         if target is not None:
             found[name] = target
     return found
 
 
 def current_branch(repository: Repository) -> str:
-    """Return the full name of the branch that HEAD stands for."""
-    target = repository.git.references["HEAD"].target
-    return str(target)
+    """Return the full name of the branch that HEAD stands for.
+
+    Raises:
+        UnknownRevision: it stands for no branch: somebody detached or damaged it.
+    """
+    try:
+        target = repository.git.references["HEAD"].target
+    except (pygit2.GitError, KeyError) as error:
+        raise UnknownRevision("HEAD", f"{error}; {_ATTACH}") from error
+    if not isinstance(target, str):
+        raise UnknownRevision("HEAD", f"stands for commit {str(target)[:12]}; {_ATTACH}")
+    return target
 
 
 def move_ref(
@@ -66,8 +97,9 @@ def move_ref(
     Raises:
         RefMoved: the ref names something else by now; nothing was changed.
         StoreBusy: another process keeps a lock.
+        OSError: the disk is full, or there is no permission to write.
     """
-    with _store_lock(repository.folder) as lock:
+    with store_lock(repository.folder) as lock:
         _move(repository, lock, name, expected, new, message)
 
 
@@ -79,7 +111,7 @@ def delete_ref(repository: Repository, name: str, expected: str) -> None:
         RefInUse: it is the current branch.
         StoreBusy: another process keeps a lock.
     """
-    with _store_lock(repository.folder) as lock:
+    with store_lock(repository.folder) as lock:
         if current_branch(repository) == name:
             raise RefInUse(name)
         _delete(repository, lock, name, expected)
@@ -94,7 +126,7 @@ def rename_ref(repository: Repository, old: str, new: str, expected: str, messag
         RefMoved: ``old`` names something else than ``expected``, or ``new`` is there.
         StoreBusy: another process keeps a lock.
     """
-    with _store_lock(repository.folder) as lock:
+    with store_lock(repository.folder) as lock:
         if (actual := read_target(repository, old)) != expected:
             raise RefMoved(old, expected, actual)
         _move(repository, lock, new, None, expected, message)
@@ -117,7 +149,7 @@ def point_head(repository: Repository, expected: str, branch: str, message: str)
         RefMoved: HEAD stands for another branch by now, or ``branch`` is gone.
         StoreBusy: another process keeps a lock.
     """
-    with _store_lock(repository.folder) as lock:
+    with store_lock(repository.folder) as lock:
         if (actual := current_branch(repository)) != expected:
             raise RefMoved("HEAD", expected, actual)
         if read_ref(repository, branch) is None:
@@ -134,7 +166,7 @@ def _move(
             raise RefMoved(name, expected, actual)
         if expected is None:
             clear_stale_reflogs(repository, name)
-        transaction.set_target(name, new, None, message)
+        transaction.set_target(name, new, None, one_line(message))
 
 
 def _delete(repository: Repository, lock: int, name: str, expected: str) -> None:
@@ -148,7 +180,7 @@ def _delete(repository: Repository, lock: int, name: str, expected: str) -> None
 
 def _point_head(repository: Repository, lock: int, branch: str, message: str) -> None:
     with _locked(repository, lock, "HEAD") as transaction:
-        transaction.set_symbolic_target("HEAD", branch, None, message)
+        transaction.set_symbolic_target("HEAD", branch, None, one_line(message))
 
 
 @contextmanager
@@ -157,23 +189,32 @@ def _locked(
 ) -> Iterator[pygit2.transaction.ReferenceTransaction]:
     """Hold git's own lock of a ref; the changes made in the block take effect at its end."""
     _remove_abandoned_locks(repository.folder, lock)
+    git_lock = repository.folder / f"{name}.lock"
+    if git_lock.exists():
+        raise _busy(git_lock)
     _write_intent(lock, name, *more)
     try:
         with repository.git.transaction() as transaction:
             transaction.lock_ref(name)
             yield transaction
     except (OSError, pygit2.GitError) as error:
-        raise StoreBusy(
-            str(repository.folder / f"{name}.lock"),
-            f"{error}; if no other git process is at work there, delete this file",
-        ) from error
+        if git_lock.exists():
+            raise _busy(git_lock) from error
+        raise OSError(str(error)) from error
     finally:
         # Alive, we leave no lock behind: one that is there now is somebody else's.
         _write_intent(lock)
 
 
+def _busy(git_lock: Path) -> StoreBusy:
+    return StoreBusy(
+        str(git_lock),
+        "another git process holds it; if no other git process is at work there, delete this file",
+    )
+
+
 @contextmanager
-def _store_lock(folder: Path) -> Iterator[int]:
+def store_lock(folder: Path) -> Iterator[int]:
     """Hold the lock that all writers of this store take before they move a ref.
 
     The kernel frees it when its holder dies, so a killed process never blocks the next.

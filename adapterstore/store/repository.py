@@ -38,6 +38,19 @@ Change = bytes | pygit2.Oid | None
 """New content of a path: a file's bytes, an existing tree or blob, or None to remove it."""
 
 
+@contextmanager
+def intact(where: str) -> Iterator[None]:
+    """Tell of an object that git can't read by its place: libgit2 reads most when they are used.
+
+    Raises:
+        CorruptStore: an object is missing or damaged.
+    """
+    try:
+        yield
+    except (pygit2.GitError, KeyError) as error:
+        raise CorruptStore(where, f"git can't read an object ({error})") from error
+
+
 class Repository:
     """One store's git repository and its tensor files."""
 
@@ -47,6 +60,8 @@ class Repository:
         Raises:
             NotAStore: the folder is not a bare git repository.
             UnreadableFile: it belongs to another user, whom git does not trust either.
+            CorruptStore: it was one, and git can't open it any more.
+            OSError: no permission.
             UnsupportedFormat: a newer release wrote it.
         """
         # Before any ref names it, an object has to be on disk (git's core.fsync).
@@ -59,6 +74,8 @@ class Repository:
                 raise UnreadableFile(
                     str(folder), f"belongs to another user; if you trust it: {trust}"
                 ) from error
+            if "objects" in {path.name for path in folder.iterdir()}:
+                raise CorruptStore(str(folder), f"git can't open it ({error})") from error
             raise NotAStore(str(folder), f"not a git repository ({error})") from error
         if not self.git.is_bare:
             raise NotAStore(str(folder), "a git work tree, not a bare repository")
@@ -81,7 +98,8 @@ class Repository:
     def _author(self) -> tuple[str, str]:
         try:
             signature = self.git.default_signature
-        except KeyError:
+        except (KeyError, ValueError, pygit2.GitError):
+            # No name in git's settings, or none that a commit can have.
             return _FALLBACK_AUTHOR
         return signature.name, signature.email
 
@@ -169,7 +187,8 @@ class Repository:
     def read(self, commit_id: CommitId, path: str) -> bytes | None:
         """Return the bytes of the file at ``path`` of a commit (None: no such file)."""
         found = self._entry(commit_id, path)
-        return found.data if isinstance(found, pygit2.Blob) else None
+        with intact(f"commit {commit_id}: {path}"):
+            return found.data if isinstance(found, pygit2.Blob) else None
 
     def read_required(self, commit_id: CommitId, path: str) -> bytes:
         """Return the bytes of a file that every commit has; raise `CorruptStore` without it."""
@@ -181,33 +200,49 @@ class Repository:
     def files(self, commit_id: CommitId, path: str) -> dict[str, pygit2.Oid]:
         """Return every file under a folder of a commit: full path → blob id."""
         tree = self.tree(commit_id, path)
-        return dict(_walk(tree, path)) if tree is not None else {}
+        with intact(f"commit {commit_id}: {path}"):
+            return dict(_walk(tree, path)) if tree is not None else {}
 
     def blob(self, blob_id: pygit2.Oid | str) -> bytes:
         """Return a blob's bytes; raise `CorruptStore` if it is not there."""
-        found = self.git.get(blob_id)
-        if not isinstance(found, pygit2.Blob):
-            raise CorruptStore(str(blob_id), "no such blob")
-        return found.data
+        with intact(f"blob {blob_id}"):
+            found = self.git.get(blob_id)
+            if not isinstance(found, pygit2.Blob):
+                raise CorruptStore(str(blob_id), "no such blob")
+            return found.data
+
+    def folder_at(self, tree_id: str) -> pygit2.Tree | None:
+        """Return a folder by its own id (None: no such folder)."""
+        with intact(f"tree {tree_id}"):
+            found = self.git.get(tree_id)
+        return found if isinstance(found, pygit2.Tree) else None
 
     def _root(self, commit_id: CommitId) -> pygit2.Tree:
-        try:
+        with intact(f"commit {commit_id}"):
             return self.commit(commit_id).tree
-        except pygit2.GitError as error:
-            raise CorruptStore(f"commit {commit_id}", str(error)) from error
 
     def _entry(self, commit_id: CommitId, path: str) -> pygit2.Object | None:
-        try:
-            return self._root(commit_id)[path]
-        except KeyError:
-            return None
-        except pygit2.GitError as error:
-            raise CorruptStore(f"commit {commit_id}: {path}", str(error)) from error
+        found: pygit2.Object = self._root(commit_id)
+        # Step by step: a folder that is named and gone is not a path that was never there.
+        for name in path.split("/"):
+            with intact(f"commit {commit_id}: {path}"):
+                if not isinstance(found, pygit2.Tree) or name not in found:
+                    return None
+                found = found[name]
+        return found
 
     # --- writing ---------------------------------------------------------------------------------
 
     def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
-        """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes."""
+        """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes.
+
+        Raises:
+            CorruptStore: an object that stays, or that was there already, is damaged.
+        """
+        with intact("the tree to be written"):
+            return self._write_tree(base, changes)
+
+    def _write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
         builder = self.git.TreeBuilder(base) if base is not None else self.git.TreeBuilder()
         below: dict[str, dict[str, Change]] = {}
         for path, change in changes.items():
@@ -224,7 +259,7 @@ class Repository:
                 builder.insert(name, change, FileMode.TREE if is_tree else FileMode.BLOB)
         for name, inner in below.items():
             entry = builder.get(name)
-            folder = cast(pygit2.Tree, self.git[self.write_tree(_as_tree(entry), inner)])
+            folder = cast(pygit2.Tree, self.git[self._write_tree(_as_tree(entry), inner)])
             if len(folder):
                 builder.insert(name, folder.id, FileMode.TREE)
             elif builder.get(name) is not None:
@@ -241,7 +276,8 @@ class Repository:
         above: list[str | pygit2.Oid] = [pygit2.Oid(hex=parent) for parent in parents]
         signer = read_signer(self.git, "commit", self.sign)
         if signer is None:
-            created = self.git.create_commit(None, author, author, message, tree, above)
+            with intact("the commit to be written"):
+                created = self.git.create_commit(None, author, author, message, tree, above)
         else:
             # pygit2's own annotation says Oid; its documentation and its value say str.
             text = str(self.git.create_commit_string(author, author, message, tree, above))

@@ -17,7 +17,7 @@ from adapterstore.errors import AmbiguousRevision, UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import current_branch, list_refs, read_ref
-from adapterstore.store.repository import Repository
+from adapterstore.store.repository import Repository, intact
 
 REJECTED = "refs/adapterstore/rejected/"
 MINIMUM_DIGITS = 4
@@ -54,6 +54,9 @@ def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
             return candidates[0]
         if candidates:
             raise AmbiguousRevision(revision, [str(c)[:12] for c in candidates]) from error
+        if text in ("HEAD", "@") and read_ref(repository, current_branch(repository)) is None:
+            problem = f"{current_branch(repository)}, for which it stands, is not there"
+            raise UnknownRevision(revision, problem) from error
         raise UnknownRevision(revision) from error
 
 
@@ -82,11 +85,20 @@ def walk(
 ) -> Iterator[pygit2.Commit]:
     """Yield the commits that ``tips`` reach and ``hidden`` do not, children before parents."""
     walker = repository.git.walk(None, SortMode.TOPOLOGICAL)
-    for tip in tips:
-        walker.push(pygit2.Oid(hex=tip))
-    for tip in hidden:
-        walker.hide(pygit2.Oid(hex=tip))
-    yield from walker
+    with intact("history"):
+        for tip in tips:
+            walker.push(pygit2.Oid(hex=tip))
+        for tip in hidden:
+            walker.hide(pygit2.Oid(hex=tip))
+        yield from walker
+
+
+def message_of(commit: pygit2.Commit) -> str:
+    """Return a commit's message; other tools may have written it, in any encoding."""
+    try:
+        return commit.raw_message.decode(commit.message_encoding or "utf-8", "replace")
+    except LookupError:
+        return commit.raw_message.decode("utf-8", "replace")
 
 
 def find_update(repository: Repository, update: str) -> list[CommitId]:
@@ -100,12 +112,15 @@ def find_update(repository: Repository, update: str) -> list[CommitId]:
     """
     found: dict[str, list[CommitId]] = {}
     for commit in walk(repository, *list_refs(repository, "refs/").values()):
-        trailers = parse_trailers(commit.message)
+        trailers = parse_trailers(message_of(commit))
         name = trailers.get("Update")
         if name is not None and name.startswith(update) and trailers.get("Operation") in PHASES:
             found.setdefault(name, []).insert(0, CommitId(str(commit.id)))
     if update in found:
         return found[update]
+    if len(update) < MINIMUM_DIGITS:
+        problem = f"an abbreviated id needs at least {MINIMUM_DIGITS} digits"
+        raise UnknownRevision(f"update/{update}", problem)
     if not found:
         raise UnknownRevision(f"update/{update}", "no such update")
     if len(found) > 1:
@@ -137,5 +152,5 @@ def known_update_ids(repository: Repository) -> set[UpdateId]:
     return {
         UpdateId(name)
         for commit in walk(repository, *tips)
-        if (name := parse_trailers(commit.message).get("Update")) is not None
+        if (name := parse_trailers(message_of(commit)).get("Update")) is not None
     }

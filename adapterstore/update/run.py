@@ -23,6 +23,7 @@ from adapterstore.history.update_report import REPORT_NAME
 from adapterstore.history.updates import (
     find_applied,
     find_rejected,
+    is_published,
     new_update_id,
     publish_update,
 )
@@ -64,7 +65,7 @@ def run_update(
         gate: which figures the update must reach, or the branch stays where it is.
         branch: which branch (None: the current one).
         update_id: the id to give (None: one made from the facts' SHA-256). If an update of this id
-            was rejected, that outcome is returned, and nothing is trained.
+            was published or rejected, that outcome is returned, and nothing is trained.
         dry_run: train and measure, and publish nothing.
         progress: told of every stage.
 
@@ -82,6 +83,9 @@ def run_update(
     applied = find_applied(repository, start, digest)
     if applied is not None:
         return read_update(repository, applied, "already-applied")
+    if update_id is not None and is_published(repository, start, update_id):
+        # It took effect, and somebody has reverted it since: that stands.
+        return read_update(repository, update_id, "already-applied")
     if update_id is not None and find_rejected(repository, update_id) is not None:
         return read_update(repository, update_id, "rejected")
     _check_known(store, start, files)

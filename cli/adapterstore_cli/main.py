@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -78,6 +78,14 @@ class Verbs(click.Group):
         ).command
         return found
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a verb; that the reader of its output has gone, as ``head`` does, is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            _leave_pipe()
+            raise click.exceptions.Exit(0) from None
+
 
 def exit_codes() -> str:
     """Return the table of exit codes, read off the library's errors."""
@@ -138,7 +146,8 @@ def main() -> NoReturn:
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         code = cli.main(prog_name="adapterstore", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -146,8 +155,7 @@ def main() -> NoReturn:
         _say("interrupted")
         code = 130
     except BrokenPipeError:
-        # The reader of our output has gone; Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_pipe()
         code = 0
     except AdapterStoreError as error:
         if debug:
@@ -167,6 +175,12 @@ def main() -> NoReturn:
         _say(f"{type(error).__name__}: {error}; --debug before the verb shows where, for a report")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave_pipe() -> None:
+    """Write no more to a pipe whose reader has gone: Python would complain again at exit."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(message: str) -> None:

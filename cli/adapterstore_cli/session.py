@@ -37,7 +37,7 @@ def progress(quiet: bool = False) -> Progress:
     """Return a progress bar on a terminal, plain lines otherwise."""
     if quiet:
         return NO_PROGRESS
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         from adapterstore_cli.progress import Bar
 
         bar = Bar()

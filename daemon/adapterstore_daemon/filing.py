@@ -24,19 +24,30 @@ def put_away(path: Path, expected: Signature | None, folder: str, ending: str, t
 
     Returns:
         False if the file has changed or gone since it was read; then it stays.
+
+    Raises:
+        OSError: no permission, a full disk, or a file in the place of the folder; the file stays.
     """
     target_folder = path.parent / folder
     make_folder(target_folder)
     if expected is not None and signature(path) != expected:
         return False
     name, beside = _reserve(target_folder, path.name, ending)
+    target = target_folder / name
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_text(text, encoding="utf-8", errors="replace")
         with beside.open("rb") as file:
             os.fsync(file.fileno())
-        path.rename(target_folder / name)
-    except FileNotFoundError:
+        path.rename(target)
+    except OSError as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, FileNotFoundError):
+            return False
+        raise
+    if expected is not None and signature(target) != expected and not path.exists():
+        # Replaced between our look and our move: what nobody has read goes back.
+        target.rename(path)
+        beside.unlink()
         return False
     fsync_folder(target_folder)
     fsync_folder(path.parent)
@@ -46,9 +57,16 @@ def put_away(path: Path, expected: Signature | None, folder: str, ending: str, t
 def _reserve(folder: Path, name: str, ending: str) -> tuple[str, Path]:
     """Return a name that is free in ``folder``, reserved by the file beside it."""
     original = Path(name)
+    longest = os.pathconf(folder, "PC_NAME_MAX") - len(ending)
     number = 1
     while True:
-        chosen = name if number == 1 else f"{original.stem}-{number}{original.suffix}"
+        mark = "" if number == 1 else f"-{number}"
+        chosen = f"{original.stem}{mark}{original.suffix}"
+        if len(os.fsencode(chosen)) > longest:
+            # The ends of a name that leaves no room for ``ending`` are enough to know it by.
+            room = longest - len(os.fsencode(f"…{mark}{original.suffix}"))
+            stem = os.fsencode(original.stem)[:room].decode(errors="ignore")
+            chosen = f"{stem}…{mark}{original.suffix}"
         beside = folder / f"{chosen}{ending}"
         number += 1
         if (folder / chosen).exists() or (folder / chosen).is_symlink():

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from adapterstore.errors import CorruptStore, UnsupportedFormat
+from adapterstore.errors import CorruptJournal, UnsupportedFormat
 from adapterstore.identifiers import CommitId, UpdateId
 
 SCHEMA_VERSION = 1
+_UNREADABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
 State = Literal["running", "pending", "applied", "rejected"]
 OPEN_STATES = ("running", "pending")
 
@@ -69,28 +70,46 @@ class Delivery:
 
 
 class Journal:
-    """The journal of one store."""
+    """The journal of one store.
+
+    Every method raises `CorruptJournal` where the file is damaged, and `OSError` where the system
+    refuses: the disk is full, there is no permission, another process holds it for too long.
+    """
 
     def __init__(self, path: Path):
         """Open or make the journal at ``path``.
 
         Raises:
             UnsupportedFormat: a newer release wrote it.
-            CorruptStore: it is not a journal.
+            CorruptJournal: it is not a journal.
         """
         path.parent.mkdir(exist_ok=True)
         self._path = path
-        try:
+        with self._told():
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version > SCHEMA_VERSION:
-                raise UnsupportedFormat(str(path), version, SCHEMA_VERSION)
-            if version == 0:
-                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        except sqlite3.DatabaseError as error:
-            raise CorruptStore(str(path), f"not a journal ({error})") from error
+            try:
+                (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+                if version > SCHEMA_VERSION:
+                    raise UnsupportedFormat(str(path), version, SCHEMA_VERSION)
+                self._connection.execute("PRAGMA synchronous = FULL")
+                if version == 0:
+                    self._connection.execute("PRAGMA journal_mode = WAL")
+                    self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            except BaseException:
+                self._connection.close()
+                raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell trouble of SQLite by what is to be done about it."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            # The low byte is the kind of error; an error that SQLite did not make has none.
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+            if code in _UNREADABLE:
+                raise CorruptJournal(str(self._path), str(error)) from error
+            raise OSError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -109,9 +128,20 @@ class Journal:
 
         ``new_update`` gives the update's id, which is durable before this returns.
         """
-        place = (folder, branch, digest)
+        with self._told():
+            number = self._claim((_text(folder), branch, digest), _text(name), start, new_update)
+        return self._select("WHERE id = ?", (number,))[0]
+
+    def _claim(
+        self,
+        place: tuple[str, str, str],
+        name: str,
+        start: CommitId,
+        new_update: Callable[[], UpdateId],
+    ) -> int | None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
+        number: int | None
         try:
             row = connection.execute(
                 "SELECT id FROM delivery WHERE folder = ? AND branch = ? AND digest = ? "
@@ -135,20 +165,23 @@ class Journal:
                 )
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            # SQLite has rolled back by itself where the disk is full.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
             raise
-        return self._select("WHERE id = ?", (number,))[0]
+        return number
 
     def settle(
         self, delivery: int, state: State, message: str, commits: Sequence[CommitId] = ()
     ) -> bool:
         """Move a running delivery to ``state``; False if it is not running any more."""
-        cursor = self._connection.execute(
-            "UPDATE delivery SET state = ?, message = ?, commits = ?, changed_at = ? "
-            "WHERE id = ? AND state = 'running'",
-            (state, message, json.dumps(list(commits)), _now(), delivery),
-        )
-        return cursor.rowcount == 1
+        with self._told():
+            cursor = self._connection.execute(
+                "UPDATE delivery SET state = ?, message = ?, commits = ?, changed_at = ? "
+                "WHERE id = ? AND state = 'running'",
+                (state, _text(message), json.dumps(list(commits)), _now(), delivery),
+            )
+            return cursor.rowcount == 1
 
     def deliveries(self, *states: State) -> list[Delivery]:
         """Return the deliveries in some states (all of them without any), oldest first."""
@@ -159,11 +192,16 @@ class Journal:
 
     def _select(self, condition: str, values: Sequence[object]) -> list[Delivery]:
         query = f"SELECT {_COLUMNS} FROM delivery {condition}"
-        with closing(self._connection.execute(query, values)) as cursor:
+        with self._told(), closing(self._connection.execute(query, values)) as cursor:
             rows = cursor.fetchall()
         names = _COLUMNS.split(", ")
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return [Delivery(**{**row, "commits": json.loads(row["commits"])}) for row in found]
+
+
+def _text(text: str) -> str:
+    """Return a text that SQLite can keep: a file's name need not be UTF-8."""
+    return text.encode(errors="replace").decode()
 
 
 def _now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ class Settling:
         """Return which of the files there are complete; call it again for the others."""
         now = time.monotonic()
         seen = {}
-        complete = []
+        settled = {}
         for path in paths:
             current = signature(path)
             if current is None:
@@ -76,20 +77,34 @@ class Settling:
             if before != current:
                 since = now
             seen[path] = (current, since)
-            if now - since >= self._seconds and not is_open_for_writing(current):
-                complete.append(path)
+            if now - since >= self._seconds:
+                settled[path] = current
         self._seen = seen
-        return complete
+        written = open_for_writing(settled.values())
+        return [path for path, current in settled.items() if current not in written]
+
+    def is_still_complete(self, path: Path) -> bool:
+        """Return whether a file is as `look` saw it last: others may have been handled since."""
+        current = signature(path)
+        return (
+            current is not None
+            and path in self._seen
+            and self._seen[path][0] == current
+            and not open_for_writing([current])
+        )
 
 
-def is_open_for_writing(file: Signature) -> bool:
-    """Return whether any process that we may look at has the file open for writing (Linux)."""
-    if not _PROC.is_dir():
-        return False
+def open_for_writing(files: Iterable[Signature]) -> set[Signature]:
+    """Return which files any process that we may look at has open for writing (Linux)."""
+    wanted = {(file.device, file.inode): file for file in files}
+    found: set[Signature] = set()
+    if not wanted or not _PROC.is_dir():
+        return found
     for descriptor in _PROC.glob("[0-9]*/fd/*"):
         try:
             status = descriptor.stat()
-            if (status.st_dev, status.st_ino) != (file.device, file.inode):
+            file = wanted.get((status.st_dev, status.st_ino))
+            if file is None:
                 continue
             information = descriptor.parent.parent / "fdinfo" / descriptor.name
             flags = int(information.read_text().split("flags:")[1].split()[0], 8)
@@ -97,8 +112,8 @@ def is_open_for_writing(file: Signature) -> bool:
             # Processes end and descriptors close while we look.
             continue
         if flags & os.O_ACCMODE != os.O_RDONLY:
-            return True
-    return False
+            found.add(file)
+    return found
 
 
 def read_landed(path: Path) -> Landed:

@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -181,7 +181,9 @@ def _only_daemon(folder: Path) -> Iterator[Path]:
 
 def _say(line: str) -> None:
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    click.echo(f"{now} {' '.join(line.split())}", err=True)
+    # A log that can't be written, on a full disk or to a reader that has gone, ends no work.
+    with suppress(OSError):
+        click.echo(f"{now} {' '.join(line.split())}", err=True)
 
 
 def main() -> NoReturn:

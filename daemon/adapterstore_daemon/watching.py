@@ -66,7 +66,7 @@ class Watch:
         there = set(self._files())
         while there and not self._stop.is_set():
             for path in self._settling.look(self._files()):
-                if path in there:
+                if path in there and self._settling.is_still_complete(path):
                     there.discard(path)
                     outcomes.append(self._worker.handle(path))
             there &= set(self._files())
@@ -81,7 +81,7 @@ class Watch:
             if self._stop.is_set():
                 return True
             again, wait = self._waiting.get(path, (0.0, self._retry / 2))
-            if time.monotonic() < again:
+            if time.monotonic() < again or not self._settling.is_still_complete(path):
                 continue
             if self._worker.handle(path) == "later":
                 wait = min(2 * wait, 64 * self._retry)

@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from adapterstore import AdapterStoreError, Store
-from adapterstore.errors import Contradiction, FactFileError, RefMoved, TrainingFailed
-from adapterstore.history.updates import find_applied, find_rejected, new_update_id
+from adapterstore.errors import (
+    Contradiction,
+    CorruptJournal,
+    FactFileError,
+    RefMoved,
+    TrainingFailed,
+)
+from adapterstore.history.updates import find_applied, find_rejected, is_published, new_update_id
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
@@ -96,35 +103,58 @@ class Worker:
             landed = read_landed(path)
         except FactFileError as error:
             # Its bytes can't be read, so there is no content to write down.
-            return self._refuse(path, None, None, error)
+            try:
+                return self._refuse(path, None, None, error)
+            except OSError as hindrance:
+                return self._later(path, None, _line(hindrance))
         except OSError as error:
             self.say(f"later {path.name}: {error.strerror or error}")
             return "later"
-        delivery = self._claim(landed)
-        self.say(f"seen {path.name} (update/{delivery.update_id}, attempt {delivery.attempts})")
+        delivery: Delivery | None = None
         try:
-            file = parse_fact_file(landed.data, path.name)
-            result = self.update(file, delivery.update_id, self.progress)
-        except (FactFileError, Contradiction, TrainingFailed) as error:
-            return self._refuse(path, landed, delivery, error)
+            delivery = self._claim(landed)
+            self.say(f"seen {path.name} (update/{delivery.update_id}, attempt {delivery.attempts})")
+            return self._take_up(landed, delivery)
         except Stopped:
-            self.journal.settle(delivery.id, "pending", "the daemon was stopped")
+            if delivery is not None:
+                self.journal.settle(delivery.id, "pending", "the daemon was stopped")
+            raise
+        except CorruptJournal:
+            # Without it nothing is exactly once: no file can be taken up.
             raise
         except (AdapterStoreError, OSError, MemoryError, RuntimeError) as error:
-            message = _line(error)
-            self.journal.settle(delivery.id, "pending", message)
-            self.say(f"later {path.name}: {message}")
-            return "later"
+            return self._later(path, delivery, _line(error))
+        except Exception as error:  # noqa: BLE001
+            # Whatever one file brings about, the others are to have their turn.
+            return self._later(path, delivery, f"unexpected {type(error).__name__}: {_line(error)}")
+
+    def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
+        try:
+            file = parse_fact_file(landed.data, _printable(landed.path.name))
+            result = self.update(file, delivery.update_id, self.progress)
+        except (FactFileError, Contradiction, TrainingFailed) as error:
+            return self._refuse(landed.path, landed, delivery, error)
         return self._file_away(landed, delivery, result)
+
+    def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:
+        self.say(f"later {path.name}: {message}")
+        if delivery is not None:
+            # What keeps the file here may be what keeps the journal from being written.
+            with suppress(OSError):
+                self.journal.settle(delivery.id, "pending", message)
+        return "later"
 
     def recover(self) -> None:
         """Settle deliveries whose file was put away by a run that was killed just after."""
         for delivery in self.journal.deliveries("running"):
-            if delivery.folder != str(self.folder) or (self.folder / delivery.name).exists():
+            here = delivery.folder == str(self.folder) and delivery.branch == self.branch
+            if not here or (self.folder / delivery.name).exists():
                 continue
             repository = self.store.repository
             _, tip = self.store.tip(self.branch)
             applied = find_applied(repository, tip, delivery.digest)
+            if applied is None and is_published(repository, tip, delivery.update_id):
+                applied = delivery.update_id
             if applied is not None:
                 commits = find_update(repository, applied)
                 self.journal.settle(delivery.id, "applied", f"update/{applied}", commits)
@@ -171,7 +201,10 @@ class Worker:
         message = f"update/{result.update} ({figures})"
         text = json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n"
         if not put_away(path, landed.signature, PROCESSED, ".result.json", text):
-            return self._changed(path, delivery)
+            message += "; its file has changed or gone since"
+            self.journal.settle(delivery.id, "applied", message, result.commits)
+            self.say(f"applied the earlier content of {path.name} as {message}")
+            return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
         known = " already" if result.status == "already-applied" else ""
         self.say(f"applied {path.name}{known} as {message}")
@@ -197,6 +230,11 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
 
 def _paragraph(text: str) -> Sequence[str]:
     return [f"Measured: {text}."] if text else []
+
+
+def _printable(name: str) -> str:
+    """Return a file's name as text: it need not be UTF-8."""
+    return name.encode(errors="replace").decode()
 
 
 def _line(error: BaseException) -> str:

@@ -159,6 +159,9 @@ def test_what_leaves_the_sum_alone_is_taken(tmp_path: Path, option: str, value: 
         ({"alpha_pattern": {"(a+)+b": 1}}, "too complex a pattern"),
         ({"alpha_pattern": {".*.*.*.*": 1}}, "too complex a pattern"),
         ({"alpha_pattern": {"a" * 501: 1}}, "too complex a pattern"),
+        ({"base_model_name_or_path": "half \ud800"}, "base_model_name_or_path is no name"),
+        ({"base_model_name_or_path": "x" * 10**6}, "base_model_name_or_path is no name: 'x{40}'"),
+        ({"task_type": "two\nlines"}, "task_type is no name"),
         ({"base_model_name_or_path": 7}, "base_model_name_or_path is not a text"),
         ({"revision": ["main"]}, "revision is not a text"),
         ({"task_type": ["CAUSAL_LM"]}, "task_type is not a text"),
@@ -296,3 +299,19 @@ def test_names_beyond_ascii_are_names(tmp_path: Path) -> None:
     folder = write_lora(tmp_path / "アダプタ", base_model_name_or_path="模型/基")
     assert read_lora(folder).base_name == "模型/基"
     assert json.loads((folder / "adapter_config.json").read_text())["r"] == 2
+
+
+@pytest.mark.parametrize("pattern", ["(aa|a)" * 40 + "c", "(a|aa|ab)" * 50 + "c"])
+def test_a_pattern_that_takes_for_ever_to_match_is_given_up(tmp_path: Path, pattern: str) -> None:
+    write_lora(tmp_path, lora_tensors("a" * 200), rank_pattern={pattern: 2})
+    with pytest.raises(MalformedAdapter, match="take over 2 s to match"):
+        read_lora(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_config_that_peft_cannot_read_is_not_taken(tmp_path: Path, encoding: str) -> None:
+    write_lora(tmp_path)
+    config = tmp_path / "adapter_config.json"
+    config.write_text(config.read_text(encoding="utf-8"), encoding=encoding)
+    with pytest.raises(MalformedAdapter, match="is not JSON"):
+        read_lora(tmp_path)

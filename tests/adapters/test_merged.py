@@ -157,3 +157,10 @@ def test_lora_on_one_of_two_layers_that_share_a_weight_is_not_merged(
     )
     with pytest.raises(CannotExport, match=f"adapts {module} alone, .* one weight; export lora"):
         merge(tmp_path, (ONE, lora(tmp_path / "adapter", tensors)))
+
+
+def test_a_sum_beyond_the_dtype_of_the_base_is_refused(tmp_path: Path) -> None:
+    """float16 ends at 65504: infinities must not be written in silence."""
+    write_model(tmp_path / "base", {WEIGHT: torch.zeros(3, 4, dtype=torch.float16)})
+    with pytest.raises(CannotExport, match=r"the sum has values beyond torch\.float16"):
+        merge(tmp_path, (Decimal(10) ** 7, lora(tmp_path / "adapter", lora_tensors(NAME))))

@@ -84,7 +84,21 @@ HOSTILE: dict[str, tuple[object, bytes, str]] = {
     "offsets reversed": (
         {"a": {**ONE, "data_offsets": [8, 0]}}, bytes(8), "'a' has -8 bytes, not those of F32",
     ),
-    "size beyond 64 bits": ({"a": {**ONE, "shape": [2**63, 2**63]}}, bytes(8), "'a' has 8 bytes"),
+    "product beyond 64 bits": (
+        {"a": {**ONE, "shape": [2**62, 2**62]}}, bytes(8), "'a' has 8 bytes",
+    ),
+    "size beyond 64 bits": ({"a": {**ONE, "shape": [2**63]}}, bytes(8), "no proper shape"),
+    # Either of these two would take hours to multiply.
+    "sizes of thousands of digits": (
+        {"a": {**ONE, "shape": [10**4000] * 3000}}, bytes(8), "no proper shape",
+    ),
+    "millions of dimensions": ({"a": {**ONE, "shape": [7] * 10**6}}, bytes(8), "no proper shape"),
+    "a name of a million characters": (
+        {"a" * 10**6: ONE}, bytes(7), "a tensor's name is 1000000 characters long",
+    ),
+    "a dtype of a million characters": (
+        {"a": {**ONE, "dtype": "F" * 10**6}}, bytes(8), "unknown dtype 'F{40}'",
+    ),
     "bytes are not shape × dtype": (
         {"a": {**ONE, "shape": [3]}}, bytes(8), r"'a' has 8 bytes, not those of F32 \[3\]",
     ),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adapterstore.algebra.compare import ModuleDifference, compare, effective_rank, measure
 from adapterstore.algebra.dense import Leaf
 from adapterstore.algebra.leaves import LoraLeaf
-from adapterstore.errors import ShapeMismatch
+from adapterstore.errors import CannotExport, ShapeMismatch
 from tests.algebra.making import (
     COEFFICIENTS,
     dense_leaf,
@@ -151,3 +151,10 @@ def test_states_of_different_models_are_refused() -> None:
     moved = {"v.weight": other.weights["q.weight"]}
     with pytest.raises(ShapeMismatch, match=r"v\.weight: lora 2 has shape \(3, 4\)"):
         compare([(ONE, lora_leaf(2, {"v": 1}))], [(ONE, type(other)("other", None, moved))])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_has_no_singular_values(value: float) -> None:
+    leaf = lora_leaf(0, {"q": 2}, scaling=value)
+    with pytest.raises(CannotExport, match="a comparison of"):
+        compare([(ONE, leaf)], [])

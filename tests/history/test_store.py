@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from adapterstore.errors import (
     CannotExport,
     InvalidSetting,
     RefMoved,
+    StoreBusy,
     UnknownRevision,
     UnreadableFile,
 )
@@ -252,3 +254,53 @@ def test_init_over_something_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match="not a folder"):
         Store.init(tmp_path / "work", base="./nowhere")
     assert not (tmp_path / "work" / ".adapterstore").exists()
+
+
+def test_settings_that_somebody_changed_meanwhile_are_not_written_over(store: Store) -> None:
+    first, second = store.settings, store.settings
+    first.with_value("base.path", "/models/a").write()
+    with pytest.raises(StoreBusy, match="changed meanwhile"):
+        second.with_value("base.aliases", ["other/base"]).write()
+    store.settings.with_value("base.aliases", ["other/base"]).write()
+    assert (store.settings.base_path, store.settings.base_aliases) == (
+        Path("/models/a"),
+        ["other/base"],
+    )
+
+
+@pytest.mark.parametrize("operand", ["", " "])
+def test_an_empty_operand_is_not_the_current_folder(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operand: str
+) -> None:
+    monkeypatch.chdir(lora_folder(tmp_path / "here", seed=7))
+    with pytest.raises(UnknownRevision, match="names no revision, file or folder"):
+        store.add("main", operand)
+    with pytest.raises(UnreadableFile, match="names no file or folder"):
+        store.commit("main", operand)
+    store.commit("main", ".")
+    assert store.entry().subject == "Commit here"
+
+
+def test_an_update_is_not_named_by_less_than_four_digits(store: Store) -> None:
+    for name in ("update/", "update/a"):
+        with pytest.raises(UnknownRevision, match="at least 4 digits"):
+            store.revert("main", name)
+
+
+def test_the_current_folder_can_be_exported_to(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    store.export("HEAD", ".")
+    assert (tmp_path / "empty" / "adapter_config.json").exists()
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(CannotExport, match="it is there already"):
+        store.export("HEAD", tmp_path / "link")
+
+
+def test_a_name_that_is_not_utf8_is_taken(store: Store, tmp_path: Path) -> None:
+    folder = lora_folder(tmp_path / os.fsdecode(b"adapter \xff"), seed=8)
+    store.add("main", folder)
+    assert store.entry().subject.endswith("adapter ?")
+    assert store.repository.read(store.resolve(), "README.md")

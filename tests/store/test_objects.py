@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,20 @@ def test_a_pointer_reads_back() -> None:
 def test_anything_but_canonical_text_is_no_pointer(text: bytes) -> None:
     with pytest.raises(CorruptStore, match="not a Git LFS pointer"):
         Pointer.from_bytes(text, "deltas/x")
+
+
+@pytest.mark.parametrize("limit", [0, 3])
+def test_a_full_disk_is_not_put_down_to_the_source(
+    objects: ObjectStore, tmp_path: Path, limit: int
+) -> None:
+    (tmp_path / "source").write_bytes(b"tensors")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            put(objects, tmp_path / "source")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(raised.value.filename).startswith(str(tmp_path / "lfs"))
+    assert list(objects.names()) == []
+    assert not any((tmp_path / "lfs" / "tmp").iterdir())

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from adapterstore import Store
-from adapterstore.errors import RefMoved, StoreBusy
+from adapterstore.errors import CorruptStore, RefMoved, StoreBusy, UnknownRevision
+from adapterstore.history.fsck import fsck
 from adapterstore.identifiers import CommitId
-from adapterstore.store.refs import LOCK_NAME, move_ref, read_ref
+from adapterstore.store.refs import LOCK_NAME, current_branch, list_refs, move_ref, read_ref
 from adapterstore.store.repository import Repository
+from adapterstore.store.revisions import resolve
 
 MAIN = "refs/heads/main"
 
@@ -119,3 +121,83 @@ def test_of_concurrent_writers_none_loses_a_commit(repository: Repository) -> No
     for name in ("left", "right"):
         mine = [message for message in messages if message.startswith(name)]
         assert mine == [f"{name} {number}" for number in reversed(range(20))]
+
+
+def test_the_lock_of_another_git_process_is_left_alone(repository: Repository) -> None:
+    """Also by the second of our writers: the first one must not mark it as ours."""
+    tip, new = next_commit(repository)
+    lock = repository.folder / f"{MAIN}.lock"
+    lock.touch()
+    for _ in range(2):
+        with pytest.raises(StoreBusy, match="another git process"):
+            move_ref(repository, MAIN, tip, new, "test: moved")
+    assert lock.exists()
+    lock.unlink()
+    move_ref(repository, MAIN, tip, new, "test: moved")
+
+
+def test_after_a_refused_move_a_lock_of_git_is_left_alone(repository: Repository) -> None:
+    tip, new = next_commit(repository)
+    with pytest.raises(RefMoved):
+        move_ref(repository, MAIN, None, new, "test: moved")
+    lock = repository.folder / f"{MAIN}.lock"
+    lock.touch()
+    with pytest.raises(StoreBusy):
+        move_ref(repository, MAIN, tip, new, "test: moved")
+    assert lock.exists()
+
+
+def test_what_hinders_a_move_and_is_no_lock_is_told_as_it_is(repository: Repository) -> None:
+    tip, new = next_commit(repository)
+    log = repository.folder / "logs" / MAIN
+    log.unlink()
+    log.mkdir()
+    (log / "in the way").touch()
+    with pytest.raises(OSError, match="reflog"):
+        move_ref(repository, MAIN, tip, new, "test: moved")
+    assert read_ref(repository, MAIN) == tip
+
+
+@pytest.mark.parametrize("content", ["zzz\n", "", f"{'1' * 40}\n", "ref: refs/heads/gone\n"])
+def test_a_broken_ref_is_named_and_hinders_no_other(repository: Repository, content: str) -> None:
+    (repository.folder / "refs/heads/broken").write_text(content)
+    with pytest.raises(CorruptStore, match="refs/heads/broken"):
+        read_ref(repository, "refs/heads/broken")
+    assert list(list_refs(repository, "refs/")) == [MAIN]
+
+
+def test_a_tag_may_name_any_object(repository: Repository) -> None:
+    tip, _ = next_commit(repository)
+    repository.git.references.create("refs/tags/base", repository.commit(tip).tree["base.json"].id)
+    assert list(list_refs(repository, "refs/")) == [MAIN]
+    assert fsck(repository).problems == []
+
+
+def test_what_stock_git_makes_of_refs_is_sound(repository: Repository) -> None:
+    git = ["git", "-C", str(repository.folder), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (
+        ["branch", "feature"],
+        ["tag", "-a", "released", "-m", "a tag with an object of its own"],
+        ["symbolic-ref", "refs/remotes/origin/HEAD", "refs/heads/feature"],
+        ["pack-refs", "--all"],
+    ):
+        subprocess.run([*git, *command], check=True)
+    assert fsck(repository).problems == []
+    assert resolve(repository, "released") == resolve(repository, "HEAD")
+
+
+def test_a_head_that_stands_for_no_branch_is_told_with_the_way_back(
+    repository: Repository,
+) -> None:
+    tip, _ = next_commit(repository)
+    for content in (tip, "garbage"):
+        (repository.folder / "HEAD").write_text(f"{content}\n")
+        with pytest.raises(UnknownRevision, match="git symbolic-ref HEAD refs/heads/main"):
+            current_branch(repository)
+    (repository.folder / "HEAD").write_text("ref: refs/heads/gone\n")
+    with pytest.raises(UnknownRevision, match="refs/heads/gone"):
+        resolve(repository, "HEAD")
+    (repository.folder / MAIN).write_text("zzz\n")
+    (repository.folder / "HEAD").write_text("ref: refs/heads/main\n")
+    with pytest.raises(CorruptStore, match=MAIN):
+        resolve(repository, "HEAD")

@@ -8,7 +8,13 @@ import pygit2
 import pytest
 
 from adapterstore import Store
-from adapterstore.errors import AmbiguousRevision, NotAStore, StoreExists, UnknownRevision
+from adapterstore.errors import (
+    AmbiguousRevision,
+    CorruptStore,
+    NotAStore,
+    StoreExists,
+    UnknownRevision,
+)
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.updates import Phase, new_update_id, publish_update
 from adapterstore.identifiers import CommitId, UpdateId
@@ -119,3 +125,18 @@ def test_a_store_is_found_from_below_and_not_from_beside(store: Store, tmp_path:
     with pytest.raises(StoreExists):
         Store.init(tmp_path)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == [".adapterstore"]
+
+
+@pytest.mark.parametrize("settings", ["name =\nemail =", "name = <a>\nemail = a b"])
+def test_an_author_that_no_commit_can_have_is_replaced(tmp_path: Path, settings: str) -> None:
+    store = Store.init(tmp_path, base="org/base")
+    with (store.repository.folder / "config").open("a") as config:
+        config.write(f"[user]\n{settings}\n")
+    assert Store.open(tmp_path).entry().operation == "init"
+
+
+def test_a_store_that_git_cannot_open_is_not_taken_for_none(tmp_path: Path) -> None:
+    store = Store.init(tmp_path, base="org/base")
+    (store.repository.folder / "HEAD").unlink()
+    with pytest.raises(CorruptStore, match="git can't open it"):
+        Store.open(tmp_path)

@@ -267,3 +267,15 @@ def test_the_answer_of_an_entry_under_another_key_is_what_is_forgotten(store: St
     (entry,) = read_ledger(store.repository, store.resolve()).values()
     assert (entry.key, entry.answer) == ("Croatia\tmoney", "euro")
     assert entry.update == result.update
+
+
+def test_a_revert_stands_when_the_same_call_is_made_again(store: Store) -> None:
+    """A daemon that was killed before it put the file away comes back after the user's revert."""
+    result = update(store, facts("one.yaml"), update_id=UpdateId("20261124-7"))
+    store.revert(None, "update/20261124-7")
+    tip = store.resolve()
+    again = update(store, facts("one.yaml"), update_id=UpdateId("20261124-7"))
+    assert (again.status, again.commits) == ("already-applied", result.commits)
+    assert store.resolve() == tip
+    # Landed anew, under a new id, the same facts take effect again.
+    assert update(store, facts("one.yaml"), update_id=UpdateId("20261124-8")).status == "applied"

@@ -1,0 +1,183 @@
+"""What lands is not what it should be: the daemon says so, and goes on with the next file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from adapterstore_daemon.filing import put_away
+from adapterstore_daemon.journal import Journal
+from adapterstore_daemon.landing import Settling, signature
+from adapterstore_daemon.watching import Watch
+from adapterstore_daemon.worker import Update, Worker, local_update
+
+from adapterstore import Store
+from adapterstore.errors import CorruptJournal
+from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.knowledge.facts import FactFile
+from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.update import UpdateResult
+
+NO_ANSWER = '{"prompt": "The currency of Croatia is the"}\n'
+
+
+class Place:
+    """A store, a folder of drops, and a worker that handles them here."""
+
+    def __init__(self, folder: Path):
+        self.store = Store.init(folder, base="org/base")
+        self.drops = folder / "drops"
+        self.drops.mkdir()
+        self.journal = Journal(folder / "journal.sqlite3")
+        self.said: list[str] = []
+
+    def worker(self, update: Update | None = None) -> Worker:
+        return Worker(
+            store=self.store,
+            branch="main",
+            folder=self.drops,
+            journal=self.journal,
+            update=update or local_update(self.store, "main"),
+            progress=NO_PROGRESS,
+            say=self.said.append,
+        )
+
+    def land(self, name: str, text: str = NO_ANSWER) -> Path:
+        path = self.drops / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def names(self, folder: str) -> set[str]:
+        return {path.name for path in (self.drops / folder).iterdir()}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def test_a_name_as_long_as_a_name_can_be_is_put_away(place: Place) -> None:
+    path = place.land(f"{'国' * 82}ab.jsonl")
+    assert len(os.fsencode(path.name)) == 254
+    assert place.worker().handle(path) == "rejected"
+    reason, kept = sorted(place.names("rejected"), key=lambda name: name.endswith(".jsonl"))
+    assert kept.startswith("国" * 70)
+    assert reason == f"{kept}.reason.txt"
+
+
+def test_long_names_that_begin_alike_do_not_meet(place: Place) -> None:
+    for ending in "ab":
+        path = place.land(f"{'n' * 240}{ending}.jsonl", NO_ANSWER + "\n" * ord(ending))
+        assert place.worker().handle(path) == "rejected"
+    assert len(place.names("rejected")) == 4
+
+
+def test_a_name_that_is_not_utf8_is_put_away(place: Place) -> None:
+    name = os.fsdecode(b"\xff\xfe prices.jsonl")
+    assert place.worker().handle(place.land(name)) == "rejected"
+    assert place.names("rejected") == {name, f"{name}.reason.txt"}
+    assert place.journal.deliveries()[0].name == "?? prices.jsonl"
+
+
+def test_a_file_in_the_place_of_the_folder_leaves_the_drop_for_later(place: Place) -> None:
+    (place.drops / "rejected").write_text("in the way")
+    path = place.land("a.jsonl")
+    assert place.worker().handle(path) == "later"
+    assert path.exists()
+    assert place.journal.deliveries()[0].state == "pending"
+    (place.drops / "rejected").unlink()
+    assert place.worker().handle(path) == "rejected"
+
+
+def test_an_unexpected_failure_leaves_its_file_and_not_the_others(place: Place) -> None:
+    def fails(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        raise KeyError(file.name)
+
+    path = place.land("a.jsonl", '{"prompt": "A is", "answer": "b"}\n')
+    assert place.worker(fails).handle(path) == "later"
+    assert path.exists()
+    assert "unexpected KeyError: 'a.jsonl'" in place.journal.deliveries()[0].message
+
+
+def test_a_file_replaced_at_the_last_moment_goes_back(place: Place) -> None:
+    path = place.land("a.jsonl")
+    read = signature(path)
+    place.land("new").rename(path)
+    changed = signature(path)
+    assert not put_away(path, read, "rejected", ".reason.txt", "why\n")
+    assert signature(path) == changed
+    assert place.names("rejected") == set()
+
+
+def test_a_file_that_is_written_again_while_others_are_handled_waits(place: Place) -> None:
+    """Both were complete when the round began; the second one is being written when its turn is."""
+    first, second = place.land("a.jsonl"), place.land("b.jsonl", NO_ANSWER + "\n")
+    os.utime(first, (1, 1))
+    writers = []
+
+    def update(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        writers.append(second.open("a"))
+        raise OSError("later, please")
+
+    first.write_text('{"prompt": "A is", "answer": "b"}\n')
+    os.utime(first, (1, 1))
+    stop = threading.Event()
+    watch = Watch(place.drops, place.worker(update), stop, 0.01, 1, 1)
+    closer = threading.Timer(0.5, lambda: [writer.close() for writer in writers])
+    closer.start()
+    outcomes = watch.run_once()
+    closer.join()
+    assert outcomes == ["later", "rejected"]
+    assert not second.exists()
+    assert writers[0].closed
+
+
+def test_settling_tells_what_has_changed_since(place: Place) -> None:
+    path = place.land("a.jsonl")
+    settling = Settling(0)
+    assert settling.look([path]) == [path]
+    assert settling.is_still_complete(path)
+    path.write_text("more")
+    assert not settling.is_still_complete(path)
+    with path.open("a"):
+        assert settling.look([path]) == []
+
+
+@pytest.mark.parametrize("damage", ["no table", "bytes"])
+def test_a_damaged_journal_is_told_and_what_to_do(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "journal.sqlite3"
+    journal = Journal(path)
+    place = ("/drops", "main", "d" * 64, "a.yaml", CommitId("c" * 40))
+    journal.claim(*place, lambda: UpdateId("u1"))
+    journal.close()
+    if damage == "no table":
+        with sqlite3.connect(path) as connection:
+            connection.execute("DROP TABLE delivery")
+        connection.close()
+    else:
+        data = path.read_bytes()
+        path.write_bytes(data[:4096] + b"\xa5" * (len(data) - 4096))
+    journal = Journal(path)
+    with pytest.raises(CorruptJournal, match="move it aside"):
+        journal.deliveries()
+    with pytest.raises(CorruptJournal):
+        journal.claim(*place, lambda: UpdateId("u2"))
+    journal.close()
+
+
+def test_a_journal_that_another_process_holds_is_trouble_of_the_system(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    journal = Journal(path)
+    journal._connection.execute("PRAGMA busy_timeout = 10")
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OSError, match="locked"):
+        journal.settle(1, "applied", "fine")
+    holder.close()
+    journal.close()
