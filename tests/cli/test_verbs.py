@@ -116,7 +116,7 @@ def test_config_reads_back_what_it_wrote(store: Path) -> None:
     assert shown["gate"]["generality"] is None
     assert done(store, "config", "recipe.rank").strip() == "4"
     done(store, "config", "recipe.rank", "--unset")
-    assert done(store, "config", "recipe.rank").strip() == "16"
+    assert done(store, "config", "recipe.rank").strip() == "null"
 
 
 def test_the_folder_of_the_base_is_found_from_any_other(store: Path) -> None:
