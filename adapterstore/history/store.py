@@ -7,9 +7,10 @@ model = store.load("main", model)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.coefficient import ONE, format_coefficient, parse_coefficient
@@ -39,6 +40,22 @@ from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def writing(
+    method: Callable[Concatenate[Store, Arguments], Returned],
+) -> Callable[Concatenate[Store, Arguments], Returned]:
+    """Keep `gc` away from the first object that a verb writes until its ref has moved."""
+
+    @wraps(method)
+    def held(store: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        with store.repository.writing():
+            return method(store, *args, **kwargs)
+
+    return held
 
 
 class Store:
@@ -118,6 +135,7 @@ class Store:
 
     # --- writing ---------------------------------------------------------------------------------
 
+    @writing
     def commit(
         self,
         branch: str | None,
@@ -206,6 +224,7 @@ class Store:
         """Subtract coefficient · operand from the state; the same as `add` with −coefficient."""
         return self._combine("subtract", branch, operand, coefficient, message, expect, progress)
 
+    @writing
     def _combine(
         self,
         operation: str,
@@ -247,6 +266,7 @@ class Store:
 
         return advance(self.repository, branch, plan, expect)
 
+    @writing
     def revert(
         self,
         branch: str | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,11 @@ import pygit2
 
 from adapterstore.errors import RefMoved, StoreBusy
 from adapterstore.identifiers import CommitId
+from adapterstore.store.locks import file_lock
 from adapterstore.store.repository import Repository
 
 LOCK_NAME = "adapterstore.lock"
 LOCK_WAIT_SECONDS = 20.0
-_LOCK_POLL_SECONDS = 0.01
 
 
 def read_ref(repository: Repository, name: str) -> CommitId | None:
@@ -58,9 +57,12 @@ def move_ref(
 
     Raises:
         RefMoved: the ref names something else by now; nothing was changed.
+        CorruptStore: there is no such commit.
         StoreBusy: another process keeps a lock.
     """
-    with _store_lock(repository.folder) as lock:
+    with repository.writing(), _store_lock(repository.folder) as lock:
+        # Nobody removes it any more; what it reaches is there as long as it is.
+        repository.commit(new)
         _remove_abandoned_lock(repository.folder, lock)
         _write_intent(lock, name)
         try:
@@ -84,23 +86,9 @@ def _store_lock(folder: Path) -> Iterator[int]:
 
     The kernel frees it when its holder dies, so a killed process never blocks the next.
     """
-    path = folder / LOCK_NAME
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreBusy(
-                        str(path), f"another process holds it for {LOCK_WAIT_SECONDS:.0f} s"
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)
+    problem = f"another process holds it for {LOCK_WAIT_SECONDS:.0f} s"
+    with file_lock(folder / LOCK_NAME, fcntl.LOCK_EX, LOCK_WAIT_SECONDS, problem) as handle:
         yield handle
-    finally:
-        os.close(handle)
 
 
 def _write_intent(lock: int, ref: str) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +20,7 @@ from pygit2.enums import FileMode, Option
 
 from adapterstore.errors import CorruptStore, NotAStore, StoreExists, UnsupportedFormat
 from adapterstore.identifiers import CommitId
+from adapterstore.store import locks
 from adapterstore.store.durable import fsync_folder
 from adapterstore.store.objects import ObjectStore
 
@@ -190,6 +191,14 @@ class Repository:
             raise CorruptStore(f"commit {commit_id}: {path}", str(error)) from error
 
     # --- writing ---------------------------------------------------------------------------------
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Keep `gc` away until the block ends; see `adapterstore.store.locks`.
+
+        Whoever makes a commit holds this from the first object that it writes, or finds there and
+        relies on, until the ref has moved.
+        """
+        return locks.writing(self.folder)
 
     def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
         """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes."""

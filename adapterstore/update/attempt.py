@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -89,8 +89,10 @@ class Attempt:
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def run(self, repository: Repository) -> Trained:
+    def run(self, repository: Repository, until_published: ExitStack) -> Trained:
         """Train and measure; tensor files go to ``repository``, and no ref moves.
+
+        From the first file that is stored, `gc` is kept away until ``until_published`` ends.
 
         Raises:
             TrainingFailed: no usable result.
@@ -119,6 +121,7 @@ class Attempt:
             phases.append(("learn", ONE, outcome.learn))
         if not phases:
             raise TrainingFailed("update", "; ".join(outcome.notes) or "nothing was to be changed")
+        until_published.enter_context(repository.writing())
         steps = self._compose(repository, phases)
         with self._timed("measuring"):
             self.progress.start("measuring")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,23 +93,24 @@ def run_update(
         progress=progress,
     )
     if dry_run:
-        with repository.trial() as trial:
-            return dataclasses.replace(attempt.run(trial).result, status="dry-run")
-    trained = attempt.run(repository)
-    result = trained.result
-    source = "; ".join(dict.fromkeys(file.source for file in files if file.source)) or None
-    commits = publish_update(
-        repository,
-        ref,
-        start,
-        result.update,
-        digest,
-        trained.phases(_names(files)),
-        _commit_files(files, recipe, trained.report_bytes()),
-        ledger_changes(attempt.ledger, attempt.facts, result.update, source),
-        accepted=result.status == "applied",
-        body=_body(result, source),
-    )
+        with ExitStack() as held, repository.trial() as trial:
+            return dataclasses.replace(attempt.run(trial, held).result, status="dry-run")
+    with ExitStack() as until_published:
+        trained = attempt.run(repository, until_published)
+        result = trained.result
+        source = "; ".join(dict.fromkeys(file.source for file in files if file.source)) or None
+        commits = publish_update(
+            repository,
+            ref,
+            start,
+            result.update,
+            digest,
+            trained.phases(_names(files)),
+            _commit_files(files, recipe, trained.report_bytes()),
+            ledger_changes(attempt.ledger, attempt.facts, result.update, source),
+            accepted=result.status == "applied",
+            body=_body(result, source),
+        )
     return dataclasses.replace(result, commits=commits)
 
 
