@@ -6,6 +6,7 @@ and an exit code for the command line. ``docs/errors.md`` is generated from this
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -112,6 +113,154 @@ class ObjectMissing(CorruptStore):
     def __init__(self, where: str, object_id: str):
         self.object_id = object_id
         super().__init__(where, f"object {object_id} is missing")
+
+
+class InvalidName(AdapterStoreError):
+    """A name that no branch or tag can have."""
+
+    exit_code = 10
+
+    def __init__(self, name: str, problem: str):
+        self.name, self.problem = name, problem
+        super().__init__(f"{name!r}: {problem}; choose another name")
+
+
+class NameTaken(AdapterStoreError):
+    """A branch or tag whose name is in use, or would be in the way of one."""
+
+    exit_code = 15
+
+    def __init__(self, name: str, taken: str):
+        self.name, self.taken = name, taken
+        problem = "is there already" if name == taken else f"can't be beside {taken!r}"
+        super().__init__(f"{name!r} {problem}; delete or rename that first, or choose another name")
+
+
+class RefInUse(AdapterStoreError):
+    """The current branch can't be deleted."""
+
+    exit_code = 15
+
+    def __init__(self, ref: str):
+        self.ref = ref
+        super().__init__(
+            f"{ref.removeprefix('refs/heads/')!r} is the current branch; "
+            "change to another one first: adapterstore switch BRANCH"
+        )
+
+
+class BranchNotMerged(AdapterStoreError):
+    """Deleting a branch would leave commits that no other branch or tag reaches."""
+
+    exit_code = 15
+
+    def __init__(self, branch: str, tip: str, commits: int):
+        self.branch, self.tip, self.commits = branch, tip, commits
+        number = "a commit" if commits == 1 else f"{commits} commits"
+        super().__init__(
+            f"branch {branch!r} has {number} that no other branch or tag has, up to {tip[:12]}; "
+            "merge it first, or give --force"
+        )
+
+
+class NotFastForward(AdapterStoreError):
+    """``merge --ff-only`` where both sides have commits of their own."""
+
+    exit_code = 15
+
+    def __init__(self, branch: str, other: str):
+        self.branch, self.other = branch, other
+        super().__init__(
+            f"{branch!r} has commits that {other!r} lacks, so it can't just move there; "
+            "merge without --ff-only"
+        )
+
+
+class MainlineNeeded(AdapterStoreError):
+    """A merge is to be taken back or picked, and it is not said against which parent."""
+
+    exit_code = 15
+
+    def __init__(self, revision: str, parents: list[str]):
+        self.revision, self.parents = revision, parents
+        listed = ", ".join(f"-m {n} {parent[:12]}" for n, parent in enumerate(parents, 1))
+        super().__init__(
+            f"{revision!r} is a merge; say which parent stays the main line: {listed}"
+        )
+
+
+class PartlyInEffect(AdapterStoreError):
+    """Of what is to be taken back or picked, one part is in effect and another is not."""
+
+    exit_code = 15
+
+    def __init__(self, revision: str, in_effect: list[str], not_in_effect: list[str]):
+        self.revision, self.in_effect, self.not_in_effect = revision, in_effect, not_in_effect
+        super().__init__(
+            f"{revision!r}: {_some(in_effect)} in effect, {_some(not_in_effect)} not; "
+            "name the commits one by one"
+        )
+
+
+def _some(commits: list[str]) -> str:
+    shown = ", ".join(commit[:12] for commit in commits[:3])
+    more = f" and {len(commits) - 3} more" if len(commits) > 3 else ""
+    return f"{shown}{more} {'is' if len(commits) == 1 else 'are'}"
+
+
+@dataclass(frozen=True)
+class FactConflict:
+    """One fact to which two sides give different answers."""
+
+    key: str
+    """The ledger key's digest."""
+    fact: str
+    """"subject, relation", or the prompt."""
+    prompts: tuple[str, ...]
+    """The prompts by which either side knows it."""
+    base: str | None
+    """What stood there before both; None: nothing, or that it is forgotten."""
+    ours: str | None
+    ours_commit: str
+    ours_update: str | None
+    theirs: str | None
+    theirs_commit: str
+    theirs_update: str | None
+
+    def __str__(self) -> str:
+        """Return the fact, both answers, and where each comes from."""
+        ours = _place(self.ours, self.ours_commit, self.ours_update)
+        theirs = _place(self.theirs, self.theirs_commit, self.theirs_update)
+        return f"{self.fact!r}: ours is {ours}, theirs is {theirs}"
+
+
+def _place(answer: str | None, commit: str, update: str | None) -> str:
+    shown = "no answer" if answer is None else repr(answer)
+    return f"{shown} (commit {commit[:12]}{f', update/{update}' if update else ''})"
+
+
+class MergeConflict(AdapterStoreError):
+    """Two sides changed one fact to different answers; nothing was changed."""
+
+    exit_code = 16
+
+    def __init__(self, conflicts: list[FactConflict], advice: str):
+        self.conflicts = conflicts
+        number = "a fact has" if len(conflicts) == 1 else f"{len(conflicts)} facts have"
+        shown = "; ".join(str(conflict) for conflict in conflicts[:5])
+        more = f"; and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
+        super().__init__(f"{number} different answers on both sides: {shown}{more}; {advice}")
+
+
+class NoSuchConflict(AdapterStoreError):
+    """``--ours`` or ``--theirs`` for a fact on which both sides agree, or for both of them."""
+
+    exit_code = 16
+
+    def __init__(self, key: str, problem: str, facts: list[str]):
+        self.key, self.facts = key, facts
+        there = f"in conflict: {', '.join(map(repr, facts))}" if facts else "nothing is in conflict"
+        super().__init__(f"{key!r} {problem}; {there}")
 
 
 # --- operands ------------------------------------------------------------------------------------

@@ -1,30 +1,38 @@
-"""Refs move by compare-and-swap under their lock, or not at all."""
+"""Refs and HEAD move by compare-and-swap under their lock, or not at all."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pygit2
 
-from adapterstore.errors import RefMoved, StoreBusy
+from adapterstore.errors import CorruptStore, RefInUse, RefMoved, StoreBusy
 from adapterstore.identifiers import CommitId
-from adapterstore.store.locks import file_lock
+from adapterstore.store.reflog import carry_reflog, clear_stale_reflogs, remove_reflog
 from adapterstore.store.repository import Repository
 
 LOCK_NAME = "adapterstore.lock"
 LOCK_WAIT_SECONDS = 20.0
+_LOCK_POLL_SECONDS = 0.01
 
 
 def read_ref(repository: Repository, name: str) -> CommitId | None:
-    """Return the commit that a full ref name names (None: no such ref)."""
+    """Return the commit that a full ref name names, through a tag (None: no such ref)."""
     reference = repository.git.references.get(name)
     if reference is None:
         return None
     return CommitId(str(reference.peel(pygit2.Commit).id))
+
+
+def read_target(repository: Repository, name: str) -> str | None:
+    """Return the id of the very object that a ref names: of an annotated tag, not its commit's."""
+    reference = repository.git.references.get(name)
+    return str(reference.resolve().target) if reference is not None else None
 
 
 def list_refs(repository: Repository, prefix: str) -> dict[str, CommitId]:
@@ -44,40 +52,127 @@ def current_branch(repository: Repository) -> str:
 
 
 def move_ref(
-    repository: Repository, name: str, expected: CommitId | None, new: CommitId, message: str
+    repository: Repository, name: str, expected: str | None, new: str, message: str
 ) -> None:
-    """Make the ref ``name`` name the commit ``new``, if it still names ``expected``.
+    """Make the ref ``name`` name the object ``new``, if it still names ``expected``.
 
     Args:
         repository: the store.
         name: full name, such as ``refs/heads/main``.
         expected: what the caller computed ``new`` from; None if there was no such ref.
-        new: a commit, durable with all that it reaches.
+        new: a commit or tag object, durable with all that it reaches.
         message: what the reflog shall say.
 
     Raises:
         RefMoved: the ref names something else by now; nothing was changed.
-        CorruptStore: there is no such commit.
+        CorruptStore: there is no such object (any more).
         StoreBusy: another process keeps a lock.
     """
     with repository.writing(), _store_lock(repository.folder) as lock:
-        # Nobody removes it any more; what it reaches is there as long as it is.
-        repository.commit(new)
-        _remove_abandoned_lock(repository.folder, lock)
-        _write_intent(lock, name)
-        try:
-            with repository.git.transaction() as transaction:
-                transaction.lock_ref(name)
-                actual = read_ref(repository, name)
-                if actual != expected:
-                    raise RefMoved(name, expected, actual)
-                transaction.set_target(name, new, None, message)
-        except (OSError, pygit2.GitError) as error:
-            raise StoreBusy(
-                str(repository.folder / f"{name}.lock"),
-                f"{error}; if no other git process is at work there, delete this file",
-            ) from error
-        _write_intent(lock, "")
+        if repository.git.get(new) is None:
+            raise CorruptStore(name, f"is to name {new}, which is not in the store")
+        _move(repository, lock, name, expected, new, message)
+
+
+def delete_ref(repository: Repository, name: str, expected: str) -> None:
+    """Remove a ref and its reflog, if it still names ``expected``; what it named stays.
+
+    Raises:
+        RefMoved: it names something else by now; nothing was changed.
+        RefInUse: it is the current branch.
+        StoreBusy: another process keeps a lock.
+    """
+    with _store_lock(repository.folder) as lock:
+        if current_branch(repository) == name:
+            raise RefInUse(name)
+        _delete(repository, lock, name, expected)
+
+
+def rename_ref(repository: Repository, old: str, new: str, expected: str, message: str) -> None:
+    """Give a ref another name, with its reflog; HEAD goes with it.
+
+    The new name is there before the old one goes: killed in between, the store has both.
+
+    Raises:
+        RefMoved: ``old`` names something else than ``expected``, or ``new`` is there.
+        StoreBusy: another process keeps a lock.
+    """
+    with _store_lock(repository.folder) as lock:
+        if (actual := read_target(repository, old)) != expected:
+            raise RefMoved(old, expected, actual)
+        _move(repository, lock, new, None, expected, message)
+        carry_reflog(repository, old, new, expected)
+        if current_branch(repository) == old:
+            _point_head(repository, lock, new, message)
+        _delete(repository, lock, old, expected)
+
+
+def point_head(repository: Repository, expected: str, branch: str, message: str) -> None:
+    """Make HEAD stand for another branch, if it still stands for ``expected``.
+
+    Args:
+        repository: the store.
+        expected: full name of the branch that HEAD stood for when the caller looked.
+        branch: full name of the one that it shall stand for.
+        message: what HEAD's reflog shall say.
+
+    Raises:
+        RefMoved: HEAD stands for another branch by now, or ``branch`` is gone.
+        StoreBusy: another process keeps a lock.
+    """
+    with _store_lock(repository.folder) as lock:
+        if (actual := current_branch(repository)) != expected:
+            raise RefMoved("HEAD", expected, actual)
+        if read_ref(repository, branch) is None:
+            raise RefMoved(branch, "a commit", None)
+        _point_head(repository, lock, branch, message)
+
+
+def _move(
+    repository: Repository, lock: int, name: str, expected: str | None, new: str, message: str
+) -> None:
+    with _locked(repository, lock, name) as transaction:
+        actual = read_target(repository, name)
+        if actual != expected:
+            raise RefMoved(name, expected, actual)
+        if expected is None:
+            clear_stale_reflogs(repository, name)
+        transaction.set_target(name, new, None, message)
+
+
+def _delete(repository: Repository, lock: int, name: str, expected: str) -> None:
+    with _locked(repository, lock, name, "packed-refs") as transaction:
+        actual = read_target(repository, name)
+        if actual != expected:
+            raise RefMoved(name, expected, actual)
+        transaction.remove(name)
+    remove_reflog(repository, name)
+
+
+def _point_head(repository: Repository, lock: int, branch: str, message: str) -> None:
+    with _locked(repository, lock, "HEAD") as transaction:
+        transaction.set_symbolic_target("HEAD", branch, None, message)
+
+
+@contextmanager
+def _locked(
+    repository: Repository, lock: int, name: str, *more: str
+) -> Iterator[pygit2.transaction.ReferenceTransaction]:
+    """Hold git's own lock of a ref; the changes made in the block take effect at its end."""
+    _remove_abandoned_locks(repository.folder, lock)
+    _write_intent(lock, name, *more)
+    try:
+        with repository.git.transaction() as transaction:
+            transaction.lock_ref(name)
+            yield transaction
+    except (OSError, pygit2.GitError) as error:
+        raise StoreBusy(
+            str(repository.folder / f"{name}.lock"),
+            f"{error}; if no other git process is at work there, delete this file",
+        ) from error
+    finally:
+        # Alive, we leave no lock behind: one that is there now is somebody else's.
+        _write_intent(lock)
 
 
 @contextmanager
@@ -86,23 +181,37 @@ def _store_lock(folder: Path) -> Iterator[int]:
 
     The kernel frees it when its holder dies, so a killed process never blocks the next.
     """
-    problem = f"another process holds it for {LOCK_WAIT_SECONDS:.0f} s"
-    with file_lock(folder / LOCK_NAME, fcntl.LOCK_EX, LOCK_WAIT_SECONDS, problem) as handle:
+    path = folder / LOCK_NAME
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreBusy(
+                        str(path), f"another process holds it for {LOCK_WAIT_SECONDS:.0f} s"
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
         yield handle
+    finally:
+        os.close(handle)
 
 
-def _write_intent(lock: int, ref: str) -> None:
+def _write_intent(lock: int, *names: str) -> None:
     os.ftruncate(lock, 0)
-    os.pwrite(lock, ref.encode(), 0)
+    os.pwrite(lock, "\n".join(names).encode(), 0)
     os.fsync(lock)
 
 
-def _remove_abandoned_lock(folder: Path, lock: int) -> None:
-    """Remove git's lock file of a ref whose mover was killed.
+def _remove_abandoned_locks(folder: Path, lock: int) -> None:
+    """Remove git's lock files that a killed mover left.
 
-    The mover wrote the ref's name into the store's lock file first. We hold that lock now, so the
-    mover is dead and its ``.lock`` file is its own; one that another git process made is left.
+    The mover wrote the names into the store's lock file first. We hold that lock now, so the mover
+    is dead and its ``.lock`` files are its own; one that another git process made is left.
     """
-    ref = os.pread(lock, 4096, 0).decode(errors="replace")
-    if ref.startswith("refs/") and ".." not in ref:
-        (folder / f"{ref}.lock").unlink(missing_ok=True)
+    for name in os.pread(lock, 4096, 0).decode(errors="replace").splitlines():
+        if ".." not in name and (name.startswith("refs/") or name in {"HEAD", "packed-refs"}):
+            (folder / f"{name}.lock").unlink(missing_ok=True)

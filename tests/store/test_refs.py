@@ -72,6 +72,8 @@ def test_the_lock_of_another_git_process_is_left(repository: Repository) -> None
     lock.write_text("")
     with pytest.raises(StoreBusy, match=r"main\.lock.*if no other git process is at work"):
         move_ref(repository, MAIN, tip, new, "blocked")
+    with pytest.raises(StoreBusy):
+        move_ref(repository, MAIN, tip, new, "still blocked")
     assert lock.exists()
     assert read_ref(repository, MAIN) == tip
 

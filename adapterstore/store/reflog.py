@@ -1,0 +1,100 @@
+"""Where refs and HEAD have been: git's reflogs."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from adapterstore.identifiers import CommitId
+from adapterstore.store.durable import make_folder, write_file
+from adapterstore.store.repository import Repository
+
+_NOTHING = "0" * 40
+
+
+@dataclass(frozen=True)
+class ReflogEntry:
+    """One move of a ref."""
+
+    before: CommitId | None
+    """None: the ref was made."""
+    after: CommitId
+    author: str
+    time: datetime
+    message: str
+
+
+def read_reflog(repository: Repository, name: str) -> list[ReflogEntry]:
+    """Return where a ref (full name, or ``HEAD``) has been, newest first; entry n is ``name@{n}``.
+
+    Empty if there is no such ref, or none of its moves was recorded.
+    """
+    reference = repository.git.references.get(name)
+    if reference is None or not _path(repository, name).is_file():
+        return []
+    entries = []
+    for item in reference.log():
+        by = item.committer
+        before = str(item.oid_old)
+        entries.append(
+            ReflogEntry(
+                before=CommitId(before) if before != _NOTHING else None,
+                after=CommitId(str(item.oid_new)),
+                author=f"{by.name} <{by.email}>",
+                time=datetime.fromtimestamp(by.time, timezone(timedelta(minutes=by.offset))),
+                message=item.message or "",
+            )
+        )
+    return entries
+
+
+def carry_reflog(repository: Repository, old: str, new: str, target: str) -> None:
+    """Put the reflog of ``old`` before the one entry of ``new``, which names ``target`` already."""
+    try:
+        earlier = _path(repository, old).read_bytes()
+    except FileNotFoundError:
+        return
+    made = _path(repository, new).read_bytes()
+    # The entry says that the ref was made from nothing: it was there, under another name.
+    write_file(_path(repository, new), earlier + target.encode() + made[len(target) :])
+
+
+def remove_reflog(repository: Repository, name: str) -> None:
+    """Remove the reflog of a ref that is gone, and the folders that it leaves empty."""
+    path = _path(repository, name)
+    path.unlink(missing_ok=True)
+    _remove_empty_folders(path.parent, repository.folder / "logs" / "refs")
+
+
+def clear_stale_reflogs(repository: Repository, name: str) -> None:
+    """Make room for a new ref's reflog: remove those of refs that are gone and stand in its way.
+
+    A process that is killed while it deletes ``a/b`` may leave ``logs/refs/heads/a/b`` behind; then
+    a branch ``a`` could not be made.
+    """
+    logs = repository.folder / "logs"
+    path = _path(repository, name)
+    for folder in path.parents:
+        if folder.is_file():
+            folder.unlink()
+    make_folder(path.parent)
+    if path.is_dir():
+        for stale in [inner for inner in path.rglob("*") if inner.is_file()]:
+            if repository.git.references.get(str(stale.relative_to(logs))) is None:
+                remove_reflog(repository, str(stale.relative_to(logs)))
+        _remove_empty_folders(path, path.parent)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _path(repository: Repository, name: str) -> Path:
+    return repository.folder / "logs" / name
+
+
+def _remove_empty_folders(folder: Path, stop: Path) -> None:
+    with contextlib.suppress(OSError):
+        while folder != stop:
+            folder.rmdir()
+            folder = folder.parent
