@@ -184,9 +184,7 @@ class MainlineNeeded(AdapterStoreError):
     def __init__(self, revision: str, parents: list[str]):
         self.revision, self.parents = revision, parents
         listed = ", ".join(f"-m {n} {parent[:12]}" for n, parent in enumerate(parents, 1))
-        super().__init__(
-            f"{revision!r} is a merge; say which parent stays the main line: {listed}"
-        )
+        super().__init__(f"{revision!r} is a merge; say which parent stays the main line: {listed}")
 
 
 class PartlyInEffect(AdapterStoreError):

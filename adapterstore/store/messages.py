@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+COMMIT_TRAILERS = ("Change-From", "Change-To", "Reverts", "Merged")
+"""Trailers whose values are full commit ids."""
+
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.*)")
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def format_message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
@@ -27,6 +32,17 @@ def parse_trailers(message: str) -> dict[str, str]:
         return {}
     matches = [_TRAILER.fullmatch(line) for line in paragraphs[-1].split("\n")]
     return {m[1]: m[2].strip() for m in matches if m} if all(matches) else {}
+
+
+def named_commits(message: str) -> list[str]:
+    """Return the ids of the commits that a message's trailers name."""
+    trailers = parse_trailers(message)
+    return [
+        commit
+        for name in COMMIT_TRAILERS
+        for commit in trailers.get(name, "").replace(",", " ").split()
+        if _COMMIT.fullmatch(commit)
+    ]
 
 
 def subject_of(message: str) -> str:

@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -52,6 +52,7 @@ class Repository:
             raise NotAStore(str(folder), "a git work tree, not a bare repository")
         self.folder = folder
         self.objects = ObjectStore(folder / "lfs")
+        self._alone = False
         self._check_format()
         name, email = self._author()
         self.git.set_ident(name, email)
@@ -198,7 +199,23 @@ class Repository:
         Whoever makes a commit holds this from the first object that it writes, or finds there and
         relies on, until the ref has moved.
         """
-        return locks.writing(self.folder)
+        return nullcontext() if self._alone else locks.writing(self.folder)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep all writers of this store away until the block ends, but for its own writing.
+
+        Raises:
+            StoreBusy: one is at work.
+        """
+        with locks.collecting(self.folder):
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
+                # libgit2 remembers objects that it has read, whatever became of their files.
+                self.git.free()
 
     def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
         """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes."""

@@ -31,6 +31,9 @@ VERBS = {
     "status": "status",
     "export": "export",
     "fsck": "fsck",
+    "gc": "gc",
+    "prune": "prune",
+    "forget-data": "forget_data",
     "config": "config",
     "demo": "demo",
 }
