@@ -45,6 +45,26 @@ def named_commits(message: str) -> list[str]:
     ]
 
 
+def add_to_trailer(message: str, name: str, value: str) -> str:
+    """Return a message whose trailer ``name`` lists ``value`` too; comma-separated, each once."""
+    trailers = parse_trailers(message)
+    listed = [item.strip() for item in trailers.get(name, "").split(",") if item.strip()]
+    if value in listed:
+        return message
+    text, block = split_trailers(message)
+    kept = [line for line in block.splitlines() if not line.startswith(f"{name}: ")]
+    block = "\n".join([*kept, f"{name}: {', '.join([*listed, value])}"])
+    return f"{text.rstrip()}\n\n{block}\n"
+
+
+def split_trailers(message: str) -> tuple[str, str]:
+    """Return a message's text and its trailers; together they are the message."""
+    if not parse_trailers(message):
+        return message, ""
+    at = message.rstrip().rindex("\n\n") + 2
+    return message[:at], message[at:]
+
+
 def subject_of(message: str) -> str:
     """Return the first line of a message."""
     return message.partition("\n")[0]

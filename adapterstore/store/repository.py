@@ -208,6 +208,9 @@ class Repository:
         Raises:
             StoreBusy: one is at work.
         """
+        if self._alone:
+            yield
+            return
         with locks.collecting(self.folder):
             self._alone = True
             try:

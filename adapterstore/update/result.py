@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapterstore.errors import CorruptStore, UnsupportedFormat
+from adapterstore.history.snapshot import REPORT_NAME
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import find_update
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
 
 REPORT_FORMAT = 1
-REPORT_NAME = "report.json"
-RECIPE_NAME = "recipe.yaml"
 
 Status = Literal["applied", "already-applied", "rejected", "dry-run"]
 

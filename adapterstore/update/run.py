@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterstore.history.snapshot import LEDGER, read_snapshot
+from adapterstore.history.snapshot import LEDGER, RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.store import Store
 from adapterstore.history.updates import (
     find_applied,
@@ -31,7 +31,7 @@ from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
-from adapterstore.update.result import RECIPE_NAME, REPORT_NAME, UpdateResult, read_update
+from adapterstore.update.result import UpdateResult, read_update
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
