@@ -37,6 +37,7 @@ class TreeRewriter:
     """Blob ids of the fact files that go, wherever they stand."""
     write: ObjectWriter
     _done: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    _fresh: dict[str, bytes] = field(default_factory=dict)
 
     def root(self, tree: str, own: bool) -> str:
         """Return what becomes of a commit's tree; ``own``: the commit is one of the update's."""
@@ -72,7 +73,13 @@ class TreeRewriter:
                 kept.append(RawEntry(entry.mode, entry.name, object_id))
         if kept == entries:
             return tree
-        return self.write(ObjectType.TREE, format_tree(kept)) if kept else None
+        if not kept:
+            return None
+        data = format_tree(kept)
+        new = self.write(ObjectType.TREE, data)
+        # `with_subject` reads it again, and the writer may only hash.
+        self._fresh[new] = data
+        return new
 
     def _root_entry(self, own: bool, entry: RawEntry) -> str | None:
         name = entry.name.decode("utf-8", "replace")
@@ -148,6 +155,8 @@ class TreeRewriter:
             return data
 
     def _read(self, object_id: str) -> bytes:
+        if object_id in self._fresh:
+            return self._fresh[object_id]
         data: bytes = self.repository.git.read(object_id)[1]
         return data
 

@@ -111,9 +111,10 @@ def _check_reflogs(repository: Repository, findings: Findings) -> Iterator[Commi
             for item in ids:
                 if item == _NO_COMMIT:
                     continue
-                if isinstance(_get(repository, item), pygit2.Commit):
-                    yield CommitId(item)
-                else:
+                # The log of an annotated tag names tag objects.
+                try:
+                    yield CommitId(str(repository.git[item].peel(pygit2.Commit).id))
+                except (pygit2.GitError, KeyError, ValueError):
                     findings.report(where, f"names commit {item}, which is not here")
 
 

@@ -18,6 +18,7 @@ from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import current_branch, list_refs, read_ref
 from adapterstore.store.repository import Repository
+from adapterstore.store.rewrites import find_rewritten
 
 REJECTED = "refs/adapterstore/rejected/"
 MINIMUM_DIGITS = 4
@@ -54,6 +55,10 @@ def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
             return candidates[0]
         if candidates:
             raise AmbiguousRevision(revision, [str(c)[:12] for c in candidates]) from error
+        new = find_rewritten(repository, text) if _HEXADECIMAL.fullmatch(text) else None
+        if new is not None:
+            problem = f"forget-data has rewritten this commit; it is {new[:12]} now"
+            raise UnknownRevision(revision, problem) from error
         raise UnknownRevision(revision) from error
 
 
