@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
+import pygit2
 from pygit2.enums import ObjectType
 
 from adapterstore.history.quoting import BLANK, Quotes
-from adapterstore.history.rewriting_trees import TreeRewriter
-from adapterstore.identifiers import UpdateId
+from adapterstore.history.rewriting_trees import NO_FACT_FILES, TreeRewriter
+from adapterstore.history.snapshot import LEDGER, UPDATE
+from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import (
     add_to_trailer,
     format_message,
@@ -91,13 +93,34 @@ def _mentioned(message: str, known: list[str]) -> Iterable[str]:
             yield found[0]
 
 
-def own_commits(history: History, update: UpdateId) -> list[str]:
-    """Return the commits of an update, from everywhere."""
-    return [c for c, raw in history.commits.items() if _update_of(raw.message) == update]
+def fact_blobs(repository: Repository, commit: str) -> dict[str, str]:
+    """Return the fact files of a commit: name → blob id."""
+    tree = repository.tree(CommitId(commit), UPDATE)
+    return {
+        str(entry.name): str(entry.id)
+        for entry in (tree if tree is not None else ())
+        if isinstance(entry, pygit2.Blob) and str(entry.name) not in NO_FACT_FILES
+    }
 
 
-def _update_of(message: str) -> str | None:
-    return parse_trailers(message).get("Update")
+def ledger_blobs(repository: Repository, history: History) -> Iterable[bytes]:
+    """Yield the content of each ledger file of any commit, once."""
+    seen: set[str] = set()
+    for commit in history.commits:
+        tree = repository.tree(CommitId(commit), LEDGER)
+        if tree is not None:
+            yield from _new_blobs(tree, seen)
+
+
+def _new_blobs(tree: pygit2.Tree, seen: set[str]) -> Iterable[bytes]:
+    for entry in tree:
+        if str(entry.id) in seen:
+            continue
+        seen.add(str(entry.id))
+        if isinstance(entry, pygit2.Tree):
+            yield from _new_blobs(entry, seen)
+        elif isinstance(entry, pygit2.Blob):
+            yield entry.data
 
 
 @dataclass

@@ -11,8 +11,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import pygit2
-
 from adapterstore.errors import (
     AmbiguousRevision,
     CannotRewrite,
@@ -23,10 +21,15 @@ from adapterstore.errors import (
 from adapterstore.history.expiry import Ages
 from adapterstore.history.gc import Removal, collect_garbage
 from adapterstore.history.quoting import Quotes
-from adapterstore.history.rewriting import History, Rewriter, read_history
-from adapterstore.history.rewriting_trees import NO_FACT_FILES, TreeRewriter
-from adapterstore.history.snapshot import LEDGER, UPDATE
-from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.history.rewriting import (
+    History,
+    Rewriter,
+    fact_blobs,
+    ledger_blobs,
+    read_history,
+)
+from adapterstore.history.rewriting_trees import TreeRewriter
+from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.ledger import LedgerEntry
@@ -142,7 +145,7 @@ def _prepare(
         name = parse_trailers(raw.message).get("Update")
         if name is None:
             continue
-        found = _fact_blobs(repository, commit)
+        found = fact_blobs(repository, commit)
         stated = _Texts()
         for file, blob in found.items():
             stated |= _read_texts(repository, file, blob)
@@ -166,16 +169,6 @@ def _prepare(
     rewriter = Rewriter(history, update, quotes, trees, trees.write, frozenset(own))
     also_in = sorted(n for n, other in by_update.items() if other.prompts & texts.prompts)
     return rewriter, files, also_in
-
-
-def _fact_blobs(repository: Repository, commit: str) -> dict[str, str]:
-    """Return the fact files of a commit: name → blob id."""
-    tree = repository.tree(CommitId(commit), UPDATE)
-    return {
-        str(entry.name): str(entry.id)
-        for entry in (tree if tree is not None else ())
-        if isinstance(entry, pygit2.Blob) and str(entry.name) not in NO_FACT_FILES
-    }
 
 
 def _read_texts(repository: Repository, name: str, blob: str) -> _Texts:
@@ -206,28 +199,12 @@ def _answers(fact: Fact) -> Iterable[str | None]:
 def _ledger_texts(repository: Repository, history: History, update: UpdateId) -> _Texts:
     prompts: set[str] = set()
     answers: set[str] = set()
-    seen: set[str] = set()
-    for commit in history.commits:
-        tree = repository.tree(CommitId(commit), LEDGER)
-        for blob in _new_blobs(tree, seen) if tree is not None else ():
-            entry = _read_entry(blob.data)
-            if entry is not None and entry.update == update:
-                prompts |= {entry.prompt, *entry.paraphrases}
-                answers |= {entry.answer} if entry.answer is not None else set()
+    for data in ledger_blobs(repository, history):
+        entry = _read_entry(data)
+        if entry is not None and entry.update == update:
+            prompts |= {entry.prompt, *entry.paraphrases}
+            answers |= {entry.answer} if entry.answer is not None else set()
     return _Texts(frozenset(prompts), frozenset(answers))
-
-
-def _new_blobs(tree: pygit2.Tree, seen: set[str]) -> Iterable[pygit2.Blob]:
-    """Yield the blobs under a tree that were not seen in another one."""
-    if str(tree.id) in seen:
-        return
-    seen.add(str(tree.id))
-    for entry in tree:
-        if isinstance(entry, pygit2.Tree):
-            yield from _new_blobs(entry, seen)
-        elif isinstance(entry, pygit2.Blob) and str(entry.id) not in seen:
-            seen.add(str(entry.id))
-            yield entry
 
 
 def _read_entry(data: bytes) -> LedgerEntry | None:

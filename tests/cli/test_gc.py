@@ -52,4 +52,4 @@ def test_json_has_each_removal(store: Path) -> None:
 def test_a_time_that_is_none_is_told_in_one_line(store: Path, option: str) -> None:
     run = adapterstore(store, "gc", option, "two weeks")
     assert run.returncode == 10
-    assert f"{option}: 'two weeks' is no time; write 2w, 90d" in run.stderr
+    assert f"{option}: 'two weeks' is no time; write it like 2w, 90d" in run.stderr

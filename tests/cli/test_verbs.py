@@ -157,6 +157,8 @@ def modules_of(store: Path, *arguments: str) -> set[str]:
         ["subtract", "b"],
         ["revert", "HEAD"],
         ["fsck"],
+        ["gc"],
+        ["prune"],
         ["--help"],
     ],
     ids=lambda call: call[0],

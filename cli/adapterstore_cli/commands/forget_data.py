@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from adapterstore.update.forgetting import Forgotten, forget_data
 from adapterstore_cli.output import print_json
 from adapterstore_cli.session import Session, json_option, progress
+
+if TYPE_CHECKING:
+    from adapterstore.update.forgetting import Forgotten
 
 
 @click.command("forget-data")
@@ -41,6 +44,8 @@ def command(session: Session, update: str, dry_run: bool, yes: bool, as_json: bo
       adapterstore forget-data update/5ca2598a2a59 --dry-run
       adapterstore forget-data update/5ca2598a2a59 --yes
     """
+    from adapterstore.update.forgetting import forget_data
+
     repository = session.open().repository
     if not dry_run and not yes:
         _tell(forget_data(repository, update, dry_run=True), True)
