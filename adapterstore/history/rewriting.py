@@ -33,7 +33,10 @@ from adapterstore.store.reflog_files import read_reflogs
 from adapterstore.store.repository import Repository
 
 REDACTED = "Redacted"
-"""Trailer of a commit out of which texts were taken: the updates whose texts they were."""
+"""Trailer of a commit that brought texts which were taken out: the updates whose they were.
+
+A commit that only carried them along in its tree does not have it.
+"""
 REMOVED_BODY = "The facts of this update were removed from history by forget-data."
 _FREE_TEXT = "Operand"
 """The trailer that may hold text; all others are ids, numbers and names."""
@@ -154,7 +157,9 @@ class Rewriter:
         message = self._own_message(raw.message) if own else self._blanked(raw.message)
         old_tree = raw.values("tree")[0]
         tree = self.trees.root(old_tree, own)
-        if own or message != raw.message or tree != old_tree:
+        first = self.history.commits.get(next(iter(raw.values("parent")), ""))
+        before = first.values("tree")[0] if first is not None else None
+        if own or message != raw.message or self.trees.has_changed(old_tree, before):
             message = add_to_trailer(message, REDACTED, self.update)
         message = self._with_new_ids(message, self.history.mentions[commit])
         subjects = (subject_of(raw.message), subject_of(message))
@@ -191,7 +196,7 @@ class Rewriter:
         trailers = parse_trailers(message)
         subject = f"{trailers.get('Operation', 'update').capitalize()} facts: {BLANK}"
         if _FREE_TEXT in trailers:
-            trailers[_FREE_TEXT] = self.quotes.blank(trailers[_FREE_TEXT])
+            trailers[_FREE_TEXT] = self.trees.own_quotes.blank(trailers[_FREE_TEXT])
         return format_message(subject, REMOVED_BODY, trailers)
 
     def _blanked(self, message: str) -> str:

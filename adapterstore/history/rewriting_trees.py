@@ -32,17 +32,45 @@ class TreeRewriter:
     repository: Repository
     update: UpdateId
     quotes: Quotes
+    """What goes wherever it is quoted."""
+    own_quotes: Quotes
+    """What goes from the update's own folder: what other updates state too, as well."""
     ledger: LedgerRule
     fact_files: frozenset[str]
     """Blob ids of the fact files that go, wherever they stand."""
     write: ObjectWriter
     _done: dict[tuple[str, str], str | None] = field(default_factory=dict)
     _fresh: dict[str, bytes] = field(default_factory=dict)
+    _touched: set[str] = field(default_factory=set)
+    """Old blob ids of which the texts were taken."""
 
     def root(self, tree: str, own: bool) -> str:
         """Return what becomes of a commit's tree; ``own``: the commit is one of the update's."""
         rule = partial(self._root_entry, own)
         return self._once(f"root {own}", tree, partial(self._tree, rule)) or tree
+
+    def has_changed(self, tree: str | None, before: str | None) -> bool:
+        """Return whether anything that differs between two old trees, already made anew, changed.
+
+        What a commit only carries along, its parent has lost too.
+        """
+        if tree == before:
+            return False
+        sides = [
+            {e.name: e for e in parse_tree(self._read(side))} if side is not None else {}
+            for side in (tree, before)
+        ]
+        for name in sides[0].keys() | sides[1].keys():
+            left, right = (side.get(name) for side in sides)
+            if left == right or name.decode("utf-8", "replace") in _UNTOUCHED:
+                continue
+            there = [e for e in (left, right) if e is not None]
+            if any(not e.is_tree and e.object_id in self._touched for e in there):
+                return True
+            inner = [e.object_id if e is not None and e.is_tree else None for e in (left, right)]
+            if self.has_changed(*inner):
+                return True
+        return False
 
     def with_subject(self, tree: str, subjects: tuple[str, str]) -> str:
         """Return a commit's tree whose model card has the commit's new subject for the old one."""
@@ -99,7 +127,10 @@ class TreeRewriter:
     def _ledger_blob(self, blob: str) -> str | None:
         data = self._read(blob)
         changed = self.ledger(data)
-        return None if changed is None else self._written(blob, data, changed)
+        if changed is None:
+            self._touched.add(blob)
+            return None
+        return self._written(blob, data, changed)
 
     def _update(self, own: bool, tree: str) -> str | None:
         """Change the folder ``update/``; one that holds a fact file that goes is the update's."""
@@ -120,10 +151,10 @@ class TreeRewriter:
             return entry
         data = self._read(entry.object_id)
         if name == REPORT_NAME:
-            blank = self.quotes.blank_all_json if own else self.quotes.blank_json
+            blank = self.own_quotes.blank_all_json if own else self.quotes.blank_json
             changed = _blank_report(blank, data)
         else:
-            changed = self._blank_text(self.quotes.blank_all, data)
+            changed = self._blank_text(self.own_quotes.blank_all, data)
         return RawEntry(entry.mode, entry.name, self._written(entry.object_id, data, changed))
 
     def _notice(self, going: list[RawEntry]) -> bytes:
@@ -161,7 +192,10 @@ class TreeRewriter:
         return data
 
     def _written(self, object_id: str, before: bytes, after: bytes) -> str:
-        return object_id if before == after else self.write(ObjectType.BLOB, after)
+        if before == after:
+            return object_id
+        self._touched.add(object_id)
+        return self.write(ObjectType.BLOB, after)
 
 
 def _blank_report(blank: Callable[[object], object], data: bytes) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-COMMIT_TRAILERS = ("Change-From", "Change-To", "Reverts", "Merged")
-"""Trailers whose values are full commit ids."""
+COMMIT_TRAILERS = ("Change-From", "Change-To", "Reverts", "Merged", "Dropped", "Restored")
+"""Trailers whose values are, or list, full commit ids (``Dropped``: or ids of updates)."""
 
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.*)")
 

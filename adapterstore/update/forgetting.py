@@ -157,12 +157,14 @@ def _prepare(
             elsewhere |= stated
             by_update[UpdateId(name)] = by_update.get(UpdateId(name), _Texts()) | stated
     texts |= _ledger_texts(repository, history, update)
-    quotes = Quotes((texts.prompts - elsewhere.prompts) | set(files), texts.answers)
+    only_here = texts.prompts - elsewhere.prompts
+    quotes = Quotes(only_here | set(files), texts.answers)
     trees = TreeRewriter(
         repository,
         update,
         quotes,
-        lambda data: _ledger_rule(data, update, texts.prompts - elsewhere.prompts),
+        Quotes(texts.prompts | set(files), texts.answers),
+        lambda data: _ledger_rule(data, update, only_here),
         frozenset(files.values()),
         hash_object if dry_run else writer_to(repository),
     )

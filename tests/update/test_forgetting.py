@@ -167,6 +167,28 @@ def test_states_stay_what_they_were(built: tuple[Store, str, str]) -> None:
     assert compositions(fresh, "main", "支店", "v1", "again", "main@{2}") == before
 
 
+def test_only_commits_that_brought_or_quoted_the_text_say_so(
+    built: tuple[Store, str, str],
+) -> None:
+    """The others can be verified as ever: they follow from their parents."""
+    store, update, later = built
+    refused = forget_both(store, update)
+    said = {e.subject: e.trailers.get("Redacted") for e in store.log()}
+    as_in = next(subject for subject in said if subject.startswith("As in"))
+    assert said == {
+        as_in: None,
+        # It brought facts of the update back into the ledger.
+        f"Revert update/{later}": f"{update}, {refused}",
+        "Learn 2 facts: later.yaml": f"{update}, {refused}",
+        "By hand": refused,
+        "Learn facts: [redacted]": update,
+        "Before it all": None,
+        "Start from a base model yet to be named": None,
+    }
+    branch = [e.trailers.get("Redacted") for e in store.log("支店")]
+    assert branch[0] == refused
+
+
 def test_only_what_came_after_the_update_gets_new_ids(built: tuple[Store, str, str]) -> None:
     store, update, _ = built
     old = {e.subject: e.commit for e in store.log()}
@@ -249,7 +271,7 @@ def test_other_reports_are_blanked_row_by_row(built: tuple[Store, str, str]) -> 
     assert rows[1] == {"prompt": "2 + 2 =", "expected": "4", "given": "5"}
     trailers = parse_trailers(store.repository.commit(commit).message)
     # The refused update stated the same: only when it was forgotten too had the quotes to go.
-    assert trailers["Redacted"] == refused
+    assert trailers["Redacted"] == f"{update}, {refused}"
     assert store.repository.read_required(commit, "update/later.yaml").decode() == LATER
 
 
