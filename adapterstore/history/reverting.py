@@ -78,11 +78,15 @@ def _ledger_difference(
     repository: Repository, change: Change
 ) -> list[tuple[str, pygit2.Oid | None, pygit2.Oid | None]]:
     """Return path, blob before and blob after of each ledger file that a change touched."""
-    empty = repository.git[repository.git.TreeBuilder().write()]
-    assert isinstance(empty, pygit2.Tree)
     before = repository.tree(change.before, LEDGER) if change.before is not None else None
     after = repository.tree(change.after, LEDGER)
-    difference = (before or empty).diff_to_tree(after or empty)
+    if before is not None:
+        # Against nothing where there is no tree: reading must not write an empty one.
+        difference = before.diff_to_tree(after) if after is not None else before.diff_to_tree()
+    elif after is not None:
+        difference = after.diff_to_tree(swap=True)
+    else:
+        return []
     rows = []
     for delta in difference.deltas:
         old, new = delta.old_file, delta.new_file

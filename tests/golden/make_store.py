@@ -103,8 +103,6 @@ def build(folder: Path) -> None:
     run("config", "gate.reliability", "1")
     run("update", "refused.yaml", code=UpdateRejected.exit_code)
     run("forget-data", f"update/{private}", "--yes")
-    run("switch", "-c", "snapshot")
-    run("commit", "norm")
 
 
 class _Runner:

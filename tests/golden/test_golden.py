@@ -74,6 +74,7 @@ def test_refs_and_history_are_what_they_were(golden: tuple[Store, dict[str, Any]
 
 def test_the_ledger_is_what_it_was(golden: tuple[Store, dict[str, Any]]) -> None:
     store, known = golden
+    assert known["ledger"]
     blobs = store.repository.files(store.resolve("main"), LEDGER)
     assert {path: json.loads(store.repository.blob(blob)) for path, blob in blobs.items()} == known[
         "ledger"
