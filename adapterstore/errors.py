@@ -199,6 +199,16 @@ class NotFastForward(AdapterStoreError):
         )
 
 
+class CannotRewrite(AdapterStoreError):
+    """History can't be rewritten while something outside of the refs stands on it."""
+
+    exit_code = 15
+
+    def __init__(self, what: str, problem: str):
+        self.what = what
+        super().__init__(f"{what}: {problem}; nothing was changed")
+
+
 class MainlineNeeded(AdapterStoreError):
     """A merge is to be taken back or picked, and it is not said against which parent."""
 

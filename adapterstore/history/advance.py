@@ -61,9 +61,19 @@ def advance(
     Raises:
         RefMoved: the branch is not, or no longer, where it was expected.
     """
-    ref, tip = branch_tip(repository, branch)
-    if expect is not None:
-        return _advance_from(repository, ref, tip, resolve(repository, expect), plan)
+    with repository.writing():
+        ref, tip = branch_tip(repository, branch)
+        if expect is not None:
+            return _advance_from(repository, ref, tip, resolve(repository, expect), plan)
+        return _advance_tip(repository, ref, tip, plan)
+
+
+def _advance_tip(
+    repository: Repository,
+    ref: str,
+    tip: CommitId,
+    plan: Plan,
+) -> Result:
     for attempt in range(1, ATTEMPTS + 1):
         new = plan(read_snapshot(repository, tip))
         if new is None:

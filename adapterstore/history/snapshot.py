@@ -19,6 +19,10 @@ from adapterstore.store.repository import Change, Repository, intact
 GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 LEDGER = "facts"
 UPDATE = "update"
+REPORT_NAME = "report.json"
+RECIPE_NAME = "recipe.yaml"
+NOTICE_NAME = "redacted.json"
+"""In ``update/``: what stands there in the place of fact files that `forget-data` took out."""
 _SAFE_NAME = re.compile(r"[^/\0]+")
 
 

@@ -7,9 +7,10 @@ model = store.load("main", model)
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
@@ -30,6 +31,22 @@ from adapterstore.store.reflog import ReflogEntry
 from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def writing(
+    method: Callable[Concatenate[Store, Arguments], Returned],
+) -> Callable[Concatenate[Store, Arguments], Returned]:
+    """Keep `gc` away from the first object that a verb writes until its ref has moved."""
+
+    @wraps(method)
+    def held(store: Store, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        with store.repository.writing():
+            return method(store, *args, **kwargs)
+
+    return held
 
 
 class Store:
@@ -109,6 +126,7 @@ class Store:
 
     # --- writing ---------------------------------------------------------------------------------
 
+    @writing
     def commit(
         self,
         branch: str | None,
@@ -189,6 +207,7 @@ class Store:
         """Subtract coefficient · operand from the state; the same as `add` with −coefficient."""
         return self._combine("subtract", branch, operand, coefficient, message, expect, progress)
 
+    @writing
     def _combine(
         self,
         operation: Literal["add", "subtract"],
@@ -211,6 +230,7 @@ class Store:
             expect=expect,
         )
 
+    @writing
     def revert(
         self,
         branch: str | None,

@@ -5,7 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+COMMIT_TRAILERS = ("Change-From", "Change-To", "Reverts", "Merged", "Dropped", "Restored")
+"""Trailers whose values are, or list, full commit ids (``Dropped``: or ids of updates)."""
+
 _TRAILER = re.compile(r"([A-Za-z][A-Za-z0-9-]*): (.*)")
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def format_message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
@@ -27,6 +32,37 @@ def parse_trailers(message: str) -> dict[str, str]:
         return {}
     matches = [_TRAILER.fullmatch(line) for line in paragraphs[-1].split("\n")]
     return {m[1]: m[2].strip() for m in matches if m} if all(matches) else {}
+
+
+def named_commits(message: str) -> list[str]:
+    """Return the ids of the commits that a message's trailers name."""
+    trailers = parse_trailers(message)
+    return [
+        commit
+        for name in COMMIT_TRAILERS
+        for commit in trailers.get(name, "").replace(",", " ").split()
+        if _COMMIT.fullmatch(commit)
+    ]
+
+
+def add_to_trailer(message: str, name: str, value: str) -> str:
+    """Return a message whose trailer ``name`` lists ``value`` too; comma-separated, each once."""
+    trailers = parse_trailers(message)
+    listed = [item.strip() for item in trailers.get(name, "").split(",") if item.strip()]
+    if value in listed:
+        return message
+    text, block = split_trailers(message)
+    kept = [line for line in block.splitlines() if not line.startswith(f"{name}: ")]
+    block = "\n".join([*kept, f"{name}: {', '.join([*listed, value])}"])
+    return f"{text.rstrip()}\n\n{block}\n"
+
+
+def split_trailers(message: str) -> tuple[str, str]:
+    """Return a message's text and its trailers; together they are the message."""
+    if not parse_trailers(message):
+        return message, ""
+    at = message.rstrip().rindex("\n\n") + 2
+    return message[:at], message[at:]
 
 
 def subject_of(message: str) -> str:

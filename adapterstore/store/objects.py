@@ -7,12 +7,13 @@ renamed. Layout and pointer text: git-lfs, docs/spec.md.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from adapterstore.errors import CorruptStore, ObjectMissing, UnreadableFile
 from adapterstore.identifiers import ObjectId
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.durable import fsync_folder, make_folder
+from adapterstore.store.locks import try_lock
 
 CHUNK_BYTES = 1 << 20
 _OBJECT_ID = re.compile(r"[0-9a-f]{64}")
@@ -72,10 +74,18 @@ class ObjectStore:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Give an empty folder on the store's file system; it is removed at the end."""
+        """Give an empty folder on the store's file system; it is removed at the end.
+
+        It is locked for as long, so that `gc` knows it from what a killed process left behind.
+        """
         make_folder(self._temporary)
         with TemporaryDirectory(dir=self._temporary) as folder:
-            yield Path(folder)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                try_lock(handle, fcntl.LOCK_SH)
+                yield Path(folder)
+            finally:
+                os.close(handle)
 
     def path(self, object_id: ObjectId) -> Path:
         """Return where an object lies, or would lie."""
@@ -112,9 +122,15 @@ class ObjectStore:
             temporary.unlink(missing_ok=True)
 
     def publish(self, staged: StagedFile) -> Pointer:
-        """Give a staged file its name, durably; one that is there already stays as it is."""
+        """Give a staged file its name, durably; one that is there already stays as it is.
+
+        Either way it is as young as a new one, so that `gc` counts its grace period from now.
+        """
         target = self.path(staged.pointer.object_id)
-        if not self._present(staged.pointer):
+        if self._present(staged.pointer):
+            with suppress(PermissionError):  # another user's file: the writers' lock has to do
+                os.utime(target)
+        else:
             make_folder(target.parent)
             staged.path.chmod(0o444)
             staged.path.replace(target)

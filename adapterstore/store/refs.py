@@ -96,10 +96,13 @@ def move_ref(
 
     Raises:
         RefMoved: the ref names something else by now; nothing was changed.
+        CorruptStore: there is no such object (any more).
         StoreBusy: another process keeps a lock.
         OSError: the disk is full, or there is no permission to write.
     """
-    with store_lock(repository.folder) as lock:
+    with repository.writing(), store_lock(repository.folder) as lock:
+        if repository.git.get(new) is None:
+            raise CorruptStore(name, f"is to name {new}, which is not in the store")
         _move(repository, lock, name, expected, new, message)
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +26,7 @@ from adapterstore.errors import (
     UnsupportedFormat,
 )
 from adapterstore.identifiers import CommitId
+from adapterstore.store import locks
 from adapterstore.store.durable import fsync_folder
 from adapterstore.store.objects import ObjectStore
 from adapterstore.store.signing import read_signer
@@ -83,6 +84,7 @@ class Repository:
         self.objects = ObjectStore(folder / "lfs")
         self.sign: bool | None = None
         """Whether commits and tags are signed; None leaves it to git's configuration."""
+        self._alone = False
         self._check_format()
         name, email = self._author()
         self.git.set_ident(name, email)
@@ -232,6 +234,33 @@ class Repository:
         return found
 
     # --- writing ---------------------------------------------------------------------------------
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Keep `gc` away until the block ends; see `adapterstore.store.locks`.
+
+        Whoever makes a commit holds this from the first object that it writes, or finds there and
+        relies on, until the ref has moved.
+        """
+        return nullcontext() if self._alone else locks.writing(self.folder)
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep all writers of this store away until the block ends, but for its own writing.
+
+        Raises:
+            StoreBusy: one is at work.
+        """
+        if self._alone:
+            yield
+            return
+        with locks.collecting(self.folder):
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
+                # libgit2 remembers objects that it has read, whatever became of their files.
+                self.git.free()
 
     def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
         """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes.

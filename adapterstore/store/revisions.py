@@ -18,6 +18,7 @@ from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import current_branch, list_refs, read_ref
 from adapterstore.store.repository import Repository, intact
+from adapterstore.store.rewrites import find_rewritten
 
 REJECTED = "refs/adapterstore/rejected/"
 MINIMUM_DIGITS = 4
@@ -56,6 +57,10 @@ def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
             raise AmbiguousRevision(revision, [str(c)[:12] for c in candidates]) from error
         if text in ("HEAD", "@") and read_ref(repository, current_branch(repository)) is None:
             problem = f"{current_branch(repository)}, for which it stands, is not there"
+            raise UnknownRevision(revision, problem) from error
+        new = find_rewritten(repository, text) if _HEXADECIMAL.fullmatch(text) else None
+        if new is not None:
+            problem = f"forget-data has rewritten this commit; it is {new[:12]} now"
             raise UnknownRevision(revision, problem) from error
         raise UnknownRevision(revision) from error
 

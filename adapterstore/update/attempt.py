@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -102,8 +102,10 @@ class Attempt:
     progress: Progress
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def run(self, repository: Repository) -> Trained:
+    def run(self, repository: Repository, until_published: ExitStack) -> Trained:
         """Train and measure; tensor files go to ``repository``, and no ref moves.
+
+        From the first file that is stored, `gc` is kept away until ``until_published`` ends.
 
         Raises:
             TrainingFailed: no usable result.
@@ -120,6 +122,8 @@ class Attempt:
         steps: list[Step] = []
 
         def keep(operation: str, coefficient: Decimal, phase: PhaseResult) -> None:
+            if not steps:
+                until_published.enter_context(repository.writing())
             state = steps[-1].state if steps else self.start
             steps.append(self._compose(repository, state, operation, coefficient, phase))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,9 +117,13 @@ def replay(store: Store, update: str, progress: Progress = NO_PROGRESS) -> Repla
         update=name,
         progress=progress,
     )
-    with _threads(recorded.get("threads")), repository.trial() as trial:
+    with (
+        _threads(recorded.get("threads")),
+        ExitStack() as held,
+        repository.trial() as trial,
+    ):
         now = environment(recipe.device)
-        trained = attempt.run(trial)
+        trained = attempt.run(trial, held)
         leaves, differences = _compare(trial, commits, trained.steps, progress)
     return Replay(name, leaves, differences, environment_differences(recorded, now))
 

@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import textwrap
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,28 +109,29 @@ def run_update(
         progress=progress,
     )
     if dry_run:
-        with repository.trial() as trial:
-            return dataclasses.replace(attempt.run(trial).result, status="dry-run")
-    trained = attempt.run(repository)
-    result = trained.result
-    named = name_fact_files(files)
-    report = trained.report_bytes(provenance(attempt.start.base, named, trained.recipe, gate))
-    commits = publish_update(
-        repository,
-        ref,
-        start,
-        result.update,
-        digest,
-        trained.phases(_names(files)),
-        {
-            RECIPE_NAME: trained.recipe.to_yaml().encode(),
-            REPORT_NAME: report,
-            **{name: file.data for name, file in named},
-        },
-        update_ledger(repository, start, files, result.update),
-        accepted=result.status == "applied",
-        body=_body(result, source_of(files)),
-    )
+        with ExitStack() as held, repository.trial() as trial:
+            return dataclasses.replace(attempt.run(trial, held).result, status="dry-run")
+    with ExitStack() as until_published:
+        trained = attempt.run(repository, until_published)
+        result = trained.result
+        named = name_fact_files(files)
+        report = trained.report_bytes(provenance(attempt.start.base, named, trained.recipe, gate))
+        commits = publish_update(
+            repository,
+            ref,
+            start,
+            result.update,
+            digest,
+            trained.phases(_names(files)),
+            {
+                RECIPE_NAME: trained.recipe.to_yaml().encode(),
+                REPORT_NAME: report,
+                **{name: file.data for name, file in named},
+            },
+            update_ledger(repository, start, files, result.update),
+            accepted=result.status == "applied",
+            body=_body(result, source_of(files)),
+        )
     return dataclasses.replace(result, commits=commits)
 
 

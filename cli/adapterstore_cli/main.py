@@ -45,6 +45,9 @@ VERBS = {
     "fsck": "fsck",
     "verify": "verify",
     "attest": "attest",
+    "gc": "gc",
+    "prune": "prune",
+    "forget-data": "forget_data",
     "config": "config",
     "demo": "demo",
 }

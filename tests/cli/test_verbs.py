@@ -198,6 +198,8 @@ def modules_of(store: Path, *arguments: str) -> set[str]:
         ["fsck"],
         ["facts", "--search", "x"],
         ["blame", "カザフスタンの首都は"],
+        ["gc"],
+        ["prune"],
         ["--help"],
     ],
     ids=lambda call: call[0],
