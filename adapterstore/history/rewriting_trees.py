@@ -62,6 +62,9 @@ class TreeRewriter:
         ]
         for name in sides[0].keys() | sides[1].keys():
             left, right = (side.get(name) for side in sides)
+            if name == UPDATE.encode():
+                # Of the parent's update nothing is taken over.
+                right = None
             if left == right or name.decode("utf-8", "replace") in _UNTOUCHED:
                 continue
             there = [e for e in (left, right) if e is not None]

@@ -99,7 +99,8 @@ def build(folder: Path) -> tuple[Store, str, str]:
 def by_hand(store: Store, path: str, text: str) -> str:
     """Put a commit on main that has a file which this release does not know."""
     repository, start = store.repository, store.resolve()
-    tree = repository.write_tree(repository.tree(start), {path: text.encode()})
+    changes = {path: text.encode(), "update": None}
+    tree = repository.write_tree(repository.tree(start), changes)
     commit = repository.write_commit(tree, [start], "By hand\n\nOperation: protect\n")
     move_ref(repository, "refs/heads/main", start, commit, "by hand")
     return commit
