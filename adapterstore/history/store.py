@@ -415,6 +415,7 @@ class Store:
         """Return every tag of a commit, by name."""
         return branching.list_tags(self.repository)
 
+    @writing
     def create_tag(self, name: str, revision: str = "HEAD", message: str | None = None) -> CommitId:
         """Make an annotated tag; see `adapterstore.history.branching.create_tag`."""
         return branching.create_tag(self.repository, name, revision, message)

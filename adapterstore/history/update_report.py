@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapterstore.errors import CorruptStore, UnsupportedFormat
-from adapterstore.history.snapshot import UPDATE
+from adapterstore.history.snapshot import REPORT_NAME, UPDATE
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 
 REPORT_FORMAT = 1
-REPORT_NAME = "report.json"
 REPORT_PATH = f"{UPDATE}/{REPORT_NAME}"
 FIGURES = ("reliability", "generality", "locality", "retention", "forgetting", "portability")
 

@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import AdapterStoreError, CorruptStore
-from adapterstore.history.snapshot import UPDATE
-from adapterstore.history.update_report import REPORT_NAME, read_report
+from adapterstore.history.snapshot import NOTICE_NAME, RECIPE_NAME, REPORT_NAME, UPDATE
+from adapterstore.history.update_report import read_report
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.store.repository import Repository
-from adapterstore.update.result import RECIPE_NAME
 
 if TYPE_CHECKING:
     from adapterstore.learning.recipe import Recipe
 
-NOTICE_NAME = "redacted.json"
-"""What stands in the place of fact files whose text had to be taken out of history."""
 _OWN_NAMES = frozenset({RECIPE_NAME, REPORT_NAME, NOTICE_NAME})
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapterstore.errors import CorruptStore
-from adapterstore.history.update_report import REPORT_FORMAT, REPORT_NAME, read_report
+from adapterstore.history.snapshot import REPORT_NAME
+from adapterstore.history.update_report import REPORT_FORMAT, read_report
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import find_update
@@ -15,7 +16,6 @@ from adapterstore.store.revisions import find_update
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
 
-RECIPE_NAME = "recipe.yaml"
 
 Status = Literal["applied", "already-applied", "rejected", "dry-run"]
 

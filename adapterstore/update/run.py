@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterstore.history.known import draw_retained, find_known
-from adapterstore.history.snapshot import read_snapshot
+from adapterstore.history.snapshot import RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.store import Store
-from adapterstore.history.update_report import REPORT_NAME
 from adapterstore.history.updates import (
     find_applied,
     find_rejected,
@@ -37,7 +36,7 @@ from adapterstore.update.attempt import Attempt
 from adapterstore.update.ledger_effect import source_of, update_ledger
 from adapterstore.update.provenance import provenance
 from adapterstore.update.record import name_fact_files
-from adapterstore.update.result import RECIPE_NAME, UpdateResult, read_update
+from adapterstore.update.result import UpdateResult, read_update
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate

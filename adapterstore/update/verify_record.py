@@ -8,15 +8,13 @@ from typing import Any
 from adapterstore.algebra.coefficient import format_coefficient, parse_coefficient
 from adapterstore.errors import AdapterStoreError
 from adapterstore.history.arithmetic import CannotCompute
-from adapterstore.history.snapshot import UPDATE
-from adapterstore.history.update_report import REPORT_NAME
+from adapterstore.history.snapshot import RECIPE_NAME, REPORT_NAME, UPDATE
 from adapterstore.history.verify_findings import Verification
 from adapterstore.history.verify_history import StoreHistory
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import PHASES
 from adapterstore.update.record import UpdateRecord, name_fact_files, read_update_record
-from adapterstore.update.result import RECIPE_NAME
 from adapterstore.update.run import digest_of_digests
 from adapterstore.update.verify_ledger import is_last_phase
 

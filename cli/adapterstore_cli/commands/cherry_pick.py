@@ -9,6 +9,7 @@ from adapterstore_cli.session import (
     expect_option,
     long_message_option,
     mainline_option,
+    sign_option,
     tell,
 )
 
@@ -18,6 +19,7 @@ from adapterstore_cli.session import (
 @mainline_option
 @long_message_option
 @expect_option
+@sign_option
 @click.pass_obj
 def command(
     session: Session,

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from adapterstore_cli.session import Session, expect_option, message_option, progress, tell
+from adapterstore_cli.session import (
+    Session,
+    expect_option,
+    message_option,
+    progress,
+    sign_option,
+    tell,
+)
 
 
 @click.command()
@@ -13,6 +20,7 @@ from adapterstore_cli.session import Session, expect_option, message_option, pro
 )
 @message_option
 @expect_option
+@sign_option
 @click.pass_obj
 def command(session: Session, rank: int | None, message: str | None, expect: str | None) -> None:
     """Fold the state's LoRA terms into one leaf, whose rank is what an export then has.

@@ -19,6 +19,7 @@ from adapterstore_cli.session import (
     expect_option,
     json_option,
     message_option,
+    sign_option,
     tell,
 )
 
@@ -77,6 +78,7 @@ def command(
 @click.argument("facts", nargs=-1, required=True, metavar="KEY|FILE...")
 @message_option
 @expect_option
+@sign_option
 @click.pass_obj
 def protect(
     session: Session, facts: tuple[str, ...], message: str | None, expect: str | None
@@ -106,6 +108,7 @@ def protect(
 @click.argument("facts", nargs=-1, required=True, metavar="KEY|FILE...")
 @message_option
 @expect_option
+@sign_option
 @click.pass_obj
 def unprotect(
     session: Session, facts: tuple[str, ...], message: str | None, expect: str | None

@@ -17,6 +17,7 @@ from adapterstore_cli.session import (
     json_option,
     message_option,
     progress,
+    sign_option,
     tell,
 )
 
@@ -40,6 +41,7 @@ from adapterstore_cli.session import (
 @click.option("--weights", metavar="o,t", help="Lossy: how much ours and theirs count (1,1).")
 @message_option
 @expect_option
+@sign_option
 @json_option
 @click.pass_obj
 def command(

@@ -7,7 +7,7 @@ import click
 from adapterstore.history.branching import Tag
 from adapterstore.history.store import Store
 from adapterstore_cli.output import print_json, print_table
-from adapterstore_cli.session import Session, json_option
+from adapterstore_cli.session import Session, json_option, sign_option
 
 
 @click.command()
@@ -15,6 +15,7 @@ from adapterstore_cli.session import Session, json_option
 @click.argument("revision", required=False, metavar="[REV]")
 @click.option("-m", "--message", metavar="TEXT", help="What the tag says (its name).")
 @click.option("-d", "--delete", is_flag=True, help="Delete NAME.")
+@sign_option
 @json_option
 @click.pass_obj
 def command(
