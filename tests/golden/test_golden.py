@@ -17,6 +17,7 @@ from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
 from adapterstore.evaluation.metrics import Report
 from adapterstore.history.fsck import fsck
+from adapterstore.history.ledger import read_ledger
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import digest_key
@@ -26,7 +27,6 @@ from adapterstore.store.objects import Pointer
 from adapterstore.store.reachable import read_tips
 from adapterstore.store.repository import FORMAT
 from adapterstore.update.result import read_report
-from adapterstore.update.run import read_ledger
 from tests.cli.running import contents, done, read_json
 from tests.golden.make_store import NOT_KEPT, export
 

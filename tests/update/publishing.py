@@ -7,6 +7,7 @@ from pathlib import Path
 from adapterstore import Store
 from adapterstore.evaluation.metrics import Failure, Report, Score
 from adapterstore.history.ingest import ingest
+from adapterstore.history.ledger import read_ledger
 from adapterstore.history.snapshot import RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.updates import Phase, new_update_id, publish_update
 from adapterstore.identifiers import CommitId, UpdateId
@@ -14,7 +15,6 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.ledger import ledger_changes
 from adapterstore.update.result import UpdateResult
-from adapterstore.update.run import read_ledger
 
 
 def publish(

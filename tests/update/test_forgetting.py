@@ -17,12 +17,12 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CannotRewrite, UnknownRevision
 from adapterstore.evaluation.metrics import Failure
 from adapterstore.history.fsck import fsck
+from adapterstore.history.ledger import read_ledger
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import move_ref, read_target
 from adapterstore.store.rewrites import find_rewritten
 from adapterstore.update.forgetting import forget_data
 from adapterstore.update.result import read_report
-from adapterstore.update.run import read_ledger
 from tests.cli.running import adapterstore, contents, done, lora_folder, read_json
 from tests.durability.test_kills import how_long, kill_after, start
 from tests.update.publishing import publish
