@@ -117,9 +117,13 @@ def _check_reflogs(repository: Repository, findings: Findings) -> Iterator[Commi
             for item in ids:
                 if item == _NO_COMMIT:
                     continue
+                found = _get(repository, item)
                 try:
-                    # A tag's reflog names the tag object.
-                    yield CommitId(str(repository.git[item].peel(pygit2.Commit).id))
+                    # A tag's reflog names the tag object, which may be of anything.
+                    if found is None or path.relative_to(folder).parts[:2] != ("refs", "tags"):
+                        yield CommitId(str(repository.git[item].peel(pygit2.Commit).id))
+                    elif isinstance(found, pygit2.Commit | pygit2.Tag):
+                        yield CommitId(str(found.peel(pygit2.Commit).id))
                 except (pygit2.GitError, KeyError, ValueError):
                     findings.report(where, f"names commit {item}, which is not here")
 

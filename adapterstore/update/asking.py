@@ -36,24 +36,7 @@ def ask(
         if not prompt.isascii() and prompt != prompt.encode(errors="replace").decode():
             raise InvalidSetting("prompt", "is not UTF-8 text")
     model, tokenizer = load_state(store, revision, progress)
-    _check_length(model, tokenizer, prompts)
     return greedy_answers(model, tokenizer, prompts)
-
-
-def _check_length(model: Any, tokenizer: Any, prompts: Sequence[str]) -> None:
-    from adapterstore.evaluation.generation import MAX_NEW_TOKENS
-
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if not isinstance(limit, int):
-        return
-    for prompt in prompts:
-        length = len(tokenizer(prompt)["input_ids"]) + MAX_NEW_TOKENS
-        if length > limit:
-            raise InvalidSetting(
-                "prompt",
-                f"{prompt[:20]!r}… takes {length} tokens with an answer of {MAX_NEW_TOKENS}, but "
-                f"the model reads {limit}",
-            )
 
 
 def evaluate_facts(

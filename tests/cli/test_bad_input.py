@@ -210,6 +210,7 @@ def test_a_fact_file_without_permission(store: Path) -> None:
     assert contents(store / ".adapterstore") == before
 
 
+@pytest.mark.damages_the_store
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_a_store_of_another_user_says_how_to_trust_it(store: Path) -> None:
     folder = store / ".adapterstore"

@@ -74,6 +74,7 @@ def test_the_bar_leaves_what_was_done_and_nothing_else(store: Path) -> None:
     assert lines[0].startswith("[main ")
 
 
+@pytest.mark.damages_the_store
 def test_an_error_stands_on_a_line_of_its_own(store: Path) -> None:
     done(store, "commit", "a")
     weights = store / "a" / "adapter_model.safetensors"

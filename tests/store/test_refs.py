@@ -147,6 +147,7 @@ def test_after_a_refused_move_a_lock_of_git_is_left_alone(repository: Repository
     assert lock.exists()
 
 
+@pytest.mark.damages_the_store
 def test_what_hinders_a_move_and_is_no_lock_is_told_as_it_is(repository: Repository) -> None:
     tip, new = next_commit(repository)
     log = repository.folder / "logs" / MAIN
@@ -158,6 +159,7 @@ def test_what_hinders_a_move_and_is_no_lock_is_told_as_it_is(repository: Reposit
     assert read_ref(repository, MAIN) == tip
 
 
+@pytest.mark.damages_the_store
 @pytest.mark.parametrize("content", ["zzz\n", "", f"{'1' * 40}\n", "ref: refs/heads/gone\n"])
 def test_a_broken_ref_is_named_and_hinders_no_other(repository: Repository, content: str) -> None:
     (repository.folder / "refs/heads/broken").write_text(content)
@@ -186,6 +188,7 @@ def test_what_stock_git_makes_of_refs_is_sound(repository: Repository) -> None:
     assert resolve(repository, "released") == resolve(repository, "HEAD")
 
 
+@pytest.mark.damages_the_store
 def test_a_head_that_stands_for_no_branch_is_told_with_the_way_back(
     repository: Repository,
 ) -> None:

@@ -135,6 +135,7 @@ def test_an_author_that_no_commit_can_have_is_replaced(tmp_path: Path, settings:
     assert Store.open(tmp_path).entry().operation == "init"
 
 
+@pytest.mark.damages_the_store
 def test_a_store_that_git_cannot_open_is_not_taken_for_none(tmp_path: Path) -> None:
     store = Store.init(tmp_path, base="org/base")
     (store.repository.folder / "HEAD").unlink()
