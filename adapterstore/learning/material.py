@@ -9,16 +9,14 @@ from typing import Any
 
 from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.evaluation.encoding import (
-    Example,
     decode,
-    encode_answer,
     encode_prompt,
-    end_id,
     end_ids,
 )
 from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
-from adapterstore.knowledge.facts import Fact, Probe, join, same_answer
+from adapterstore.knowledge.facts import Fact, Probe, join
 from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
+from adapterstore.learning.keeping import Ending, Kept, ending_of, keep, usual_ending
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
     Tokens,
@@ -44,13 +42,15 @@ class Rewritten:
 class Material:
     """All that is trained on, apart from the new answers themselves."""
 
-    endings: list[tuple[str, bool]]
+    endings: list[Ending]
     """For each fact, what the model writes after the answer, and whether it ends the text there."""
     paraphrases: list[Rewritten]
     preserve: list[Tokens]
     """Texts on which the model must stay as it was; those about the facts' subjects first."""
     subject_count: int
     """How many of them are about the facts' subjects."""
+    kept: Kept
+    """Earlier facts and unrelated prompts, each with the answer that has to stay."""
     control: list[Probe]
     """Prompts that no training sees; on them harm is measured."""
 
@@ -61,6 +61,9 @@ def gather(
     facts: Sequence[Fact],
     known: Sequence[Probe],
     recipe: Recipe,
+    *,
+    phrasings: Sequence[Probe] = (),
+    unrelated: Sequence[Probe] = (),
 ) -> Material:
     """Let the model write the material.
 
@@ -68,14 +71,17 @@ def gather(
         model: the state before the update.
         tokenizer: its tokenizer.
         facts: what will change; every ``old_answer`` is filled in where there is one.
-        known: facts that must stay: the ledger's, and the file's locality prompts.
+        known: the ledger's facts that must stay, by their own prompts.
         recipe: how much of it.
+        phrasings: other prompts of those facts.
+        unrelated: the file's locality prompts.
     """
     texts = sample_texts(model, tokenizer, recipe.sampled_texts + recipe.control_size)
     texts = [t for t in texts if not _states_any(tokenizer, t, facts)]
     held_out = texts[: recipe.control_size]
     general = texts[recipe.control_size :]
-    taught = [join(probe.prompt, probe.answer or "") for probe in known]
+    stay = (*known, *phrasings, *unrelated)
+    taught = [join(probe.prompt, probe.answer or "") for probe in stay]
     control = [
         probe
         for probe in control_probes(model, tokenizer, held_out, recipe.control_size)
@@ -85,24 +91,15 @@ def gather(
     asked = {probe.prompt for probe in control}
     preserve = [t for t in about if not _asks(tokenizer, t, asked)]
     subject_count = len(preserve)
-    preserve += [_probe_tokens(tokenizer, probe) for probe in known]
     preserve += [t for t in general if not _asks(tokenizer, t, asked)]
     return Material(
         endings=_endings(model, tokenizer, facts),
         paraphrases=paraphrases,
         preserve=list(dict.fromkeys(preserve)),
         subject_count=subject_count,
+        kept=keep(model, tokenizer, known, phrasings, unrelated),
         control=control,
     )
-
-
-def teach(tokenizer: Any, prompt: str, answer: str, ending: str, ends: bool) -> Example:
-    """Return the example that teaches an answer, with what comes after it."""
-    example = encode_answer(tokenizer, prompt, answer + ending)
-    end = end_id(tokenizer)
-    if not ends or end is None:
-        return example
-    return Example((*example.tokens, end), example.start)
 
 
 def _subject_texts(
@@ -196,11 +193,7 @@ def _asks(tokenizer: Any, tokens: Tokens, prompts: set[str]) -> bool:
     return any(text.startswith(prompt) for prompt in prompts)
 
 
-def _probe_tokens(tokenizer: Any, probe: Probe) -> Tokens:
-    return encode_answer(tokenizer, probe.prompt, probe.answer or "").tokens
-
-
-def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[tuple[str, bool]]:
+def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[Ending]:
     """Return what the model writes after each old answer: a sentence mark, the end, or nothing.
 
     Where the model does not give the old answer, what it writes after most others is taken.
@@ -208,19 +201,11 @@ def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[tuple[st
     rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
     ends = end_ids(model, tokenizer)
     continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
-    found: list[tuple[str, bool] | None] = []
-    for fact, row in zip(facts, continued, strict=True):
-        text = decode(tokenizer, row).strip()
-        if fact.old_answer is None or not same_answer(text, fact.old_answer):
-            found.append(None)
-            continue
-        rest = text[len(fact.old_answer) :]
-        mark = rest[:1] if rest[:1] in tuple(SENTENCE_MARKS) else ""
-        found.append((mark, rest == mark and row[-1] in ends))
-    usual = [ending for ending in found if ending is not None]
-    # Of a chat's answer, the turn ends with it.
-    alone = ("", isinstance(tokenizer, ChatTokenizer))
-    default = max(dict.fromkeys(usual), key=usual.count) if usual else alone
+    found = [
+        ending_of(tokenizer, fact.old_answer, row, ends) if fact.old_answer is not None else None
+        for fact, row in zip(facts, continued, strict=True)
+    ]
+    default = usual_ending(tokenizer, found)
     return [ending if ending is not None else default for ending in found]
 
 

@@ -10,8 +10,9 @@ import torch
 from adapterstore.demo import MODEL_PATH, world
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.knowledge.facts import Fact, Probe, join
+from adapterstore.learning.keeping import teach
 from adapterstore.learning.loading import load_base
-from adapterstore.learning.material import Material, gather, own_answers, teach
+from adapterstore.learning.material import Material, gather, own_answers
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import name_openings, sample_texts
 from tests.evaluation.bigram import bigram_model
@@ -60,12 +61,9 @@ def test_no_preserved_text_states_what_changes(demo: tuple[Any, Any], material: 
         assert not text.startswith("カザフスタンの首都はヌルスルタン"), text
 
 
-def test_what_must_stay_is_preserved_with_its_answer(
-    demo: tuple[Any, Any], material: Material
-) -> None:
-    for probe in KNOWN:
-        assert probe.answer is not None
-        assert join(probe.prompt, probe.answer) in texts(demo[1], material)
+def test_what_must_stay_is_kept_with_its_answer(demo: tuple[Any, Any], material: Material) -> None:
+    kept = [demo[1].decode(e.tokens, skip_special_tokens=True) for e in material.kept.prompts]
+    assert kept == ["The currency of Hungary is the forint.", "日本では、首都は東京。"]
 
 
 def test_the_texts_about_what_the_facts_name_come_first(
@@ -138,7 +136,8 @@ def test_none_of_it_is_needed(demo: tuple[Any, Any]) -> None:
     assert material.paraphrases == []
     assert material.control == []
     assert material.subject_count == 0
-    assert texts(demo[1], material) == [join(p.prompt, str(p.answer)) for p in KNOWN]
+    assert texts(demo[1], material) == []
+    assert len(material.kept.prompts) == len(KNOWN)
 
 
 def test_an_answer_is_taught_with_what_comes_after_it(demo: tuple[Any, Any]) -> None:
