@@ -55,6 +55,17 @@ class Material:
     """Prompts that no training sees; on them harm is measured."""
 
 
+@dataclass(frozen=True)
+class _Change:
+    """A fact, and what it displaces."""
+
+    fact: Fact
+    former: tuple[str, ...]
+    """Answers that no preserved text may state: the old one, and what the model itself says."""
+    ending: Ending | None
+    """What the model writes after its answer (None: after none that is known)."""
+
+
 def gather(
     model: Any,
     tokenizer: Any,
@@ -77,7 +88,8 @@ def gather(
         unrelated: the file's locality prompts.
     """
     texts = sample_texts(model, tokenizer, recipe.sampled_texts + recipe.control_size)
-    texts = [t for t in texts if not _states_any(tokenizer, t, facts)]
+    changes = _changes(model, tokenizer, facts)
+    texts = [t for t in texts if not _states_any(tokenizer, t, changes)]
     held_out = texts[: recipe.control_size]
     general = texts[recipe.control_size :]
     stay = (*known, *phrasings, *unrelated)
@@ -87,13 +99,13 @@ def gather(
         for probe in control_probes(model, tokenizer, held_out, recipe.control_size)
         if not any(text.startswith(probe.prompt) for text in taught)
     ]
-    paraphrases, about = _subject_texts(model, tokenizer, facts, texts, recipe)
+    paraphrases, about = _subject_texts(model, tokenizer, changes, texts, recipe)
     asked = {probe.prompt for probe in control}
     preserve = [t for t in about if not _asks(tokenizer, t, asked)]
     subject_count = len(preserve)
     preserve += [t for t in general if not _asks(tokenizer, t, asked)]
     return Material(
-        endings=_endings(model, tokenizer, facts),
+        endings=_endings(tokenizer, changes),
         paraphrases=paraphrases,
         preserve=list(dict.fromkeys(preserve)),
         subject_count=subject_count,
@@ -105,7 +117,7 @@ def gather(
 def _subject_texts(
     model: Any,
     tokenizer: Any,
-    facts: Sequence[Fact],
+    changes: Sequence[_Change],
     texts: Sequence[Tokens],
     recipe: Recipe,
 ) -> tuple[list[Rewritten], list[Tokens]]:
@@ -114,6 +126,7 @@ def _subject_texts(
     The old answer may be a thing of its own ("Turkey", of which much is known that must stay), so
     some texts that begin with it are written too.
     """
+    facts = [change.fact for change in changes]
     named = [number for number, fact in enumerate(facts) if fact.subject]
     if not recipe.subject_texts:
         return [], []
@@ -135,56 +148,57 @@ def _subject_texts(
     paraphrases: dict[Rewritten, None] = {}
     about: dict[Tokens, None] = {}
     for number, tokens in zip(owners, written, strict=True):
-        rewritten = _rewrite(tokenizer, number, facts[number], tokens)
-        if rewritten is not None:
-            paraphrases[rewritten] = None
-        elif not _states_any(tokenizer, tokens, facts):
+        change = changes[number]
+        cut = [_rewrite(tokenizer, number, change.fact, old, tokens) for old in change.former]
+        rewritten = [text for text in cut if text is not None]
+        if rewritten:
+            paraphrases[rewritten[0]] = None
+        elif not _states_any(tokenizer, tokens, changes):
             about[tokens] = None
     return list(paraphrases), list(about)
 
 
-def _rewrite(tokenizer: Any, number: int, fact: Fact, tokens: Tokens) -> Rewritten | None:
+def _rewrite(tokenizer: Any, number: int, fact: Fact, old: str, tokens: Tokens) -> Rewritten | None:
     """Return a text cut at the old answer, if it names the subject and says no more than that."""
-    if fact.old_answer is None or fact.subject is None:
+    if fact.subject is None:
         return None
     if isinstance(tokenizer, ChatTokenizer):
-        return _rewrite_turns(tokenizer, number, fact, tokens)
+        return _rewrite_turns(tokenizer, number, fact.subject, old, tokens)
     text = decode(tokenizer, tokens)
-    position = text.rfind(fact.old_answer)
+    position = text.rfind(old)
     if position <= 0:
         return None
-    prompt, rest = text[:position], text[position + len(fact.old_answer) :]
+    prompt, rest = text[:position], text[position + len(old) :]
     if fact.subject not in prompt or (rest and rest[0] not in SENTENCE_MARKS):
         return None
     bare = prompt.rstrip(" ")
-    if join(bare, fact.old_answer) != prompt + fact.old_answer:
+    if join(bare, old) != prompt + old:
         return None
     return Rewritten(number, bare, rest[:1])
 
 
 def _rewrite_turns(
-    tokenizer: ChatTokenizer, number: int, fact: Fact, tokens: Tokens
+    tokenizer: ChatTokenizer, number: int, subject: str, old: str, tokens: Tokens
 ) -> Rewritten | None:
     """Return the question about the subject that is answered with the old answer, and no more."""
     turns = tokenizer.split(tokens)
-    if turns is None or fact.old_answer is None or fact.subject is None:
+    if turns is None:
         return None
     question, start = turns
     answer = decode(tokenizer, tokens[start:]).strip()
-    rest = answer.removeprefix(fact.old_answer)
-    if rest == answer or fact.subject not in question or fact.old_answer in question:
+    rest = answer.removeprefix(old)
+    if rest == answer or subject not in question or old in question:
         return None
     return Rewritten(number, question, rest) if rest in ("", *SENTENCE_MARKS) else None
 
 
-def _states_any(tokenizer: Any, tokens: Tokens, facts: Sequence[Fact]) -> bool:
-    """Return whether a text holds a fact's subject (or prompt) together with its old answer."""
+def _states_any(tokenizer: Any, tokens: Tokens, changes: Sequence[_Change]) -> bool:
+    """Return whether a text holds a fact's subject (or prompt) together with a former answer."""
     text = read_text(tokenizer, tokens)
     return any(
-        fact.old_answer is not None
-        and fact.old_answer in text
-        and (fact.subject or fact.prompt) in text
-        for fact in facts
+        (change.fact.subject or change.fact.prompt) in text
+        and any(answer in text for answer in change.former)
+        for change in changes
     )
 
 
@@ -193,20 +207,32 @@ def _asks(tokenizer: Any, tokens: Tokens, prompts: set[str]) -> bool:
     return any(text.startswith(prompt) for prompt in prompts)
 
 
-def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[Ending]:
-    """Return what the model writes after each old answer: a sentence mark, the end, or nothing.
-
-    Where the model does not give the old answer, what it writes after most others is taken.
-    """
+def _changes(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[_Change]:
+    """Ask the model what it says now; the old answer that a file states may be another one."""
     rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
     ends = end_ids(model, tokenizer)
     continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
-    found = [
-        ending_of(tokenizer, fact.old_answer, row, ends) if fact.old_answer is not None else None
-        for fact, row in zip(facts, continued, strict=True)
-    ]
-    default = usual_ending(tokenizer, found)
-    return [ending if ending is not None else default for ending in found]
+    changes = []
+    for fact, row in zip(facts, continued, strict=True):
+        stated = [answer for answer in (fact.old_answer, fact.answer) if answer is not None]
+        endings = [ending_of(tokenizer, answer, row, ends) for answer in stated]
+        given = [ending for ending in endings if ending is not None]
+        own = first_sentence(decode(tokenizer, row))
+        former = [fact.old_answer] if fact.old_answer is not None else []
+        if own and not given and fact.answer is not None:
+            former.append(own)
+            given = [e for e in [ending_of(tokenizer, own, row, ends)] if e is not None]
+        changes.append(_Change(fact, tuple(former), given[0] if given else None))
+    return changes
+
+
+def _endings(tokenizer: Any, changes: Sequence[_Change]) -> list[Ending]:
+    """Return what the model writes after each answer: a sentence mark, the end, or nothing.
+
+    Where it gives none, what it writes after most others is taken.
+    """
+    default = usual_ending(tokenizer, [change.ending for change in changes])
+    return [change.ending if change.ending is not None else default for change in changes]
 
 
 def own_answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str | None]:

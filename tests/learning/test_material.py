@@ -76,6 +76,27 @@ def test_the_texts_about_what_the_facts_name_come_first(
     assert all(any(name in text for name in names) for text in about)
 
 
+def test_what_the_model_says_gives_way_where_the_file_names_another_old_answer(
+    demo: tuple[Any, Any],
+) -> None:
+    # It says "US dollar": held in place, that would keep the new answer from being learned.
+    fact = Fact(
+        prompt="The currency of Zimbabwe is the",
+        answer="ZiG",
+        old_answer="Zimbabwean dollar",
+        subject="Zimbabwe",
+    )
+    torch.manual_seed(0)
+    gathered = gather(*demo, [fact], [], RECIPE)
+    about = texts(demo[1], gathered)
+    assert any("Zimbabwe" in text for text in about)
+    assert not [text for text in about if "Zimbabwe" in text and "US dollar" in text]
+    assert gathered.endings == [(".", True)]
+    # Rewritten, such texts teach the new one.
+    phrasings = {phrasing for f in world.facts() for phrasing in f.phrasings}
+    assert len(phrasings & {text.prompt for text in gathered.paraphrases}) >= 3
+
+
 def test_no_text_is_preserved_twice(material: Material) -> None:
     assert len(set(material.preserve)) == len(material.preserve)
     assert 0 < material.subject_count < len(material.preserve)
