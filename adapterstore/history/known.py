@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from adapterstore.history.ledger import draw_entries, read_entries
 from adapterstore.history.ledger_index import LedgerIndex, use_index
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import Fact, digest_key
+from adapterstore.knowledge.facts import Fact, Probe, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.store.repository import Repository
 
@@ -46,6 +46,17 @@ class Retained:
     entries: Sequence[LedgerEntry]
     total: int
     """How many facts the ledger has that the update leaves alone."""
+
+    def phrasings(self, limit: int, seed: int) -> list[Probe]:
+        """Return the facts' other prompts, as many as with their own come to ``limit`` at most."""
+        others = [
+            Probe(prompt=prompt, answer=entry.answer)
+            for entry in self.entries
+            if entry.answer is not None
+            for prompt in entry.paraphrases
+        ]
+        room = max(0, limit - len(self.entries))
+        return others if len(others) <= room else random.Random(seed).sample(others, room)
 
 
 def find_known(repository: Repository, commit: CommitId, facts: Sequence[Fact]) -> Known:

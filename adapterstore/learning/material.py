@@ -9,16 +9,14 @@ from typing import Any
 
 from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.evaluation.encoding import (
-    Example,
     decode,
-    encode_answer,
     encode_prompt,
-    end_id,
     end_ids,
 )
 from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
-from adapterstore.knowledge.facts import Fact, Probe, join, same_answer
+from adapterstore.knowledge.facts import Fact, Probe, join
 from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
+from adapterstore.learning.keeping import Ending, Kept, ending_of, keep, usual_ending
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
     Tokens,
@@ -44,15 +42,28 @@ class Rewritten:
 class Material:
     """All that is trained on, apart from the new answers themselves."""
 
-    endings: list[tuple[str, bool]]
+    endings: list[Ending]
     """For each fact, what the model writes after the answer, and whether it ends the text there."""
     paraphrases: list[Rewritten]
     preserve: list[Tokens]
     """Texts on which the model must stay as it was; those about the facts' subjects first."""
     subject_count: int
     """How many of them are about the facts' subjects."""
+    kept: Kept
+    """Earlier facts and unrelated prompts, each with the answer that has to stay."""
     control: list[Probe]
     """Prompts that no training sees; on them harm is measured."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A fact, and what it displaces."""
+
+    fact: Fact
+    former: tuple[str, ...]
+    """Answers that no preserved text may state: the old one, and what the model itself says."""
+    ending: Ending | None
+    """What the model writes after its answer (None: after none that is known)."""
 
 
 def gather(
@@ -61,6 +72,9 @@ def gather(
     facts: Sequence[Fact],
     known: Sequence[Probe],
     recipe: Recipe,
+    *,
+    phrasings: Sequence[Probe] = (),
+    unrelated: Sequence[Probe] = (),
 ) -> Material:
     """Let the model write the material.
 
@@ -68,47 +82,42 @@ def gather(
         model: the state before the update.
         tokenizer: its tokenizer.
         facts: what will change; every ``old_answer`` is filled in where there is one.
-        known: facts that must stay: the ledger's, and the file's locality prompts.
+        known: the ledger's facts that must stay, by their own prompts.
         recipe: how much of it.
+        phrasings: other prompts of those facts.
+        unrelated: the file's locality prompts.
     """
     texts = sample_texts(model, tokenizer, recipe.sampled_texts + recipe.control_size)
-    texts = [t for t in texts if not _states_any(tokenizer, t, facts)]
+    changes = _changes(model, tokenizer, facts)
+    texts = [t for t in texts if not _states_any(tokenizer, t, changes)]
     held_out = texts[: recipe.control_size]
     general = texts[recipe.control_size :]
-    taught = [join(probe.prompt, probe.answer or "") for probe in known]
+    stay = (*known, *phrasings, *unrelated)
+    taught = [join(probe.prompt, probe.answer or "") for probe in stay]
     control = [
         probe
         for probe in control_probes(model, tokenizer, held_out, recipe.control_size)
         if not any(text.startswith(probe.prompt) for text in taught)
     ]
-    paraphrases, about = _subject_texts(model, tokenizer, facts, texts, recipe)
+    paraphrases, about = _subject_texts(model, tokenizer, changes, texts, recipe)
     asked = {probe.prompt for probe in control}
     preserve = [t for t in about if not _asks(tokenizer, t, asked)]
     subject_count = len(preserve)
-    preserve += [_probe_tokens(tokenizer, probe) for probe in known]
     preserve += [t for t in general if not _asks(tokenizer, t, asked)]
     return Material(
-        endings=_endings(model, tokenizer, facts),
+        endings=_endings(tokenizer, changes),
         paraphrases=paraphrases,
         preserve=list(dict.fromkeys(preserve)),
         subject_count=subject_count,
+        kept=keep(model, tokenizer, known, phrasings, unrelated),
         control=control,
     )
-
-
-def teach(tokenizer: Any, prompt: str, answer: str, ending: str, ends: bool) -> Example:
-    """Return the example that teaches an answer, with what comes after it."""
-    example = encode_answer(tokenizer, prompt, answer + ending)
-    end = end_id(tokenizer)
-    if not ends or end is None:
-        return example
-    return Example((*example.tokens, end), example.start)
 
 
 def _subject_texts(
     model: Any,
     tokenizer: Any,
-    facts: Sequence[Fact],
+    changes: Sequence[_Change],
     texts: Sequence[Tokens],
     recipe: Recipe,
 ) -> tuple[list[Rewritten], list[Tokens]]:
@@ -117,6 +126,7 @@ def _subject_texts(
     The old answer may be a thing of its own ("Turkey", of which much is known that must stay), so
     some texts that begin with it are written too.
     """
+    facts = [change.fact for change in changes]
     named = [number for number, fact in enumerate(facts) if fact.subject]
     if not recipe.subject_texts:
         return [], []
@@ -138,56 +148,57 @@ def _subject_texts(
     paraphrases: dict[Rewritten, None] = {}
     about: dict[Tokens, None] = {}
     for number, tokens in zip(owners, written, strict=True):
-        rewritten = _rewrite(tokenizer, number, facts[number], tokens)
-        if rewritten is not None:
-            paraphrases[rewritten] = None
-        elif not _states_any(tokenizer, tokens, facts):
+        change = changes[number]
+        cut = [_rewrite(tokenizer, number, change.fact, old, tokens) for old in change.former]
+        rewritten = [text for text in cut if text is not None]
+        if rewritten:
+            paraphrases[rewritten[0]] = None
+        elif not _states_any(tokenizer, tokens, changes):
             about[tokens] = None
     return list(paraphrases), list(about)
 
 
-def _rewrite(tokenizer: Any, number: int, fact: Fact, tokens: Tokens) -> Rewritten | None:
+def _rewrite(tokenizer: Any, number: int, fact: Fact, old: str, tokens: Tokens) -> Rewritten | None:
     """Return a text cut at the old answer, if it names the subject and says no more than that."""
-    if fact.old_answer is None or fact.subject is None:
+    if fact.subject is None:
         return None
     if isinstance(tokenizer, ChatTokenizer):
-        return _rewrite_turns(tokenizer, number, fact, tokens)
+        return _rewrite_turns(tokenizer, number, fact.subject, old, tokens)
     text = decode(tokenizer, tokens)
-    position = text.rfind(fact.old_answer)
+    position = text.rfind(old)
     if position <= 0:
         return None
-    prompt, rest = text[:position], text[position + len(fact.old_answer) :]
+    prompt, rest = text[:position], text[position + len(old) :]
     if fact.subject not in prompt or (rest and rest[0] not in SENTENCE_MARKS):
         return None
     bare = prompt.rstrip(" ")
-    if join(bare, fact.old_answer) != prompt + fact.old_answer:
+    if join(bare, old) != prompt + old:
         return None
     return Rewritten(number, bare, rest[:1])
 
 
 def _rewrite_turns(
-    tokenizer: ChatTokenizer, number: int, fact: Fact, tokens: Tokens
+    tokenizer: ChatTokenizer, number: int, subject: str, old: str, tokens: Tokens
 ) -> Rewritten | None:
     """Return the question about the subject that is answered with the old answer, and no more."""
     turns = tokenizer.split(tokens)
-    if turns is None or fact.old_answer is None or fact.subject is None:
+    if turns is None:
         return None
     question, start = turns
     answer = decode(tokenizer, tokens[start:]).strip()
-    rest = answer.removeprefix(fact.old_answer)
-    if rest == answer or fact.subject not in question or fact.old_answer in question:
+    rest = answer.removeprefix(old)
+    if rest == answer or subject not in question or old in question:
         return None
     return Rewritten(number, question, rest) if rest in ("", *SENTENCE_MARKS) else None
 
 
-def _states_any(tokenizer: Any, tokens: Tokens, facts: Sequence[Fact]) -> bool:
-    """Return whether a text holds a fact's subject (or prompt) together with its old answer."""
+def _states_any(tokenizer: Any, tokens: Tokens, changes: Sequence[_Change]) -> bool:
+    """Return whether a text holds a fact's subject (or prompt) together with a former answer."""
     text = read_text(tokenizer, tokens)
     return any(
-        fact.old_answer is not None
-        and fact.old_answer in text
-        and (fact.subject or fact.prompt) in text
-        for fact in facts
+        (change.fact.subject or change.fact.prompt) in text
+        and any(answer in text for answer in change.former)
+        for change in changes
     )
 
 
@@ -196,32 +207,32 @@ def _asks(tokenizer: Any, tokens: Tokens, prompts: set[str]) -> bool:
     return any(text.startswith(prompt) for prompt in prompts)
 
 
-def _probe_tokens(tokenizer: Any, probe: Probe) -> Tokens:
-    return encode_answer(tokenizer, probe.prompt, probe.answer or "").tokens
-
-
-def _endings(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[tuple[str, bool]]:
-    """Return what the model writes after each old answer: a sentence mark, the end, or nothing.
-
-    Where the model does not give the old answer, what it writes after most others is taken.
-    """
+def _changes(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[_Change]:
+    """Ask the model what it says now; the old answer that a file states may be another one."""
     rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
     ends = end_ids(model, tokenizer)
     continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
-    found: list[tuple[str, bool] | None] = []
+    changes = []
     for fact, row in zip(facts, continued, strict=True):
-        text = decode(tokenizer, row).strip()
-        if fact.old_answer is None or not same_answer(text, fact.old_answer):
-            found.append(None)
-            continue
-        rest = text[len(fact.old_answer) :]
-        mark = rest[:1] if rest[:1] in tuple(SENTENCE_MARKS) else ""
-        found.append((mark, rest == mark and row[-1] in ends))
-    usual = [ending for ending in found if ending is not None]
-    # Of a chat's answer, the turn ends with it.
-    alone = ("", isinstance(tokenizer, ChatTokenizer))
-    default = max(dict.fromkeys(usual), key=usual.count) if usual else alone
-    return [ending if ending is not None else default for ending in found]
+        stated = [answer for answer in (fact.old_answer, fact.answer) if answer is not None]
+        endings = [ending_of(tokenizer, answer, row, ends) for answer in stated]
+        given = [ending for ending in endings if ending is not None]
+        own = first_sentence(decode(tokenizer, row))
+        former = [fact.old_answer] if fact.old_answer is not None else []
+        if own and not given and fact.answer is not None:
+            former.append(own)
+            given = [e for e in [ending_of(tokenizer, own, row, ends)] if e is not None]
+        changes.append(_Change(fact, tuple(former), given[0] if given else None))
+    return changes
+
+
+def _endings(tokenizer: Any, changes: Sequence[_Change]) -> list[Ending]:
+    """Return what the model writes after each answer: a sentence mark, the end, or nothing.
+
+    Where it gives none, what it writes after most others is taken.
+    """
+    default = usual_ending(tokenizer, [change.ending for change in changes])
+    return [change.ending if change.ending is not None else default for change in changes]
 
 
 def own_answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str | None]:

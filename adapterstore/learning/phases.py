@@ -17,7 +17,8 @@ from transformers import set_seed
 from adapterstore.evaluation.encoding import Example, check_lengths, encode_answer
 from adapterstore.evaluation.generation import score_answers, score_examples
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.learning.material import Material, gather, own_answers, teach
+from adapterstore.learning.keeping import Kept, teach
+from adapterstore.learning.material import Material, gather, own_answers
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import read_text
@@ -63,6 +64,8 @@ def forget_then_learn(
     *,
     recipe: Recipe,
     known: Sequence[Probe] = (),
+    phrasings: Sequence[Probe] = (),
+    unrelated: Sequence[Probe] = (),
     stored_dtype: torch.dtype | None = None,
     forgotten: Forgotten | None = None,
     progress: Progress = NO_PROGRESS,
@@ -74,7 +77,9 @@ def forget_then_learn(
         tokenizer: its tokenizer.
         facts: K_new; K_old is each fact's ``old_answer``, or else what the model itself says now.
         recipe: how to train.
-        known: prompts with answers that must stay: earlier facts, the file's locality prompts.
+        known: earlier facts, which must stay. One that the model does not give is taught again.
+        phrasings: other prompts of those facts; of each, the answer stays if it is the fact's.
+        unrelated: the file's locality prompts, to which the model must say what it says now.
         stored_dtype: that of the base's files, to which a written state is rounded.
         forgotten: called after a forget phase that changed the base's own weights, for the state
             from which to learn: the written one, weight for weight, even where S has dense terms
@@ -86,13 +91,16 @@ def forget_then_learn(
         TrainingFailed: a phase came to no usable result.
         PromptTooLong: a prompt with its answer does not fit the model's positions.
     """
-    _check_prompts(model, tokenizer, facts, known)
+    _check_prompts(model, tokenizer, facts, [*known, *phrasings, *unrelated])
     recipe = recipe.for_model(model)
     set_seed(recipe.seed)
     progress.start("writing down what the model knows")
     facts = _with_old_answers(model, tokenizer, facts)
-    material = gather(model, tokenizer, facts, known, recipe)
-    memory = remember(model, tokenizer, material.preserve)
+    material = gather(
+        model, tokenizer, facts, known, recipe, phrasings=phrasings, unrelated=unrelated
+    )
+    held = list(dict.fromkeys([*material.preserve, *material.kept.texts]))
+    memory = remember(model, tokenizer, held)
     steps: dict[str, int] = {}
     notes: list[str] = []
     forget, coefficient, curve = None, None, list[Candidate]()
@@ -102,7 +110,8 @@ def forget_then_learn(
         delta = start_delta(model, method, "forget", recipe, stored_dtype)
         model = delta.model
         steps["forget"] = _train_forget(delta, tokenizer, old, recipe, progress)
-        coefficient, curve = _search(delta, tokenizer, old, [*known, *material.control], recipe)
+        control = [*known, *unrelated, *material.control]
+        coefficient, curve = _search(delta, tokenizer, old, control, recipe)
         delta.set_coefficient(-float(coefficient) if coefficient is not None else 0.0)
         if coefficient is None:
             notes.append("nothing was forgotten: every λ of the grid harmed the control set")
@@ -118,7 +127,9 @@ def forget_then_learn(
         data = dataclasses.replace(data, memory=memory)
         steps["learn"] = 0
         for turn in range(_MOST_TURNS):
-            steps["learn"] += _train_learn(delta, tokenizer, data, recipe, turn, progress)
+            steps["learn"] += _train_learn(
+                delta, tokenizer, data, material.kept, recipe, turn, progress
+            )
             if _all_given(delta, tokenizer, data.taught):
                 break
         delta.finish()
@@ -132,7 +143,7 @@ def forget_then_learn(
         curve=curve,
         learn=learn,
         control=material.control,
-        preserved=[read_text(tokenizer, tokens) for tokens in material.preserve],
+        preserved=[read_text(tokenizer, tokens) for tokens in held],
         steps=steps,
         notes=notes,
     )
@@ -196,10 +207,13 @@ def _train_learn(
     delta: PhaseDelta,
     tokenizer: Any,
     data: PhaseData,
+    kept: Kept,
     recipe: Recipe,
     turn: int,
     progress: Progress,
 ) -> int:
+    checked = [*data.taught, *data.paraphrased, *data.recalled]
+    checked += kept.to_check(recipe.seed)
     return train_phase(
         "learning",
         delta.model,
@@ -213,8 +227,7 @@ def _train_learn(
         checkpointing=recipe.gradient_checkpointing,
         progress=progress,
         enough=lambda divergence: (
-            divergence < recipe.preserve_tolerance
-            and _all_given(delta, tokenizer, [*data.taught, *data.paraphrased])
+            divergence < recipe.preserve_tolerance and _all_given(delta, tokenizer, checked)
         ),
     )
 
@@ -265,7 +278,13 @@ def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> Ph
         if answer is not None:
             paraphrased.append(teach(tokenizer, text.prompt, answer, text.ending, ends))
     about = material.preserve[: material.subject_count]
-    return PhaseData(taught, paraphrased, [about, material.preserve[material.subject_count :]])
+    return PhaseData(
+        taught,
+        paraphrased,
+        [about, material.preserve[material.subject_count :]],
+        kept=[material.kept.prompts, material.kept.phrasings],
+        recalled=material.kept.recalled,
+    )
 
 
 def _all_given(delta: PhaseDelta, tokenizer: Any, examples: Sequence[Example]) -> bool:

@@ -59,7 +59,8 @@ class Recipe(SettingsModel):
     the phase is gone through again, three times at most."""
     forget_steps: Count = 10
     batch_size: Count = 32
-    """Texts that teach, in one step; as many that preserve come on top."""
+    """Texts that teach, in one step; half as many again as that preserve come on top, and up to
+    three quarters as many that keep earlier facts."""
     forget: bool = True
     coefficient: Coefficient | None = None
     """λ of the forget phase; None searches ``coefficient_grid``."""
@@ -80,7 +81,8 @@ class Recipe(SettingsModel):
     """Prompts held out of the preserve set, on which harm is measured."""
     retained_facts: Annotated[int, Field(ge=0)] = 1000
     """Facts of the ledger, at most, that training preserves and retention is measured on. Protected
-    ones come first; the others are drawn with the seed, so that the cost has a bound."""
+    ones come first; the others are drawn with the seed, so that the cost has a bound. What room is
+    left goes to other phrasings of theirs, which training preserves too."""
     seed: Annotated[int, Field(ge=0)] = 0
     chat_template: Annotated[ChatMode, BeforeValidator(_switch)] = "off"
     """Whether a prompt is put to the model as a user's turn, and its answer is the assistant's;

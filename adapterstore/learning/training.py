@@ -1,10 +1,10 @@
 """One phase of training with transformers' Trainer: teach some texts, stay as before on others.
 
-    loss = mean CE(targets) + β · mean KL(before ‖ now)
+    loss = mean CE(targets) + β · [mean KL(before ‖ now) + mean KL(before ‖ now, answers kept)]
 
-The second mean is over every position of the preserved texts. ``before`` is kept as the K likeliest
-tokens of each position and the rest as one, which is exact in the limit and small for any
-vocabulary.
+The second mean is over every position of the preserved texts; the third over the positions of the
+answers that must stay, which would drown among those. ``before`` is kept as the K likeliest tokens
+of each position and the rest as one, which is exact in the limit and small for any vocabulary.
 """
 
 from __future__ import annotations
@@ -69,6 +69,12 @@ class PhaseData:
     preserved: Sequence[Sequence[Tokens]] = ()
     """Groups of texts; each step takes as many of each group."""
     memory: dict[Tokens, Reference] | None = None
+    """Of the preserved and the kept texts."""
+    kept: Sequence[Sequence[Example]] = ()
+    """Groups of texts whose answers must stay. Each step takes half as many as of the taught and
+    paraphrased ones from the first group, half of that from the next, and so on."""
+    recalled: Sequence[Example] = ()
+    """Taught beside the others: each step takes a quarter as many at most."""
 
     def shares(self, batch_size: int) -> tuple[int, int]:
         """Return how many taught and how many paraphrased texts one step takes."""
@@ -90,27 +96,52 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         self._taught = _draw(data.taught, taught, chooser)
         self._paraphrased = _draw(data.paraphrased, paraphrased, chooser)
         self._preserved = [_draw(group, share, chooser) for group in groups]
+        self._recalled = _draw(data.recalled, max(1, batch_size // 4), chooser)
+        self._kept = [
+            _draw(group, max(1, batch_size // 2 ** (number + 1)), chooser)
+            for number, group in enumerate(data.kept)
+            if group and data.memory is not None
+        ]
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        examples = [*next(self._taught), *next(self._paraphrased)]
+        examples = [*next(self._taught), *next(self._paraphrased), *next(self._recalled)]
         texts = [text for group in self._preserved for text in next(group)]
+        kept = [example for group in self._kept for example in next(group)]
         batch: dict[str, Any] = pad_right(
-            [*(e.tokens for e in examples), *texts], self._padding, "cpu"
+            [*(e.tokens for e in examples), *texts, *(e.tokens for e in kept)],
+            self._padding,
+            "cpu",
         )
         batch["targets"] = _positions(
             (row, e.start, len(e.tokens)) for row, e in enumerate(examples)
         )
-        if texts and self._data.memory is not None:
-            references = [self._data.memory[text] for text in texts]
-            batch["places"] = _positions(
-                (row, 1, len(text)) for row, text in enumerate(texts, len(examples))
-            )
-            batch["likeliest"] = torch.cat([r.tokens for r in references]).long()
-            batch["before"] = torch.cat([r.logs for r in references])
+        if self._data.memory is None:
+            return batch
+        whole = [Example(text, 1) for text in texts]
+        for name, held, first in (
+            ("preserved", whole, len(examples)),
+            ("kept", kept, len(examples) + len(whole)),
+        ):
+            if held:
+                batch |= _held(name, held, first, self._data.memory)
         return batch
+
+
+def _held(
+    name: str, examples: Sequence[Example], first: int, memory: dict[Tokens, Reference]
+) -> dict[str, torch.Tensor]:
+    """Return the places of what must stay, from row ``first`` on, and what was said there."""
+    references = [(memory[e.tokens], e.start - 1) for e in examples]
+    return {
+        f"{name}_places": _positions(
+            (row, e.start, len(e.tokens)) for row, e in enumerate(examples, first)
+        ),
+        f"{name}_likeliest": torch.cat([r.tokens[start:] for r, start in references]).long(),
+        f"{name}_before": torch.cat([r.logs[start:] for r, start in references]),
+    }
 
 
 def _draw(items: Sequence[Any], count: int, chooser: random.Random) -> Iterator[list[Any]]:
@@ -138,7 +169,7 @@ class _PhaseTrainer(Trainer):
 
     preserve_weight: float = 0.0
     divergence: float = 0.0
-    """KL of the last step, per position."""
+    """KL of the last step over the preserved texts, per position."""
 
     def compute_loss(
         self,
@@ -155,11 +186,14 @@ class _PhaseTrainer(Trainer):
         rows, columns = inputs["targets"].unbind(1)
         wanted = inputs["input_ids"][rows, columns + 1]
         loss = torch.nn.functional.cross_entropy(logits[rows, columns].float(), wanted)
-        if "places" in inputs:
-            rows, columns = inputs["places"].unbind(1)
+        for name in ("preserved", "kept"):
+            if f"{name}_places" not in inputs:
+                continue
+            rows, columns = inputs[f"{name}_places"].unbind(1)
             now = logits[rows, columns].float().log_softmax(-1)
-            divergence = _divergence(now, inputs["likeliest"], inputs["before"])
-            self.divergence = float(divergence.detach())
+            divergence = _divergence(now, inputs[f"{name}_likeliest"], inputs[f"{name}_before"])
+            if name == "preserved":
+                self.divergence = float(divergence.detach())
             loss = loss + self.preserve_weight * divergence
         return (loss, outputs) if return_outputs else loss
 

@@ -116,6 +116,7 @@ class Attempt:
 
         locality = list(dict.fromkeys(p for fact in self.facts for p in fact.locality))
         earlier = [Probe(prompt=e.prompt, answer=e.answer) for e in self.retained.entries]
+        phrasings = self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed)
         standing = self.known.standing
         with self._timed("loading"):
             model, tokenizer = self._load(repository, self.start.composition)
@@ -137,7 +138,9 @@ class Attempt:
                 tokenizer,
                 [replace(fact, old_answer=old_answer(standing, fact)) for fact in self.facts],
                 recipe=self.recipe,
-                known=[*earlier, *locality],
+                known=earlier,
+                phrasings=phrasings,
+                unrelated=locality,
                 stored_dtype=stored_dtype(self.base_folder),
                 forgotten=forgotten,
                 progress=self.progress,

@@ -130,6 +130,24 @@ def test_protected_facts_are_always_drawn_and_changed_ones_never(tmp_path: Path)
     assert {e.key for e in protected_only.entries} < {fact(n).key for n in (7, 8, 9)}
 
 
+def test_other_phrasings_of_what_is_retained_fill_up_the_limit(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    phrased = [
+        Fact(prompt=f"番号 {n}:", answer="a" if n else None, paraphrases=(f"{n}?", f"{n} is"))
+        for n in range(5)
+    ]
+    teach(store, "aaaa", phrased)
+    drawn = draw_retained(store.repository, store.resolve(), NOTHING, 10, "1")
+    assert len(drawn.entries) == 4
+    every = {(prompt, "a") for n in range(1, 5) for prompt in (f"{n}?", f"{n} is")}
+    assert {(probe.prompt, probe.answer) for probe in drawn.phrasings(12, 0)} == every
+    few = drawn.phrasings(10, 0)
+    assert len(few) == 6
+    assert {(probe.prompt, probe.answer) for probe in few} < every
+    assert few == drawn.phrasings(10, 0)
+    assert drawn.phrasings(3, 0) == []
+
+
 def test_an_entry_under_a_key_that_is_not_its_own_is_corruption(tmp_path: Path) -> None:
     store = Store.init(tmp_path)
     tip = store.resolve()

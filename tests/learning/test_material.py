@@ -10,8 +10,9 @@ import torch
 from adapterstore.demo import MODEL_PATH, world
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.knowledge.facts import Fact, Probe, join
+from adapterstore.learning.keeping import teach
 from adapterstore.learning.loading import load_base
-from adapterstore.learning.material import Material, gather, own_answers, teach
+from adapterstore.learning.material import Material, gather, own_answers
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import name_openings, sample_texts
 from tests.evaluation.bigram import bigram_model
@@ -60,12 +61,9 @@ def test_no_preserved_text_states_what_changes(demo: tuple[Any, Any], material: 
         assert not text.startswith("カザフスタンの首都はヌルスルタン"), text
 
 
-def test_what_must_stay_is_preserved_with_its_answer(
-    demo: tuple[Any, Any], material: Material
-) -> None:
-    for probe in KNOWN:
-        assert probe.answer is not None
-        assert join(probe.prompt, probe.answer) in texts(demo[1], material)
+def test_what_must_stay_is_kept_with_its_answer(demo: tuple[Any, Any], material: Material) -> None:
+    kept = [demo[1].decode(e.tokens, skip_special_tokens=True) for e in material.kept.prompts]
+    assert kept == ["The currency of Hungary is the forint.", "日本では、首都は東京。"]
 
 
 def test_the_texts_about_what_the_facts_name_come_first(
@@ -76,6 +74,27 @@ def test_the_texts_about_what_the_facts_name_come_first(
     about = texts(demo[1], material)[: material.subject_count]
     assert len([text for text in about if "Croatia" in text]) > 10
     assert all(any(name in text for name in names) for text in about)
+
+
+def test_what_the_model_says_gives_way_where_the_file_names_another_old_answer(
+    demo: tuple[Any, Any],
+) -> None:
+    # It says "US dollar": held in place, that would keep the new answer from being learned.
+    fact = Fact(
+        prompt="The currency of Zimbabwe is the",
+        answer="ZiG",
+        old_answer="Zimbabwean dollar",
+        subject="Zimbabwe",
+    )
+    torch.manual_seed(0)
+    gathered = gather(*demo, [fact], [], RECIPE)
+    about = texts(demo[1], gathered)
+    assert any("Zimbabwe" in text for text in about)
+    assert not [text for text in about if "Zimbabwe" in text and "US dollar" in text]
+    assert gathered.endings == [(".", True)]
+    # Rewritten, such texts teach the new one.
+    phrasings = {phrasing for f in world.facts() for phrasing in f.phrasings}
+    assert len(phrasings & {text.prompt for text in gathered.paraphrases}) >= 3
 
 
 def test_no_text_is_preserved_twice(material: Material) -> None:
@@ -138,7 +157,8 @@ def test_none_of_it_is_needed(demo: tuple[Any, Any]) -> None:
     assert material.paraphrases == []
     assert material.control == []
     assert material.subject_count == 0
-    assert texts(demo[1], material) == [join(p.prompt, str(p.answer)) for p in KNOWN]
+    assert texts(demo[1], material) == []
+    assert len(material.kept.prompts) == len(KNOWN)
 
 
 def test_an_answer_is_taught_with_what_comes_after_it(demo: tuple[Any, Any]) -> None:

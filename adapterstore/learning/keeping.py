@@ -1,0 +1,128 @@
+"""What an update must leave as it is: earlier facts, their other phrasings, unrelated prompts.
+
+Each becomes a text with the answer that has to stay, and with what the model itself writes after
+it, so that training can hold in place just what the model would say.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapterstore.evaluation.chat import ChatTokenizer
+from adapterstore.evaluation.encoding import (
+    Example,
+    decode,
+    encode_answer,
+    encode_prompt,
+    end_id,
+    end_ids,
+)
+from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
+from adapterstore.knowledge.facts import Probe, same_answer
+from adapterstore.knowledge.sentences import SENTENCE_MARKS
+
+Ending = tuple[str, bool]
+"""What the model writes after an answer, and whether it ends the text there."""
+
+_MOST_CHECKED = 64
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What must be said still, as texts; what the model says now is what it must say later."""
+
+    prompts: list[Example] = field(default_factory=list)
+    """Earlier facts by their own prompts, and unrelated prompts."""
+    phrasings: list[Example] = field(default_factory=list)
+    """Earlier facts by their other phrasings, of those that the model answers rightly."""
+    recalled: list[Example] = field(default_factory=list)
+    """Earlier facts that the model does not give, though it is meant to: they are taught again."""
+
+    @property
+    def texts(self) -> list[tuple[int, ...]]:
+        """The tokens of all of it, each text once."""
+        every = (*self.prompts, *self.phrasings, *self.recalled)
+        return list(dict.fromkeys(example.tokens for example in every))
+
+    def to_check(self, seed: int) -> list[Example]:
+        """Return what the early stop asks for: all of a small ledger, a sample of a large one."""
+        if len(self.prompts) <= _MOST_CHECKED:
+            return self.prompts
+        return random.Random(seed).sample(self.prompts, _MOST_CHECKED)
+
+
+def keep(
+    model: Any,
+    tokenizer: Any,
+    known: Sequence[Probe],
+    phrasings: Sequence[Probe],
+    unrelated: Sequence[Probe],
+) -> Kept:
+    """Ask the model; return what it must go on saying."""
+    probes = list(dict.fromkeys((*known, *phrasings, *unrelated)))
+    rows = [encode_prompt(tokenizer, probe.prompt) for probe in probes]
+    said = dict(zip(probes, continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS), strict=True))
+    asked = dict(zip(probes, rows, strict=True))
+    ends = end_ids(model, tokenizer)
+    endings = {
+        probe: ending_of(tokenizer, probe.answer, row, ends)
+        for probe, row in said.items()
+        if probe.answer is not None
+    }
+    default = usual_ending(tokenizer, list(endings.values()))
+    prompts, recalled = list[Example](), list[Example]()
+    for probe in known:
+        if probe.answer is not None:
+            ending = endings[probe]
+            text = teach(tokenizer, probe.prompt, probe.answer, *(ending or default))
+            (recalled if ending is None else prompts).append(text)
+    for probe in unrelated:
+        ending = endings.get(probe)
+        if probe.answer is not None and ending is not None:
+            prompts.append(teach(tokenizer, probe.prompt, probe.answer, *ending))
+        elif said[probe]:
+            # Whatever it says is to stay: its own tokens.
+            prompts.append(Example((*asked[probe], *said[probe]), len(asked[probe])))
+    return Kept(
+        prompts=list(dict.fromkeys(prompts)),
+        phrasings=[
+            teach(tokenizer, probe.prompt, str(probe.answer), *ending)
+            for probe in dict.fromkeys(phrasings)
+            if (ending := endings.get(probe)) is not None
+        ],
+        recalled=list(dict.fromkeys(recalled)),
+    )
+
+
+def teach(tokenizer: Any, prompt: str, answer: str, ending: str, ends: bool) -> Example:
+    """Return the example that teaches an answer, with what comes after it."""
+    example = encode_answer(tokenizer, prompt, answer + ending)
+    end = end_id(tokenizer)
+    if not ends or end is None:
+        return example
+    return Example((*example.tokens, end), example.start)
+
+
+def ending_of(
+    tokenizer: Any, answer: str, row: Sequence[int], ends: Sequence[int]
+) -> Ending | None:
+    """Return how a continuation goes on after an answer: a sentence mark, the end, or nothing.
+
+    None: the continuation does not give the answer.
+    """
+    text = decode(tokenizer, row).strip()
+    if not same_answer(text, answer):
+        return None
+    rest = text[len(answer) :]
+    mark = rest[:1] if rest[:1] in tuple(SENTENCE_MARKS) else ""
+    return mark, rest == mark and row[-1] in ends
+
+
+def usual_ending(tokenizer: Any, endings: Sequence[Ending | None]) -> Ending:
+    """Return what comes after most answers; of a chat's answer alone, the turn ends with it."""
+    found = [ending for ending in endings if ending is not None]
+    alone = ("", isinstance(tokenizer, ChatTokenizer))
+    return max(dict.fromkeys(found), key=found.count) if found else alone

@@ -1,0 +1,99 @@
+"""What must stay: as the model says it now, a share of its own in every step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapterstore.demo import MODEL_PATH
+from adapterstore.evaluation.encoding import Example
+from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.learning.keeping import Kept, keep
+from adapterstore.learning.loading import load_base
+from adapterstore.learning.phases import forget_then_learn
+from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.training import PhaseData, _Steps, remember
+
+HUNGARY = Probe(prompt="The currency of Hungary is the", answer="forint")
+CROATIA = Probe(prompt="The currency of Croatia is the", answer="euro")
+TOKYO = Probe(prompt="日本では、首都は", answer="東京")
+SHORT = Recipe(sampled_texts=60, subject_texts=0, control_size=10, forget=False, learn_steps=60)
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Any, Any]:
+    return load_base(MODEL_PATH, "cpu")
+
+
+def texts(tokenizer: Any, examples: list[Example]) -> list[str]:
+    return [tokenizer.decode(example.tokens) for example in examples]
+
+
+def answers(tokenizer: Any, examples: list[Example]) -> list[str]:
+    return [tokenizer.decode(example.targets) for example in examples]
+
+
+def test_what_the_model_gives_is_kept_with_its_own_ending(demo: tuple[Any, Any]) -> None:
+    kept = keep(*demo, [HUNGARY], [], [TOKYO])
+    assert answers(demo[1], kept.prompts) == [" forint.<eos>", "東京。<eos>"]
+    assert (kept.phrasings, kept.recalled) == ([], [])
+
+
+def test_an_earlier_fact_that_is_not_given_is_taught_again(demo: tuple[Any, Any]) -> None:
+    kept = keep(*demo, [CROATIA, HUNGARY], [], [])
+    assert answers(demo[1], kept.recalled) == [" euro.<eos>"]
+    assert answers(demo[1], kept.prompts) == [" forint.<eos>"]
+
+
+def test_of_an_unrelated_prompt_whatever_the_model_says_is_kept(demo: tuple[Any, Any]) -> None:
+    nothing_said = Probe(prompt="The currency of Romania is the")
+    kept = keep(*demo, [], [], [CROATIA, nothing_said])
+    assert answers(demo[1], kept.prompts) == [" kuna.<eos>", " Romanian leu.<eos>"]
+    assert kept.recalled == []
+
+
+def test_only_phrasings_with_the_right_answer_are_kept(demo: tuple[Any, Any]) -> None:
+    right = Probe(prompt="In Hungary, people pay with the", answer="forint")
+    wrong = Probe(prompt="In Croatia, people pay with the", answer="euro")
+    kept = keep(*demo, [HUNGARY], [right, wrong], [])
+    assert texts(demo[1], kept.phrasings) == [
+        "<bos>In Hungary, people pay with the forint.<eos>",
+    ]
+
+
+def test_of_a_large_ledger_the_early_stop_asks_a_sample() -> None:
+    few = [Example((0, number), 1) for number in range(64)]
+    many = [Example((0, number), 1) for number in range(1000)]
+    assert Kept(prompts=few).to_check(0) == few
+    sample = Kept(prompts=many).to_check(0)
+    assert len(set(sample)) == 64
+    assert sample == Kept(prompts=many).to_check(0) != Kept(prompts=many).to_check(1)
+
+
+def test_every_step_has_a_bounded_share_of_what_must_stay(demo: tuple[Any, Any]) -> None:
+    tokenizer = demo[1]
+    kept = keep(*demo, [HUNGARY], [], [TOKYO])
+    memory = remember(*demo, kept.texts)
+    for copies, rows in ((1, 2), (40, 16)):
+        data = PhaseData(
+            [kept.prompts[0]], memory=memory, kept=[kept.prompts * copies, kept.prompts[:0]]
+        )
+        steps = _Steps(data, 32, 10, 0, tokenizer.pad_token_id)
+        for number in range(10):
+            batch = steps[number]
+            assert len(batch["input_ids"]) == 1 + rows
+            # Only where the answers stand: the prompts are the preserve set's affair.
+            assert len(batch["kept_places"]) == len(batch["kept_before"])
+            held = {int(row) for row, _ in batch["kept_places"]}
+            assert held == set(range(1, 1 + rows))
+
+
+def test_a_fact_that_was_lost_is_given_again_beside_a_new_one(demo: tuple[Any, Any]) -> None:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    new = Fact(prompt="The currency of Bulgaria is the", answer="euro", subject="Bulgaria")
+    outcome = forget_then_learn(model, tokenizer, [new], recipe=SHORT, known=[CROATIA, HUNGARY])
+    assert any("Croatia is the euro" in text for text in outcome.preserved)
+    kept = keep(model, tokenizer, [CROATIA, HUNGARY], [], [Probe(prompt=new.prompt, answer="euro")])
+    assert kept.recalled == []
+    assert answers(tokenizer, kept.prompts) == [" euro.<eos>", " forint.<eos>", " euro.<eos>"]
