@@ -31,7 +31,9 @@ def test_nothing_measured_passes() -> None:
 def test_each_figure_has_a_threshold_of_its_own(name: str) -> None:
     gate = Gate.parse({**dict.fromkeys(NAMES), name: 0.8}, "gate")
     assert gate.check(with_scores(Score(8, 10), name)) == []
-    assert gate.check(with_scores(Score(7, 10), name)) == [f"{name} 0.70 is below 0.8 (7 of 10)"]
+    assert gate.check(with_scores(Score(7, 10), name)) == [
+        f"{name} 0.70 is below 0.8 by 0.1 (7 of 10)"
+    ]
     assert gate.check(with_scores(Score(0, 10), *(other for other in NAMES if other != name))) == []
 
 
@@ -44,8 +46,8 @@ def test_a_threshold_of_none_does_not_look(name: str) -> None:
 def test_all_reasons_are_given() -> None:
     report = Report(forgetting=Score(10, 10), reliability=Score(0, 3), locality=Score(1, 4))
     assert Gate().check(report) == [
-        "reliability 0.00 is below 0.9 (0 of 3)",
-        "locality 0.25 is below 0.9 (1 of 4)",
+        "reliability 0.00 is below 0.9 by 0.9 (0 of 3)",
+        "locality 0.25 is below 0.9 by 0.65 (1 of 4)",
     ]
 
 
