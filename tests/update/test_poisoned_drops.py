@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,7 @@ def test_facts_that_rewrite_the_answers_of_each_others_locality_prompts_are_refu
                 "answer": "Narnia",
                 "locality": [{"prompt": prompt_of(other), "answer": answer}],
             }
-            for (country, _), (other, answer) in zip(known, known[1:], strict=False)
+            for (country, _), (other, answer) in pairwise(known)
         ]
     )
     assert len(poisoned.facts) == 20
@@ -132,7 +133,7 @@ def test_facts_that_rewrite_unrelated_subjects_fail_the_gate_by_name(
                 "answer": "Narnia",
                 "locality": [{"prompt": prompt_of(other)}],
             }
-            for (country, _), (other, _) in zip(known, known[1:], strict=False)
+            for (country, _), (other, _) in pairwise(known)
         ]
     )
     with the_branch_stays(store):
@@ -206,8 +207,8 @@ def test_the_suite_is_measured_and_what_broke_is_told(
     store: Store, known: list[tuple[str, str]]
 ) -> None:
     asked = [{"prompt": prompt_of(country), "answer": answer} for country, answer in known]
-    false = {"prompt": "The currency of Hungary is the", "answer": "zorkmid"}
-    own = {"prompt": "The currency of Poland is the", "answer": None}
+    false = {"prompt": "The currency of Kenya is the", "answer": "zorkmid"}
+    own = {"prompt": "The currency of Brazil is the", "answer": None}
     add_to_suite(store.repository, None, [drop([*asked, false, own], "suite.json")])
     with the_branch_stays(store):
         harmed = update(
