@@ -87,6 +87,18 @@ class UnknownFact(AdapterStoreError):
         )
 
 
+class UnknownSuitePrompt(AdapterStoreError):
+    """The regression suite has no such prompt."""
+
+    exit_code = 4
+
+    def __init__(self, text: str):
+        self.text = text
+        super().__init__(
+            f"{text!r}: no such prompt in the suite; 'adapterstore suite list' shows them all"
+        )
+
+
 class AmbiguousFact(AdapterStoreError):
     """A prompt by which several facts of the ledger are known."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from adapterstore.evaluation.generation import greedy_answers, score_answers
@@ -10,6 +10,8 @@ from adapterstore.evaluation.metrics import Report, Score
 from adapterstore.knowledge.facts import Fact, Probe, same_answer
 
 Pair = tuple[str, str]
+Ask = Callable[[Sequence[str]], Mapping[str, str]]
+"""From prompts to what a state says to them."""
 
 
 def answers_before(model: Any, tokenizer: Any, probes: Sequence[Probe]) -> dict[str, str]:
@@ -17,11 +19,22 @@ def answers_before(model: Any, tokenizer: Any, probes: Sequence[Probe]) -> dict[
 
     That is the probe's own answer where the model gives it, else all that the model says.
     """
-    known = {probe.prompt: probe.answer for probe in probes}
-    said = greedy_answers(model, tokenizer, list(known))
+    prompts = list(dict.fromkeys(probe.prompt for probe in probes))
+    said = greedy_answers(model, tokenizer, prompts)
+    return expected_answers(probes, dict(zip(prompts, said, strict=True)))
+
+
+def expected_answers(probes: Sequence[Probe], said: Mapping[str, str]) -> dict[str, str]:
+    """Return what should be said later to prompts that must stay: prompt → answer.
+
+    That is the probe's own answer where the state gives it, else all that the state says: a stated
+    answer that the model does not give is no fact about the model, and is neither taught nor asked.
+    """
     return {
-        prompt: answer if answer is not None and same_answer(text, answer) else text
-        for (prompt, answer), text in zip(known.items(), said, strict=True)
+        probe.prompt: probe.answer
+        if probe.answer is not None and same_answer(said[probe.prompt], probe.answer)
+        else said[probe.prompt]
+        for probe in probes
     }
 
 
@@ -32,6 +45,10 @@ def evaluate(
     *,
     retention: Sequence[Probe] = (),
     before: Mapping[str, str] | None = None,
+    suite: Mapping[str, str] | None = None,
+    base: Mapping[str, str] | None = None,
+    said: Mapping[str, str] | None = None,
+    ask: Ask | None = None,
 ) -> Report:
     """Measure a state against facts; exact match on greedy generation decides.
 
@@ -41,6 +58,10 @@ def evaluate(
         facts: what it should know; ``old_answer`` is what it should not say any more.
         retention: other facts that it should still know; those without an answer are left out.
         before: unrelated prompts → what was said to them before the update.
+        suite: prompts of the regression suite → what has to be said to them.
+        base: prompts that no update is about → what the base model says to them.
+        said: what the state before the update said, for the failures.
+        ask: how prompts are asked (None: of the model, greedily).
     """
     known = {p.prompt: p.answer for p in retention if p.answer is not None}
     asked: dict[str, list[Pair]] = {
@@ -53,14 +74,20 @@ def evaluate(
             (p.prompt, p.answer) for f in facts for p in f.portability if p.answer is not None
         ],
         "locality": list((before or {}).items()),
+        "suite": list((suite or {}).items()),
+        "locality_base": list((base or {}).items()),
     }
     forgotten = [(f.prompt, f.old_answer) for f in facts if f.old_answer is not None]
     prompts = dict.fromkeys(prompt for pairs in (*asked.values(), forgotten) for prompt, _ in pairs)
-    answers = dict(zip(prompts, greedy_answers(model, tokenizer, list(prompts)), strict=True))
+    answers: Mapping[str, str] = (
+        ask(list(prompts))
+        if ask is not None
+        else dict(zip(prompts, greedy_answers(model, tokenizer, list(prompts)), strict=True))
+    )
     scores: dict[str, Score | None] = {
-        name: Score.of(*_columns(pairs, answers)) for name, pairs in asked.items()
+        name: Score.of(*_columns(pairs, answers), said) for name, pairs in asked.items()
     }
-    scores["forgetting"] = Score.of_forgetting(*_columns(forgotten, answers))
+    scores["forgetting"] = Score.of_forgetting(*_columns(forgotten, answers), said)
     token_accuracy = {}
     log_probabilities: list[float] = []
     for name in ("reliability", "generality", "retention", "portability"):

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from adapterstore.knowledge.facts import same_answer
 
 MOST_FAILURES = 20
-NAMES = ("reliability", "generality", "locality", "retention", "forgetting", "portability")
+NAMES = (
+    "reliability",
+    "generality",
+    "locality",
+    "retention",
+    "suite",
+    "forgetting",
+    "portability",
+    "locality_base",
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,21 @@ class Failure:
     prompt: str
     expected: str
     given: str
+    before: str | None = None
+    """What was said before the update (None: that was not asked)."""
+
+    @property
+    def change(self) -> str:
+        """The failure in a line: answer before → answer after, and what was expected if another."""
+        before = f"{self.before!r} → " if self.before is not None else ""
+        shown = f"{self.prompt!r}: {before}{self.given!r}"
+        return shown if self.before == self.expected else f"{shown}, expected {self.expected!r}"
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Failure:
+        """Return the failure that ``asdict`` gave; fields that are not known are left out."""
+        before = content.get("before")
+        return cls(content["prompt"], content["expected"], content["given"], before)
 
 
 @dataclass(frozen=True)
@@ -36,20 +60,35 @@ class Score:
 
     @classmethod
     def of(
-        cls, prompts: Sequence[str], given: Sequence[str], expected: Sequence[str]
+        cls,
+        prompts: Sequence[str],
+        given: Sequence[str],
+        expected: Sequence[str],
+        before: Mapping[str, str] | None = None,
     ) -> Score | None:
-        """Return the score of greedy answers against expected ones (None: nothing was asked)."""
+        """Return the score of greedy answers against expected ones (None: nothing was asked).
+
+        ``before`` is what was said to prompts before the update, for the failures.
+        """
+        said = before or {}
         rows = list(zip(prompts, given, expected, strict=True))
-        failures = [Failure(p, e, g) for p, g, e in rows if g != e and not same_answer(g, e)]
+        failures = [
+            Failure(p, e, g, said.get(p)) for p, g, e in rows if g != e and not same_answer(g, e)
+        ]
         return cls._counted(len(rows), failures)
 
     @classmethod
     def of_forgetting(
-        cls, prompts: Sequence[str], given: Sequence[str], old: Sequence[str]
+        cls,
+        prompts: Sequence[str],
+        given: Sequence[str],
+        old: Sequence[str],
+        before: Mapping[str, str] | None = None,
     ) -> Score | None:
         """Return the share of prompts to which the old answer is not given."""
+        said = before or {}
         rows = list(zip(prompts, given, old, strict=True))
-        failures = [Failure(p, f"not {o}", g) for p, g, o in rows if same_answer(g, o)]
+        failures = [Failure(p, f"not {o}", g, said.get(p)) for p, g, o in rows if same_answer(g, o)]
         return cls._counted(len(rows), failures)
 
     @classmethod
@@ -74,10 +113,15 @@ class Report:
     """Unrelated prompts that are answered as before the update."""
     retention: Score | None = None
     """Ledger facts of earlier updates that are still known."""
+    suite: Score | None = None
+    """Prompts of the regression suite that are answered as they must be."""
     forgetting: Score | None = None
     """Edited prompts to which the old answer is no longer given."""
     portability: Score | None = None
     """Prompts whose answers follow from the new facts."""
+    locality_base: Score | None = None
+    """Drift: prompts of locality and suite that no update of the ledger is about, and that are
+    answered as by the base model itself."""
     token_accuracy: dict[str, float] = field(default_factory=dict)
     """Teacher-forced share of right answer tokens, by figure."""
     log_probabilities: list[float] = field(default_factory=list)
@@ -105,7 +149,7 @@ class Report:
             name: Score(
                 content[name]["right"],
                 content[name]["asked"],
-                [Failure(**failure) for failure in content[name]["failures"]],
+                [Failure.from_dict(failure) for failure in content[name]["failures"]],
             )
             for name in NAMES
             if content.get(name) is not None

@@ -163,6 +163,7 @@ OPERATIONS: Mapping[str, Callable[[Record, History], Composition]] = {
     "init": initial,
     "record-base": unchanged,
     "protect": unchanged,
+    "suite": unchanged,
     "commit": replaced,
     "add": added,
     "cherry-pick": added,

@@ -18,6 +18,7 @@ from adapterstore.history.ledger_merge import (
 from adapterstore.history.operands import Change, describe_revision, resolve_commits
 from adapterstore.history.reverting import part_to_change
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot
+from adapterstore.history.suite_merge import pick_suite
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change as PathChange
 from adapterstore.store.repository import Repository
@@ -51,12 +52,15 @@ def cherry_pick(
         if done is not None:
             notes.append(f"{shown} is in effect here already{done}")
             return None
+        suite = pick_suite(repository, tip.commit, change)
+        notes.extend(suite.notes)
         return NewCommit(
             composition=tip.composition + change.composition(repository),
             base=join_bases(tip.base, picked_base, aliases),
             subject=message or f"Pick {shown}",
             trailers={"Operation": "cherry-pick", "Operand": shown, **change.trailers()},
             ledger=_pick_ledger(repository, tip.commit, change),
+            suite=suite.changes,
         )
 
     result = advance(repository, branch, plan, expect)

@@ -124,10 +124,13 @@ def ledger_difference(
     return tree_difference(old, repository.tree(after, LEDGER))
 
 
-def tree_difference(before: pygit2.Tree | None, after: pygit2.Tree | None) -> dict[str, BlobChange]:
+def tree_difference(
+    before: pygit2.Tree | None, after: pygit2.Tree | None, folder: str = LEDGER
+) -> dict[str, BlobChange]:
     """Return path → blob before and after, of each file that differs between two ledgers.
 
     None is the empty one: reading must not write an empty tree. Only folders that differ are read.
+    ``folder`` is where the trees stand in a commit's.
     """
     if before is not None:
         found = before.diff_to_tree(after) if after is not None else before.diff_to_tree()
@@ -139,7 +142,7 @@ def tree_difference(before: pygit2.Tree | None, after: pygit2.Tree | None) -> di
     rows = {}
     for delta in found.deltas:
         old, new, status = delta.old_file, delta.new_file, delta.status_char()
-        rows[f"{LEDGER}/{new.path or old.path}"] = (
+        rows[f"{folder}/{new.path or old.path}"] = (
             old.id if status != "A" else None,
             new.id if status != "D" else None,
         )

@@ -27,6 +27,7 @@ OPERATIONS = (
     "forget",
     "learn",
     "protect",
+    "suite",
     "compact",
 )
 """What can have made a commit: the values of ``Operation``."""

@@ -12,6 +12,7 @@ from adapterstore.history.ledger_merge import Side
 from adapterstore.history.lossy_merge import LossyMethod, merge_lossily
 from adapterstore.history.merge_plan import FastForward, MergePlan, plan_merge
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot
+from adapterstore.history.suite_merge import merge_suites
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
@@ -85,6 +86,8 @@ def _new_commit(
     if lossy is not None:
         composition, method, note = merge_lossily(repository, merged, lossy, base.name, progress)
         notes.append(note)
+    suite = merge_suites(repository, merged.bases, merged.ours, merged.theirs)
+    notes += suite.notes
     by_side: dict[Side, list[str]] = {"ours": [], "theirs": []}
     for key, side in merged.sides.items():
         by_side[side].append(key)
@@ -109,6 +112,7 @@ def _new_commit(
             **{name: LISTED.join(values) for name, values in listed.items() if values},
         },
         ledger=merged.ledger,
+        suite=suite.changes,
         merged=merged.theirs,
     )
     return new, notes

@@ -23,6 +23,7 @@ from adapterstore.history.operands import (
     resolve_commits,
 )
 from adapterstore.history.snapshot import NewCommit, Snapshot
+from adapterstore.history.suite_merge import revert_suite
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change as PathChange
 from adapterstore.store.repository import Repository
@@ -55,6 +56,8 @@ def revert(
             notes.append(f"{shown} was reverted already{undone}")
             return None
         ledger = revert_ledger(repository, tip.commit, change)
+        suite = revert_suite(repository, tip.commit, change)
+        notes.extend(suite.notes)
         notes.extend(f"kept, as a later update changed it: {fact}" for fact in ledger.kept)
         return NewCommit(
             composition=tip.composition - change.composition(repository),
@@ -67,6 +70,7 @@ def revert(
                 **change.trailers(),
             },
             ledger=ledger.changes,
+            suite=suite.changes,
         )
 
     result = advance(repository, branch, plan, expect)

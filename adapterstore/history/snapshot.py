@@ -18,6 +18,7 @@ from adapterstore.store.repository import Change, Repository, intact
 
 GIT_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
 LEDGER = "facts"
+SUITE = "suite"
 UPDATE = "update"
 REPORT_NAME = "report.json"
 RECIPE_NAME = "recipe.yaml"
@@ -61,6 +62,8 @@ class NewCommit:
     body: str = ""
     ledger: Mapping[str, Change] = field(default_factory=dict)
     """Ledger paths that change: new content, or None to remove one."""
+    suite: Mapping[str, Change] = field(default_factory=dict)
+    """Paths of the regression suite that change: new content, or None to remove one."""
     update_files: Mapping[str, bytes] = field(default_factory=dict)
     """What made this commit: file name → content, for the folder ``update/``."""
     merged: CommitId | None = None
@@ -81,10 +84,11 @@ def write_snapshot(repository: Repository, parent: CommitId | None, new: NewComm
         "deltas": _deltas_tree(repository, new.composition),
         UPDATE: _flat_tree(repository, new.update_files),
     }
-    for path, change in new.ledger.items():
-        if not path.startswith(f"{LEDGER}/"):
-            raise ValueError(f"{path} is not a path of the ledger")
-        changes[path] = change
+    for folder, changed in ((LEDGER, new.ledger), (SUITE, new.suite)):
+        for path, change in changed.items():
+            if not path.startswith(f"{folder}/"):
+                raise ValueError(f"{path} is not a path of {folder}/")
+            changes[path] = change
     tree = repository.write_tree(before, changes)
     message = format_message(new.subject, new.body, new.trailers)
     parents = [commit_id for commit_id in (parent, new.merged) if commit_id is not None]

@@ -13,7 +13,16 @@ from adapterstore.store.repository import Repository
 
 REPORT_FORMAT = 1
 REPORT_PATH = f"{UPDATE}/{REPORT_NAME}"
-FIGURES = ("reliability", "generality", "locality", "retention", "forgetting", "portability")
+FIGURES = (
+    "reliability",
+    "generality",
+    "locality",
+    "retention",
+    "suite",
+    "forgetting",
+    "portability",
+    "locality_base",
+)
 
 
 @dataclass(frozen=True)

@@ -17,25 +17,25 @@ Blob = str | None
 
 
 class LedgerTrees:
-    """Reads and compares the ledgers of commits; writes nothing."""
+    """Reads and compares the ledgers of commits, or their suites; writes nothing."""
 
-    def __init__(self, repository: Repository):
-        self._repository = repository
+    def __init__(self, repository: Repository, folder: str = LEDGER):
+        self._repository, self._folder = repository, folder
 
     def difference(self, before: CommitId | None, after: CommitId) -> dict[str, tuple[Blob, Blob]]:
         """Return path → (before, after) of each ledger file in which two commits differ.
 
         Cost follows the difference: equal folders are not entered.
         """
-        old = self._repository.tree(before, LEDGER) if before is not None else None
-        new = self._repository.tree(after, LEDGER)
+        old = self._repository.tree(before, self._folder) if before is not None else None
+        new = self._repository.tree(after, self._folder)
         if old is None or new is None:
             left, right = self._all(before if old is not None else None), self._all(after)
             return {path: (left.get(path), right.get(path)) for path in {**left, **right}}
         rows = {}
         for delta in old.diff_to_tree(new).deltas:
             status = delta.status_char()
-            path = f"{LEDGER}/{delta.new_file.path or delta.old_file.path}"
+            path = f"{self._folder}/{delta.new_file.path or delta.old_file.path}"
             rows[path] = (
                 str(delta.old_file.id) if status != "A" else None,
                 str(delta.new_file.id) if status != "D" else None,
@@ -45,7 +45,9 @@ class LedgerTrees:
     def _all(self, commit: CommitId | None) -> dict[str, str]:
         if commit is None:
             return {}
-        return {path: str(oid) for path, oid in self._repository.files(commit, LEDGER).items()}
+        return {
+            path: str(oid) for path, oid in self._repository.files(commit, self._folder).items()
+        }
 
     def paths(self, commit: CommitId) -> list[str]:
         """Return the paths of all ledger files of a commit."""

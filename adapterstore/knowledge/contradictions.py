@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from adapterstore.errors import Contradiction
 from adapterstore.knowledge.facts import Fact, FactFile, canonical_text
 from adapterstore.knowledge.ledger import LedgerEntry, filed_key, show_key
+from adapterstore.knowledge.suite import SuitePrompt, suite_digest
 
 _SHOWN_LENGTH = 100
 
@@ -16,7 +17,8 @@ def check_contradictions(files: Sequence[FactFile]) -> None:
 
     The same answer twice is fine. To forget a fact only (answer null) and to know it contradict
     each other too. A prompt has one answer whatever its facts are filed under: one of them may name
-    subject and relation, and the other not.
+    subject and relation, and the other not. A locality prompt that states an answer must not get
+    another one by a fact of the same drop.
 
     Raises:
         Contradiction: the first two that differ, with the file and line of both.
@@ -29,6 +31,59 @@ def check_contradictions(files: Sequence[FactFile]) -> None:
             prompt = canonical_text(fact.prompt)
             _check_first(by_key, fact.key, fact, place)
             _check_first(by_prompt, prompt, fact, place)
+    for file in files:
+        for fact in file.facts:
+            for probe in fact.locality:
+                changed = by_prompt.get(canonical_text(probe.prompt))
+                if changed is None or probe.answer is None:
+                    continue
+                if differ(probe.answer, changed[0].answer):
+                    raise Contradiction(
+                        _shown(probe.prompt),
+                        f"{place_of(file, fact)} (locality)",
+                        _shown(probe.answer),
+                        changed[1],
+                        _shown(changed[0].answer),
+                        "a prompt can't both stay and change; remove one of them",
+                    )
+
+
+def check_against_suite(
+    files: Sequence[FactFile], find: Callable[[list[str]], Mapping[str, SuitePrompt]]
+) -> None:
+    """Check that no file says another answer than the regression suite to a prompt of it.
+
+    Args:
+        files: the facts; their prompts, paraphrases and locality prompts are looked up.
+        find: gives those of some prompts that the suite has, by digest.
+
+    Raises:
+        Contradiction: the first that does, with its file and line.
+    """
+    said = [row for file in files for row in _said(file)]
+    known = find(list(dict.fromkeys(prompt for prompt, _, _ in said)))
+    for prompt, answer, place in said if known else ():
+        entry = known.get(suite_digest(prompt))
+        if entry is not None and entry.answer is not None and differ(answer, entry.answer):
+            raise Contradiction(
+                _shown(prompt),
+                place,
+                _shown(answer),
+                "the regression suite",
+                _shown(entry.answer),
+                "take it out of the file, or 'adapterstore suite remove' the prompt first",
+            )
+
+
+def _said(file: FactFile) -> Iterator[tuple[str, str | None, str]]:
+    """Yield prompt, answer and place of all that a file states."""
+    for fact in file.facts:
+        place = place_of(file, fact)
+        for prompt in (fact.prompt, *fact.paraphrases):
+            yield prompt, fact.answer, place
+        for probe in fact.locality:
+            if probe.answer is not None:
+                yield probe.prompt, probe.answer, f"{place} (locality)"
 
 
 def check_against_ledger(

@@ -83,6 +83,9 @@ class Recipe(SettingsModel):
     """Facts of the ledger, at most, that training preserves and retention is measured on. Protected
     ones come first; the others are drawn with the seed, so that the cost has a bound. What room is
     left goes to other phrasings of theirs, which training preserves too."""
+    suite_prompts: Annotated[int, Field(ge=0)] = 1000
+    """Prompts of the regression suite, at most, that training preserves and that are measured; of
+    more, so many are drawn with the seed."""
     seed: Annotated[int, Field(ge=0)] = 0
     chat_template: Annotated[ChatMode, BeforeValidator(_switch)] = "off"
     """Whether a prompt is put to the model as a user's turn, and its answer is the assistant's;

@@ -23,12 +23,14 @@ from adapterstore.history.export import write_lora
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.known import Known, Retained
 from adapterstore.history.snapshot import Snapshot
+from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.updates import Phase
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.knowledge.ledger import old_answer
 from adapterstore.progress import Progress
 from adapterstore.store.repository import Repository
+from adapterstore.update.measuring import Guarded, Measurement
 from adapterstore.update.result import UpdateResult
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Trained:
     fact_count: int
     training_steps: dict[str, int]
     retained: Retained
+    guarded: Guarded
     recipe: Recipe
     """As it was trained, every value filled in."""
 
@@ -66,6 +69,10 @@ class Trained:
             {
                 "training_steps": self.training_steps,
                 "retained_facts": {"asked": len(self.retained.entries), "of": self.retained.total},
+                "suite_prompts": {
+                    "asked": len(self.guarded.drawn.prompts),
+                    "of": self.guarded.drawn.total,
+                },
                 "provenance": provenance,
             }
         )
@@ -96,10 +103,15 @@ class Attempt:
     """What the ledger says of these facts."""
     retained: Retained
     """Facts of the ledger that this update must keep: they are preserved, and asked afterwards."""
+    guarded: Guarded
+    """Locality prompts and the regression suite: they are preserved and asked, too."""
+    answers: StateAnswers
     recipe: Recipe
     gate: Gate
     update: UpdateId
     progress: Progress
+    notes: list[str] = field(default_factory=list)
+    """What is to be said of the facts as they came."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self, repository: Repository, until_published: ExitStack) -> Trained:
@@ -111,10 +123,8 @@ class Attempt:
             TrainingFailed: no usable result.
             BaseModelUnavailable: the base can't be loaded.
         """
-        from adapterstore.evaluation.measure import answers_before, evaluate
         from adapterstore.learning.phases import forget_then_learn
 
-        locality = list(dict.fromkeys(p for fact in self.facts for p in fact.locality))
         earlier = [Probe(prompt=e.prompt, answer=e.answer) for e in self.retained.entries]
         phrasings = self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed)
         standing = self.known.standing
@@ -140,7 +150,7 @@ class Attempt:
                 recipe=self.recipe,
                 known=earlier,
                 phrasings=phrasings,
-                unrelated=locality,
+                unrelated=self.guarded.probes,
                 stored_dtype=stored_dtype(self.base_folder),
                 forgotten=forgotten,
                 progress=self.progress,
@@ -154,32 +164,58 @@ class Attempt:
         with self._timed("measuring"):
             self.progress.start("measuring")
             # Training has changed the model that it was given: start from the files again.
-            model, tokenizer = self._load(repository, self.start.composition)
-            before = answers_before(model, tokenizer, [*locality, *outcome.control])
-            model, tokenizer = self._load(repository, steps[-1].state.composition)
-            report = evaluate(model, tokenizer, outcome.facts, retention=earlier, before=before)
-        reasons = self.gate.check(report)
+            measurement = Measurement(
+                repository,
+                self.answers,
+                lambda: self._load(repository, Composition()),
+                stored_dtype(self.base_folder),
+            )
+            report, said = measurement.measure(
+                self.start.composition,
+                steps[-1].state.composition,
+                outcome.facts,
+                self.guarded,
+                earlier,
+                outcome.control,
+            )
+        refusals = self.gate.refusals(report)
         result = UpdateResult(
             update=self.update,
-            status="rejected" if reasons else "applied",
+            status="rejected" if refusals else "applied",
             commits=[],
             report=report,
             coefficient=_text(outcome.coefficient),
             curve=[candidate.to_dict() for candidate in outcome.curve],
-            reasons=reasons,
+            reasons=[refusal.reason for refusal in refusals],
+            refused=[refusal.to_dict() for refusal in refusals],
             seconds=self.seconds,
-            notes=[*outcome.notes, *self._notes()],
+            notes=[*self.notes, *outcome.notes, *self._notes(), *said],
         )
-        return Trained(result, steps, len(self.facts), outcome.steps, self.retained, outcome.recipe)
+        return Trained(
+            result,
+            steps,
+            len(self.facts),
+            outcome.steps,
+            self.retained,
+            self.guarded,
+            outcome.recipe,
+        )
 
     def _notes(self) -> list[str]:
+        notes = []
         asked, total = len(self.retained.entries), self.retained.total
-        if total <= self.recipe.retained_facts:
-            return []
-        return [
-            f"retention was asked of {asked:,} of the {total:,} other facts in the ledger, drawn "
-            "by the seed (recipe.retained_facts)"
-        ]
+        if total > self.recipe.retained_facts:
+            notes.append(
+                f"retention was asked of {asked:,} of the {total:,} other facts in the ledger, "
+                "drawn by the seed (recipe.retained_facts)"
+            )
+        asked, total = len(self.guarded.drawn.prompts), self.guarded.drawn.total
+        if asked < total:
+            notes.append(
+                f"{asked:,} of the {total:,} prompts of the suite were asked, drawn by the seed "
+                "(recipe.suite_prompts)"
+            )
+        return notes
 
     def _load(self, repository: Repository, composition: Composition) -> tuple[Any, Any]:
         """Return the base in a state, computed as an export of the state would be."""

@@ -36,6 +36,13 @@ class UpdateResult:
     """Why the gate refused."""
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    """What the gate refused: threshold, value and the prompts that broke, each metric a row."""
+
+    @property
+    def broken(self) -> list[str]:
+        """Return one line a prompt that broke where the gate refused: before → after."""
+        return broken_prompts(self.refused)
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """Return ``report.json``: everything but the commits, which carry it."""
@@ -44,6 +51,7 @@ class UpdateResult:
             "update": self.update,
             "accepted": not self.reasons,
             "reasons": self.reasons,
+            "refused": self.refused,
             "coefficient": self.coefficient,
             "curve": self.curve,
             "report": self.report.to_dict() if self.report is not None else None,
@@ -52,6 +60,25 @@ class UpdateResult:
             **extra,
         }
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def broken_prompts(refused: list[dict[str, Any]]) -> list[str]:
+    """Return one line a prompt that broke, from ``refused`` of a report: before → after.
+
+    Raises:
+        CorruptStore: the rows are not as they were written.
+    """
+    from adapterstore.evaluation.metrics import Failure
+
+    try:
+        return [
+            f"{row['metric']}: {Failure.from_dict(failure).change}"
+            for row in refused
+            for failure in row["prompts"]
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        problem = f"what was refused is not as it was written ({error})"
+        raise CorruptStore(f"update/{REPORT_NAME}", problem) from error
 
 
 def read_update(repository: Repository, update: UpdateId, status: Status) -> UpdateResult:
@@ -81,4 +108,5 @@ def read_update(repository: Repository, update: UpdateId, status: Status) -> Upd
         reasons=content.get("reasons", []),
         seconds=content.get("seconds", {}),
         notes=content.get("notes", []),
+        refused=content.get("refused", []),
     )

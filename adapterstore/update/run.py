@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from adapterstore.history.known import draw_retained, find_known
 from adapterstore.history.snapshot import RECIPE_NAME, REPORT_NAME, read_snapshot
+from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.store import Store
+from adapterstore.history.suite import read_suite_prompts
 from adapterstore.history.updates import (
     find_applied,
     find_rejected,
@@ -28,12 +30,18 @@ from adapterstore.history.updates import (
     publish_update,
 )
 from adapterstore.identifiers import CommitId, UpdateId
-from adapterstore.knowledge.contradictions import check_against_ledger, check_contradictions
+from adapterstore.knowledge.contradictions import (
+    check_against_ledger,
+    check_against_suite,
+    check_contradictions,
+)
 from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.repeats import without_repeats
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
 from adapterstore.update.ledger_effect import source_of, update_ledger
+from adapterstore.update.measuring import find_guarded
 from adapterstore.update.provenance import provenance
 from adapterstore.update.record import name_fact_files
 from adapterstore.update.result import UpdateResult, read_update
@@ -70,7 +78,8 @@ def run_update(
         progress: told of every stage.
 
     Raises:
-        Contradiction: two answers for one fact, or another answer than a protected fact has.
+        Contradiction: two answers for one fact, or another answer than a protected fact or the
+            regression suite has.
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
         TrainingFailed: no usable result.
         SigningFailed: commits are to be signed and can't be; found before anything is trained.
@@ -149,20 +158,25 @@ def prepare_attempt(
 
     `run_update` publishes what it gives, a replay compares it.
     """
-    facts = [fact for file in files for fact in file.facts]
+    reduced = without_repeats([fact for file in files for fact in file.facts])
+    facts = reduced.facts
     known = find_known(repository, start, facts)
     # Drawn anew for each update, so that in the long run no fact of a large ledger goes unasked.
     seed = f"{recipe.seed} {update}"
+    snapshot = read_snapshot(repository, start)
     return Attempt(
-        start=read_snapshot(repository, start),
+        start=snapshot,
         base_folder=base_folder,
         facts=facts,
         known=known,
         retained=draw_retained(repository, start, known, recipe.retained_facts, seed),
+        guarded=find_guarded(repository, start, facts, recipe.suite_prompts, seed),
+        answers=StateAnswers(repository, snapshot.base, recipe.chat_template, recipe.device),
         recipe=recipe,
         gate=gate,
         update=update,
         progress=progress,
+        notes=[reduced.note] if reduced.note is not None else [],
     )
 
 
@@ -179,8 +193,9 @@ def digest_of_digests(digests: Sequence[str]) -> str:
 
 
 def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> None:
-    """Raise `Contradiction` if a fact of the files contradicts what is protected."""
+    """Raise `Contradiction` if the files contradict what is protected, or the suite."""
     facts = [fact for file in files for fact in file.facts]
+    check_against_suite(files, lambda asked: read_suite_prompts(store.repository, commit, asked))
     check_against_ledger(files, find_known(store.repository, commit, facts).every)
 
 

@@ -19,6 +19,7 @@ from adapterstore.history.verify_findings import Verification
 from adapterstore.history.verify_history import StoreHistory
 from adapterstore.history.verify_range import commits_in_range
 from adapterstore.history.verify_signatures import SignatureVerifier
+from adapterstore.history.verify_suite import SuiteVerifier
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.verify_ledger import LedgerVerifier
 from adapterstore.update.verify_record import RecordVerifier
@@ -52,6 +53,7 @@ def verify(
     deltas = DeltaVerifier(repository, progress)
     base = BaseVerifier(repository, history, store.settings)
     ledger = LedgerVerifier(repository, history)
+    suite = SuiteVerifier(repository, history)
     record = RecordVerifier(repository, history)
     signatures = SignatureVerifier(repository, allowed_signers, require_signatures)
     progress.start("verifying", len(commits))
@@ -66,6 +68,7 @@ def verify(
             verification.report(commit, "commit", "readable parts", error)
         try:
             ledger.verify(commit, verification)
+            suite.verify(commit, verification)
             record.verify(commit, verification)
             signatures.verify_commit(commit, verification)
         except AdapterStoreError as error:

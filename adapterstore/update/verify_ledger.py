@@ -237,6 +237,7 @@ _OPERATIONS: Mapping[str, Callable[[_Commit], Allowed]] = {
     "add": unchanged,
     "subtract": unchanged,
     "compact": unchanged,
+    "suite": unchanged,
     "commit": emptied,
     "forget": updated,
     "learn": updated,

@@ -34,6 +34,7 @@ VERBS = {
     "ask": "ask",
     "eval": "evaluate",
     "facts": "facts",
+    "suite": "suite",
     "blame": "blame",
     "bisect": "bisect",
     "log": "log",

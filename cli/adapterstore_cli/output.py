@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
 
 _MARKS = {"added": "+", "changed": "~", "removed": "-", "restated": "="}
+_FAILURES = 3
+"""Prompts of one figure that are shown where nothing was refused."""
 
 
 def print_json(content: Any) -> None:
@@ -64,19 +66,16 @@ def width(text: str) -> int:
     return len(text) + wide
 
 
-def print_report(report: Report, indent: str = "") -> None:
-    """Print the figures of a report, and the first prompts that failed."""
+def print_report(report: Report, indent: str = "", refused: Collection[str] = ()) -> None:
+    """Print the figures of a report, and prompts that failed: all kept of a refused figure."""
     rows = [
         [name, f"{score.value:.3f}", f"{score.right} of {score.asked}"]
         for name, score in report.scores().items()
     ]
     print_table(["figure", "share", "prompts"], rows, indent)
     for name, score in report.scores().items():
-        for failure in score.failures[:3]:
-            click.echo(
-                f"{indent}  {name}: {failure.prompt!r} gave {failure.given!r}, "
-                f"expected {failure.expected!r}"
-            )
+        for failure in score.failures if name in refused else score.failures[:_FAILURES]:
+            click.echo(f"{indent}  {name}: {failure.change}")
 
 
 def shorten(text: str, columns: int) -> str:

@@ -192,7 +192,9 @@ class Worker:
         figures = ", ".join(result.report.summary()) if result.report is not None else ""
         if result.status == "rejected":
             message = f"update/{result.update} was refused: {'; '.join(result.reasons)}"
-            text = "\n".join([message, *_paragraph(figures)]) + "\n"
+            broken = ["Broken (before → after):", *(f"  {line}" for line in result.broken)]
+            lines = [message, *_paragraph(figures), *(broken if result.broken else [])]
+            text = "\n".join(lines) + "\n"
             if not put_away(path, landed.signature, REJECTED, ".reason.txt", text):
                 return self._changed(path, delivery)
             self.journal.settle(delivery.id, "rejected", message, result.commits)
@@ -225,6 +227,7 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "coefficient": result.coefficient,
         "report": result.report.to_dict() if result.report is not None else None,
         "seconds": result.seconds,
+        "notes": result.notes,
     }
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from adapterstore.errors import InvalidSetting
+from adapterstore.errors import CorruptStore, InvalidSetting
 from adapterstore.evaluation.gate import Gate
-from adapterstore.evaluation.metrics import NAMES, Report, Score
+from adapterstore.evaluation.metrics import NAMES, Failure, Report, Score
+from adapterstore.update.result import broken_prompts
 
 
 def with_scores(score: Score, *names: str) -> Report:
@@ -31,7 +32,8 @@ def test_nothing_measured_passes() -> None:
 def test_each_figure_has_a_threshold_of_its_own(name: str) -> None:
     gate = Gate.parse({**dict.fromkeys(NAMES), name: 0.8}, "gate")
     assert gate.check(with_scores(Score(8, 10), name)) == []
-    assert gate.check(with_scores(Score(7, 10), name)) == [f"{name} 0.70 is below 0.8 (7 of 10)"]
+    (reason,) = gate.check(with_scores(Score(7, 10), name))
+    assert reason == f"{name} 0.70 is below 0.8 by 0.1 (7 of 10)"
     assert gate.check(with_scores(Score(0, 10), *(other for other in NAMES if other != name))) == []
 
 
@@ -41,11 +43,35 @@ def test_a_threshold_of_none_does_not_look(name: str) -> None:
     assert gate.check(with_scores(Score(0, 10), name)) == []
 
 
+def test_a_refusal_carries_threshold_distance_and_what_broke() -> None:
+    broken = Failure("日本の首都は", "東京", "京都。", "東京。")
+    report = with_scores(Score(999, 1000, [broken]), "suite")
+    (refusal,) = Gate().refusals(report)
+    assert refusal.reason == "suite 0.9990 is below 1 by 0.001 (999 of 1000)"
+    row = refusal.to_dict()
+    assert (row["metric"], row["threshold"], row["prompts"]) == (
+        "suite",
+        1.0,
+        [{"prompt": "日本の首都は", "expected": "東京", "given": "京都。", "before": "東京。"}],
+    )
+    assert broken_prompts([row]) == ["suite: '日本の首都は': '東京。' → '京都。', expected '東京'"]
+    with pytest.raises(CorruptStore):
+        broken_prompts([{"metric": "suite"}])
+
+
+def test_drift_is_measured_but_refused_only_where_a_threshold_is_set() -> None:
+    report = with_scores(Score(1, 10), "locality_base")
+    assert Gate().check(report) == []
+    assert Gate.parse({"locality_base": 0.8}, "gate").check(report) == [
+        "locality_base 0.10 is below 0.8 by 0.7 (1 of 10)"
+    ]
+
+
 def test_all_reasons_are_given() -> None:
     report = Report(forgetting=Score(10, 10), reliability=Score(0, 3), locality=Score(1, 4))
     assert Gate().check(report) == [
-        "reliability 0.00 is below 0.9 (0 of 3)",
-        "locality 0.25 is below 0.9 (1 of 4)",
+        "reliability 0.00 is below 0.9 by 0.9 (0 of 3)",
+        "locality 0.25 is below 0.9 by 0.65 (1 of 4)",
     ]
 
 

@@ -93,14 +93,14 @@ def test_a_refused_update_is_under_a_ref_of_its_own_with_the_reasons(store: Stor
     result = update(store, facts("one.yaml"), gate=NO_GATE.model_copy(update={"reliability": 1.0}))
 
     assert result.status == "rejected"
-    assert result.reasons == ["reliability 0.00 is below 1 (0 of 1)"]
+    assert result.reasons == ["reliability 0.00 is below 1 by 1 (0 of 1)"]
     assert list_refs(store.repository, "refs/") == {
         "refs/heads/main": start,
         f"refs/adapterstore/rejected/{result.update}": result.commits[-1],
     }
     assert read_report(store.repository, result.commits[-1])["accepted"] is False
     message = store.repository.commit(result.commits[-1]).message
-    assert "Refused: reliability 0.00 is below 1 (0 of 1)." in message
+    assert "Refused: reliability 0.00 is below 1 by 1 (0 of 1)." in message
 
     # Without an id the same facts are tried again, as another update.
     again = update(store, facts("one.yaml"))

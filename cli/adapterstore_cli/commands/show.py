@@ -103,7 +103,10 @@ def _print_update(report: dict[str, Any]) -> None:
     figures = report.get("report")
     if isinstance(figures, dict):
         click.echo("\nmeasured:")
-        print_report(Report.from_dict(figures), "  ")
+        refused = report.get("refused")
+        rows = refused if isinstance(refused, list) else []
+        names = {str(row.get("metric")) for row in rows if isinstance(row, dict)}
+        print_report(Report.from_dict(figures), "  ", names)
     curve = report.get("curve")
     if isinstance(curve, list) and curve:
         click.echo(f"\nforgetting: λ = {report.get('coefficient') or 'none'}, found in:")

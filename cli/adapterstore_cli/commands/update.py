@@ -92,6 +92,7 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "status": result.status,
         "commits": list(result.commits),
         "reasons": result.reasons,
+        "refused": result.refused,
         "coefficient": result.coefficient,
         "curve": result.curve,
         "report": result.report.to_dict() if result.report is not None else None,
@@ -115,4 +116,4 @@ def _print(result: UpdateResult) -> None:
     for note in [*result.notes, *result.reasons]:
         click.echo(f"  {note}")
     if result.report is not None:
-        print_report(result.report, "  ")
+        print_report(result.report, "  ", {row["metric"] for row in result.refused})

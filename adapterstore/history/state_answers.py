@@ -1,0 +1,72 @@
+"""Remembered answers of whole states: ``cache/states``. May be deleted at any time.
+
+What a state answers follows from the base model, the composition, the prompt and how it is put. So
+what one update asked of its state, the next one need not ask again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+from adapterstore.adapters.base_model import BaseModel
+from adapterstore.algebra.composition import Composition
+from adapterstore.store.cache import Cache
+from adapterstore.store.repository import Repository
+
+FORMAT = 1
+STATES = "states"
+_MOST_REMEMBERED = 20_000
+"""Prompts of one state; beyond it, the earliest are asked again."""
+
+
+class StateAnswers:
+    """Asks the states of one base, and remembers what they say, one cache file a state."""
+
+    def __init__(self, repository: Repository, base: BaseModel, chat_template: str, device: str):
+        """Use a store's cache.
+
+        Args:
+            repository: the store.
+            base: its digests say which weights; without them nothing is remembered.
+            chat_template: the setting by which prompts are put.
+            device: the setting by which a device is chosen; another one rounds otherwise.
+        """
+        self._cache = Cache(repository.folder, STATES)
+        self._base, self._how = base.digests, {"chat_template": chat_template, "device": device}
+
+    def ask(
+        self,
+        composition: Composition,
+        prompts: Sequence[str],
+        ask: Callable[[list[str]], Sequence[str]],
+    ) -> dict[str, str]:
+        """Return what a state says to each prompt; ``ask`` gets those not remembered, if any."""
+        key = self._key(composition)
+        known = self._read(key)
+        wanted = list(dict.fromkeys(prompts))
+        missing = [prompt for prompt in wanted if prompt not in known]
+        if missing:
+            known.update(zip(missing, ask(missing), strict=True))
+            if self._base is not None:
+                kept = list(known.items())[-_MOST_REMEMBERED:]
+                self._cache.write(key, dict(kept))
+        return {prompt: known[prompt] for prompt in wanted}
+
+    def _read(self, key: str) -> dict[str, str]:
+        found = self._cache.read(key) if self._base is not None else None
+        if not isinstance(found, Mapping) or not all(isinstance(v, str) for v in found.values()):
+            return {}
+        return dict(found)
+
+    def _key(self, composition: Composition) -> str:
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "base": self._base,
+                "composition": hashlib.sha256(composition.to_bytes()).hexdigest(),
+                **self._how,
+            },
+            sort_keys=True,
+        )

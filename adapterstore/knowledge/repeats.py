@@ -1,0 +1,55 @@
+"""One fact said many times is one fact."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapterstore.knowledge.facts import Fact, canonical_text
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Facts without repeats."""
+
+    facts: list[Fact]
+    """Each prompt of each key once, in the order in which they came."""
+    total: int
+    """How many facts were said."""
+
+    @property
+    def note(self) -> str | None:
+        """What is to be said of it (None: nothing was repeated)."""
+        repeats = self.total - len(self.facts)
+        if not repeats:
+            return None
+        return (
+            f"{self.total:,} facts were given, {len(self.facts):,} of them different: each counts "
+            "once, however often it is repeated"
+        )
+
+
+def without_repeats(facts: Sequence[Fact]) -> Reduced:
+    """Return facts, without contradictions, each once; of repeats, all prompts are kept.
+
+    A fact is repeated by one of the same key and prompt, and so of the same answer. How often a
+    file says a thing gives it no more weight in training, and no more steps.
+    """
+    found: dict[tuple[str, str], list[Fact]] = {}
+    for fact in facts:
+        found.setdefault((fact.key, canonical_text(fact.prompt)), []).append(fact)
+    return Reduced([_join(repeats) for repeats in found.values()], len(facts))
+
+
+def _join(facts: Sequence[Fact]) -> Fact:
+    first = facts[0]
+    if len(facts) == 1:
+        return first
+    return dataclasses.replace(
+        first,
+        old_answer=next((f.old_answer for f in facts if f.old_answer is not None), None),
+        paraphrases=tuple(dict.fromkeys(p for fact in facts for p in fact.paraphrases)),
+        locality=tuple(dict.fromkeys(p for fact in facts for p in fact.locality)),
+        portability=tuple(dict.fromkeys(p for fact in facts for p in fact.portability)),
+    )

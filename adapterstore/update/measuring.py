@@ -1,0 +1,179 @@
+"""Measure an update against the state before it and against the base, and say what broke.
+
+One loaded base serves all three states; what a state is known to say is not asked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.algebra.composition import Composition
+from adapterstore.history.attach import attach_composition, attached
+from adapterstore.history.ledger_index import LedgerIndex, use_index
+from adapterstore.history.state_answers import StateAnswers
+from adapterstore.history.suite import SuiteDraw, draw_suite
+from adapterstore.identifiers import CommitId
+from adapterstore.knowledge.facts import Fact, Probe, canonical_text, same_answer
+from adapterstore.store.repository import Repository
+
+if TYPE_CHECKING:
+    import torch
+
+    from adapterstore.evaluation.metrics import Report
+
+_NAMED = 3
+"""How many prompts a note names."""
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What an update must leave alone, besides the facts of the ledger."""
+
+    locality: Sequence[Probe] = ()
+    suite: Sequence[Probe] = ()
+    """Prompts of the regression suite that the update's own facts do not ask."""
+    drawn: SuiteDraw = field(default_factory=SuiteDraw)
+    taught: frozenset[str] = frozenset()
+    """Which of the prompts an update has changed on purpose, this one or one in the ledger."""
+
+    @property
+    def probes(self) -> list[Probe]:
+        """Return every prompt to preserve."""
+        return list(dict.fromkeys((*self.locality, *self.suite)))
+
+
+def find_guarded(
+    repository: Repository, commit: CommitId, facts: Sequence[Fact], most: int, seed: str
+) -> Guarded:
+    """Return what an update of some facts must leave alone.
+
+    Args:
+        repository: the store.
+        commit: the commit that the update starts from.
+        facts: what it changes.
+        most: how many prompts of the suite are drawn.
+        seed: of the draw.
+    """
+    drawn = draw_suite(repository, commit, most, seed)
+    own = {canonical_text(prompt) for fact in facts for prompt in (fact.prompt, *fact.paraphrases)}
+    locality = list(dict.fromkeys(probe for fact in facts for probe in fact.locality))
+    suite = [
+        Probe(prompt=entry.prompt, answer=entry.answer)
+        for entry in drawn.prompts
+        if canonical_text(entry.prompt) not in own
+    ]
+    prompts = list(dict.fromkeys(probe.prompt for probe in (*locality, *suite)))
+
+    def asked(index: LedgerIndex) -> frozenset[str]:
+        found = index.entries_asked_by(commit, prompts) if prompts else {}
+        # An entry of no update was protected as it is: the base says so.
+        return frozenset(p for p, entries in found.items() if any(e.update for e in entries))
+
+    known = use_index(repository, commit, asked)
+    own_prompts = frozenset(prompt for prompt in prompts if canonical_text(prompt) in own)
+    return Guarded(locality, suite, drawn, known | own_prompts)
+
+
+@dataclass
+class Measurement:
+    """The three states of one update, asked through what is remembered of them."""
+
+    repository: Repository
+    """Holds the deltas; the cache is the store's."""
+    answers: StateAnswers
+    load: Callable[[], tuple[Any, Any]]
+    """Gives the base model, fresh from its files, and its tokenizer."""
+    stored_dtype: torch.dtype | None
+
+    def measure(
+        self,
+        start: Composition,
+        after: Composition,
+        facts: Sequence[Fact],
+        guarded: Guarded,
+        retention: Sequence[Probe],
+        control: Sequence[Probe],
+    ) -> tuple[Report, list[str]]:
+        """Return the figures of a state after an update, and notes.
+
+        Locality and suite are compared with what the state before says; drift (``locality_base``)
+        with what the base says, on prompts that were not taught. A prompt of the suite whose stated
+        answer was not given before the update can't break: it is left out, and said.
+
+        Args:
+            start: the state before the update.
+            after: the state to be measured.
+            facts: what was changed, every old answer filled in.
+            guarded: what must stay.
+            retention: facts of the ledger that must stay.
+            control: prompts of the model's own that must stay.
+        """
+        from adapterstore.evaluation.generation import greedy_answers
+        from adapterstore.evaluation.measure import evaluate, expected_answers
+
+        unrelated = [*guarded.locality, *control]
+        still = [probe for probe in guarded.probes if probe.prompt not in guarded.taught]
+        own = [
+            prompt
+            for fact in facts
+            for prompt in (fact.prompt, *fact.paraphrases, *(p.prompt for p in fact.portability))
+        ]
+        others = [probe.prompt for probe in (*unrelated, *guarded.suite, *retention)]
+        at_base = self._ask(Composition(), [probe.prompt for probe in still])
+        said = self._ask(start, [*others, *own])
+        false = [probe for probe in guarded.suite if _is_false(probe, said)]
+        suite = [probe for probe in guarded.suite if probe not in false]
+        model, tokenizer = self._base
+        model = attach_composition(self.repository, after, model, self.stored_dtype)
+        report = evaluate(
+            model,
+            tokenizer,
+            facts,
+            retention=retention,
+            before=expected_answers(unrelated, said),
+            suite=expected_answers(suite, said),
+            base=expected_answers(still, at_base),
+            said=said,
+            ask=lambda prompts: self.answers.ask(
+                after, prompts, lambda missing: greedy_answers(model, tokenizer, missing)
+            ),
+        )
+        claimed = [probe for probe in guarded.locality if _is_false(probe, said)]
+        return report, [
+            *_note(claimed, said, "locality prompts state", "what it gave counts"),
+            *_note(false, said, "prompts of the suite state", "they were not measured"),
+        ]
+
+    def _ask(self, composition: Composition, prompts: Sequence[str]) -> dict[str, str]:
+        from adapterstore.evaluation.generation import greedy_answers
+
+        def ask(missing: list[str]) -> list[str]:
+            model, tokenizer = self._base
+            with attached(self.repository, composition, model, self.stored_dtype) as in_state:
+                return greedy_answers(in_state, tokenizer, missing)
+
+        return self.answers.ask(composition, prompts, ask)
+
+    @cached_property
+    def _base(self) -> tuple[Any, Any]:
+        return self.load()
+
+
+def _is_false(probe: Probe, said: dict[str, str]) -> bool:
+    return probe.answer is not None and not same_answer(said[probe.prompt], probe.answer)
+
+
+def _note(false: Sequence[Probe], said: dict[str, str], what: str, so: str) -> list[str]:
+    if not false:
+        return []
+    named = "; ".join(
+        f"{probe.prompt!r} states {probe.answer!r}, was {said[probe.prompt]!r}"
+        for probe in false[:_NAMED]
+    )
+    more = f"; and {len(false) - _NAMED} more" if len(false) > _NAMED else ""
+    return [
+        f"{len(false)} {what} another answer than the model gave before, and {so}: {named}{more}"
+    ]
