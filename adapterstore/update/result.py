@@ -36,6 +36,8 @@ class UpdateResult:
     """Why the gate refused."""
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    table: dict[str, Any] | None = None
+    """Of an update from a table: its rows and columns, and which cells changed."""
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """Return ``report.json``: everything but the commits, which carry it."""
@@ -49,6 +51,7 @@ class UpdateResult:
             "report": self.report.to_dict() if self.report is not None else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "notes": self.notes,
+            **({"table": self.table} if self.table is not None else {}),
             **extra,
         }
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -81,4 +84,5 @@ def read_update(repository: Repository, update: UpdateId, status: Status) -> Upd
         reasons=content.get("reasons", []),
         seconds=content.get("seconds", {}),
         notes=content.get("notes", []),
+        table=content.get("table"),
     )
