@@ -86,7 +86,8 @@ def run_update(
     ref, start = store.tip(branch)
     if table is not None and table.commit != start:
         raise RefMoved(ref, table.commit, start)
-    applied = find_applied(repository, start, digest)
+    # A table's facts are what the ledger says otherwise: an earlier update by them is superseded.
+    applied = find_applied(repository, start, digest) if table is None else None
     if applied is not None:
         return read_update(repository, applied, "already-applied")
     if update_id is not None and is_published(repository, start, update_id):

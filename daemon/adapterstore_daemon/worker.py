@@ -234,7 +234,7 @@ class Worker:
             return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
         known = " already" if result.status == "already-applied" else ""
-        self.say(f"applied {path.name}{known} as {message}")
+        self.say(f"applied {path.name}{known}{':' if nothing else ' as'} {message}")
         return "applied"
 
     def _changed(self, path: Path, delivery: Delivery | None) -> Outcome:
