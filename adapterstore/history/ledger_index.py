@@ -42,7 +42,8 @@ _SCHEMA = (
     "CREATE TABLE changes (key TEXT NOT NULL, commit_id TEXT NOT NULL, before TEXT, after TEXT,"
     " PRIMARY KEY (key, commit_id)) WITHOUT ROWID",
     "CREATE TABLE entries (blob TEXT PRIMARY KEY, key TEXT NOT NULL,"
-    " protected INTEGER NOT NULL) WITHOUT ROWID",
+    " protected INTEGER NOT NULL, source TEXT) WITHOUT ROWID",
+    "CREATE INDEX sources ON entries (source, key) WHERE source IS NOT NULL",
     "CREATE INDEX protected_entries ON entries (key) WHERE protected",
     "CREATE TABLE prompts (prompt TEXT NOT NULL, blob TEXT NOT NULL,"
     " PRIMARY KEY (prompt, blob)) WITHOUT ROWID",
@@ -176,7 +177,8 @@ class LedgerIndex:
             return
         entry = parse_entry(self._repository, blob, f"commit {commit[:12]}: ledger entry {key}")
         self._connection.execute(
-            "INSERT INTO entries VALUES (?, ?, ?)", (str(blob), key, entry.protected)
+            "INSERT INTO entries VALUES (?, ?, ?, ?)",
+            (str(blob), key, entry.protected, entry.source),
         )
         self._connection.executemany(
             "INSERT OR IGNORE INTO prompts VALUES (?, ?)",
@@ -219,6 +221,15 @@ class LedgerIndex:
         keys = sorted(str(key) for (key,) in rows)
         entries = read_entries_by_digest(self._repository, commit, keys)
         return [entries[key] for key in keys if key in entries and entries[key].protected]
+
+    def from_source(self, commit: CommitId, source: str) -> list[LedgerEntry]:
+        """Return the entries of a commit's ledger that name a source, by their digests' order."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT key FROM entries WHERE source = ?", (source,)
+        )
+        keys = sorted(str(key) for (key,) in rows)
+        entries = read_entries_by_digest(self._repository, commit, keys)
+        return [entries[key] for key in keys if key in entries and entries[key].source == source]
 
     def changes(self, tip: CommitId, key: str) -> list[KeyChange]:
         """Return what changed a key digest on the first-parent history of ``tip``, newest first."""

@@ -12,11 +12,10 @@ from fnmatch import fnmatchcase
 from adapterstore.errors import InvalidSetting
 from adapterstore.history.factdiff import FactChange, facts_of_commit, resolutions
 from adapterstore.history.log import LogEntry
-from adapterstore.history.snapshot import UPDATE
+from adapterstore.history.snapshot import NO_FACT_FILES, UPDATE
 from adapterstore.store.repository import Repository
 
 _AGO = re.compile(r"(\d{1,6}) (minute|hour|day|week)s? ago")
-_OWN_FILES = {"recipe.yaml", "report.json"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def fact_file_names(repository: Repository, entry: LogEntry) -> list[str]:
     tree = repository.tree(entry.commit, UPDATE)
     if tree is None:
         return []
-    return [str(item.name) for item in tree if str(item.name) not in _OWN_FILES]
+    return [str(item.name) for item in tree if str(item.name) not in NO_FACT_FILES]
 
 
 def parse_time(text: str, *, end_of_day: bool = False, now: Callable[[], datetime]) -> datetime:

@@ -17,8 +17,8 @@ import pygit2
 from pygit2.enums import ObjectType
 
 from adapterstore.history.quoting import BLANK, Quotes
-from adapterstore.history.rewriting_trees import NO_FACT_FILES, TreeRewriter
-from adapterstore.history.snapshot import LEDGER, UPDATE
+from adapterstore.history.rewriting_trees import TreeRewriter
+from adapterstore.history.snapshot import LEDGER, NO_FACT_FILES, UPDATE
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import (
     add_to_trailer,

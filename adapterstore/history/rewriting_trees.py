@@ -11,13 +11,18 @@ from functools import partial
 from pygit2.enums import ObjectType
 
 from adapterstore.history.quoting import Quotes
-from adapterstore.history.snapshot import LEDGER, NOTICE_NAME, RECIPE_NAME, REPORT_NAME, UPDATE
+from adapterstore.history.snapshot import (
+    LEDGER,
+    NOTICE_NAME,
+    RECIPE_NAME,
+    REPORT_NAME,
+    UPDATE,
+)
 from adapterstore.identifiers import UpdateId
 from adapterstore.store.raw_objects import ObjectWriter, RawEntry, format_tree, parse_tree
 from adapterstore.store.repository import Repository
 
 NOTICE_FORMAT = 1
-NO_FACT_FILES = frozenset({REPORT_NAME, RECIPE_NAME, NOTICE_NAME})
 _README = "README.md"
 _UNTOUCHED = frozenset({"deltas", "base.json", "composition.json", ".gitattributes", _README})
 

@@ -22,8 +22,12 @@ SUITE = "suite"
 UPDATE = "update"
 REPORT_NAME = "report.json"
 RECIPE_NAME = "recipe.yaml"
+MAPPING_NAME = "mapping.yaml"
+"""In ``update/``: how the table was mapped that the update's facts were derived from."""
 NOTICE_NAME = "redacted.json"
 """In ``update/``: what stands there in the place of fact files that `forget-data` took out."""
+NO_FACT_FILES = frozenset({REPORT_NAME, RECIPE_NAME, MAPPING_NAME, NOTICE_NAME})
+"""Names in ``update/`` that no fact file has."""
 _SAFE_NAME = re.compile(r"[^/\0]+")
 
 

@@ -51,6 +51,8 @@ class Fact:
     """Prompts that have nothing to do with the fact."""
     portability: tuple[Probe, ...] = ()
     """Prompts whose answers follow from the fact."""
+    protected: bool = False
+    """Whether no later update may change the answer."""
     line: int | None = field(default=None, compare=False)
     """Where it stands in its file, from 1."""
 

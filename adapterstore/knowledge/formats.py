@@ -41,7 +41,7 @@ def read_fact_file(path: Path) -> FactFile:
     name = str(path).encode(errors="replace").decode()
     # The name decides before anything is read: a folder of videos is not loaded to be refused.
     _suffix(name)
-    return parse_fact_file(_read_regular_file(path, name), name)
+    return parse_fact_file(read_regular_file(path, name), name)
 
 
 def parse_fact_file(data: bytes, name: str) -> FactFile:
@@ -68,7 +68,7 @@ def parse_content(data: bytes, name: str) -> object:
     suffix = _suffix(name)
     if len(data) > MAXIMUM_BYTES:
         raise _too_large(name)
-    return _PARSERS[suffix](_decode(data, name), name)
+    return _PARSERS[suffix](decode_text(data, name), name)
 
 
 def _suffix(name: str) -> str:
@@ -79,8 +79,12 @@ def _suffix(name: str) -> str:
     return suffix
 
 
-def _read_regular_file(path: Path, name: str) -> bytes:
-    """Return the bytes of a regular file; never waits for a FIFO, never trusts the size stated."""
+def read_regular_file(path: Path, name: str) -> bytes:
+    """Return the bytes of a regular file; never waits for a FIFO, never trusts the size stated.
+
+    Raises:
+        FactFileError: not a regular file, not readable, or larger than `MAXIMUM_BYTES`.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
@@ -106,16 +110,22 @@ def _too_large(name: str) -> FactFileError:
     return FactFileError(name, f"larger than {MAXIMUM_BYTES // 1024**2} MiB; split it")
 
 
-def _decode(data: bytes, name: str) -> str:
+def decode_text(data: bytes, name: str, encoding: str = "utf-8") -> str:
+    """Return a file's text; a byte order mark at its start is no part of it.
+
+    Raises:
+        FactFileError: empty, binary, not text in this encoding, or with a control character.
+    """
     if not data.removeprefix(codecs.BOM_UTF8).strip():
         raise FactFileError(name, "empty")
-    if b"\0" in data:
+    if encoding == "utf-8" and b"\0" in data:
         raise FactFileError(name, "a binary file (it has NUL bytes); fact files are UTF-8 text")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise FactFileError(name, "not UTF-8 text; save it as UTF-8", line) from error
+        shown = encoding.upper()
+        raise FactFileError(name, f"not {shown} text; save it as {shown}", line) from error
     if (found := CONTROL_CHARACTER.search(text)) is not None:
         line = text.count("\n", 0, found.start()) + 1
         raise FactFileError(name, f"control character U+{ord(found[0]):04X}", line)

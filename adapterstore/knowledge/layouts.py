@@ -38,7 +38,7 @@ Answer = Annotated[Text, AfterValidator(str.strip)]
 """An answer of the field's data sets, some of which write the space before it too."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """Fields with known names only."""
 
     model_config = ConfigDict(frozen=True)
@@ -59,14 +59,14 @@ class _Record(BaseModel):
         return record
 
 
-class FactList(_Record):
+class FactList(Record):
     """The outer mapping of a file that is not a bare list."""
 
     source: Text | None = None
     facts: list[Any]
 
 
-class Layout(_Record):
+class Layout(Record):
     """A record that stands for one fact."""
 
     marks: ClassVar[frozenset[str]] = frozenset()
@@ -78,7 +78,7 @@ class Layout(_Record):
         raise NotImplementedError
 
 
-class ProbeRecord(_Record):
+class ProbeRecord(Record):
     """One locality or portability item."""
 
     prompt: Text
@@ -100,6 +100,7 @@ class Native(Layout):
     paraphrases: tuple[Text, ...] = ()
     locality: tuple[ProbeRecord, ...] = ()
     portability: tuple[ProbeRecord, ...] = ()
+    protected: bool = False
 
     def to_fact(self, line: int | None) -> Fact:
         """Return the fact, texts as they are."""
@@ -112,6 +113,7 @@ class Native(Layout):
             paraphrases=self.paraphrases,
             locality=tuple(probe.to_probe() for probe in self.locality),
             portability=tuple(probe.to_probe() for probe in self.portability),
+            protected=self.protected,
             line=line,
         )
 
@@ -146,14 +148,14 @@ class FlatCounterFact(Layout):
         )
 
 
-class Target(_Record):
+class Target(Record):
     """An answer of nested CounterFact and its Wikidata id."""
 
     str: Answer
     id: Any = None
 
 
-class Rewrite(_Record):
+class Rewrite(Record):
     """The change that nested CounterFact asks for."""
 
     prompt: Text

@@ -141,7 +141,7 @@ def ledger_changes(
             paraphrases=tuple(prompt for prompt in prompts if prompt != fact.prompt),
             update=update,
             source=source,
-            protected=any(entry.protected for entry in before),
+            protected=fact.protected or any(entry.protected for entry in before),
         )
         gone.update(entry.key for entry in before)
     written = {ledger_path(digest_key(key)): entry.to_bytes() for key, entry in entries.items()}

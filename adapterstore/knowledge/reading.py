@@ -73,7 +73,7 @@ class ContentReader:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            step, problem = _explain(error)
+            step, problem = explain(error)
             self._fail((*path, *step), problem)
 
     def _fail(self, path: FieldPath, problem: str) -> NoReturn:
@@ -82,7 +82,7 @@ class ContentReader:
         raise FactFileError(self.name, problem, line, format_path(shown) or None)
 
 
-def _explain(error: ValidationError) -> tuple[FieldPath, str]:
+def explain(error: ValidationError) -> tuple[FieldPath, str]:
     """Return where the first fault is and what it is, in our words."""
     fault: Any = error.errors(include_url=False)[0]
     path: FieldPath = fault["loc"]

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import AdapterStoreError, CorruptStore
-from adapterstore.history.snapshot import NOTICE_NAME, RECIPE_NAME, REPORT_NAME, UPDATE
+from adapterstore.history.snapshot import (
+    NO_FACT_FILES,
+    NOTICE_NAME,
+    RECIPE_NAME,
+    UPDATE,
+)
 from adapterstore.history.update_report import read_report
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import FactFile
@@ -18,15 +23,13 @@ from adapterstore.store.repository import Repository
 if TYPE_CHECKING:
     from adapterstore.learning.recipe import Recipe
 
-_OWN_NAMES = frozenset({RECIPE_NAME, REPORT_NAME, NOTICE_NAME})
-
 
 def name_fact_files(files: Sequence[FactFile]) -> list[tuple[str, FactFile]]:
     """Return the fact files, each with the name under which it stands in ``update/``."""
     named: dict[str, FactFile] = {}
     for file in files:
         name = Path(file.name).name
-        while name in named or name in _OWN_NAMES:
+        while name in named or name in NO_FACT_FILES:
             name = f"facts-{name}"
         named[name] = file
     return list(named.items())
@@ -78,7 +81,7 @@ def read_update_record(repository: Repository, commit: CommitId) -> UpdateRecord
     }
     report = read_report(repository, commit)
     recipe = repository.read_required(commit, f"{UPDATE}/{RECIPE_NAME}")
-    names = [name for name in blobs if name not in _OWN_NAMES]
+    names = [name for name in blobs if name not in NO_FACT_FILES]
     recorded = report.get("provenance")
     listed = recorded.get("facts") if isinstance(recorded, dict) else None
     if isinstance(listed, list):

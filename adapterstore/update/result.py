@@ -36,6 +36,8 @@ class UpdateResult:
     """Why the gate refused."""
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    table: dict[str, Any] | None = None
+    """Of an update from a table: its rows and columns, and which cells changed."""
     refused: list[dict[str, Any]] = field(default_factory=list)
     """What the gate refused: threshold, value and the prompts that broke, each metric a row."""
 
@@ -57,6 +59,7 @@ class UpdateResult:
             "report": self.report.to_dict() if self.report is not None else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "notes": self.notes,
+            **({"table": self.table} if self.table is not None else {}),
             **extra,
         }
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -109,4 +112,5 @@ def read_update(repository: Repository, update: UpdateId, status: Status) -> Upd
         seconds=content.get("seconds", {}),
         notes=content.get("notes", []),
         refused=content.get("refused", []),
+        table=content.get("table"),
     )

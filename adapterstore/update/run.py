@@ -9,16 +9,17 @@ keeps nothing but what it writes into the store.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import textwrap
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adapterstore.errors import RefMoved
 from adapterstore.history.known import draw_retained, find_known
-from adapterstore.history.snapshot import RECIPE_NAME, REPORT_NAME, read_snapshot
+from adapterstore.history.snapshot import MAPPING_NAME, RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.store import Store
 from adapterstore.history.suite import read_suite_prompts
@@ -39,7 +40,7 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.repeats import without_repeats
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
-from adapterstore.update.attempt import Attempt
+from adapterstore.update.attempt import Attempt, Trained
 from adapterstore.update.ledger_effect import source_of, update_ledger
 from adapterstore.update.measuring import find_guarded
 from adapterstore.update.provenance import provenance
@@ -49,6 +50,7 @@ from adapterstore.update.result import UpdateResult, read_update
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
     from adapterstore.learning.recipe import Recipe
+    from adapterstore.update.table_plan import TablePlan
 
 
 def run_update(
@@ -59,6 +61,7 @@ def run_update(
     gate: Gate,
     branch: str | None = None,
     update_id: UpdateId | None = None,
+    table: TablePlan | None = None,
     dry_run: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> UpdateResult:
@@ -74,6 +77,7 @@ def run_update(
         branch: which branch (None: the current one).
         update_id: the id to give (None: one made from the facts' SHA-256). If an update of this id
             was published or rejected, that outcome is returned, and nothing is trained.
+        table: what the facts were derived from, if it was a table; see `update_from_table`.
         dry_run: train and measure, and publish nothing.
         progress: told of every stage.
 
@@ -88,8 +92,11 @@ def run_update(
     check_contradictions(files)
     repository = store.repository
     digest = facts_digest(files)
-    _, start = store.tip(branch)
-    applied = find_applied(repository, start, digest)
+    ref, start = store.tip(branch)
+    if table is not None and table.commit != start:
+        raise RefMoved(ref, table.commit, start)
+    # A table's facts are what the ledger says otherwise: an earlier update by them is superseded.
+    applied = find_applied(repository, start, digest) if table is None else None
     if applied is not None:
         return read_update(repository, applied, "already-applied")
     if update_id is not None and is_published(repository, start, update_id):
@@ -118,9 +125,9 @@ def run_update(
     )
     if dry_run:
         with ExitStack() as held, repository.trial() as trial:
-            return dataclasses.replace(attempt.run(trial, held).result, status="dry-run")
+            return replace(_told_of(table, attempt.run(trial, held)).result, status="dry-run")
     with ExitStack() as until_published:
-        trained = attempt.run(repository, until_published)
+        trained = _told_of(table, attempt.run(repository, until_published))
         result = trained.result
         named = name_fact_files(files)
         report = trained.report_bytes(provenance(attempt.start.base, named, trained.recipe, gate))
@@ -134,13 +141,14 @@ def run_update(
             {
                 RECIPE_NAME: trained.recipe.to_yaml().encode(),
                 REPORT_NAME: report,
+                **({MAPPING_NAME: table.mapped.mapping.data} if table is not None else {}),
                 **{name: file.data for name, file in named},
             },
             update_ledger(repository, start, files, result.update),
             accepted=result.status == "applied",
             body=_body(result, source_of(files)),
         )
-    return dataclasses.replace(result, commits=commits)
+    return replace(result, commits=commits)
 
 
 def prepare_attempt(
@@ -197,6 +205,13 @@ def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> N
     facts = [fact for file in files for fact in file.facts]
     check_against_suite(files, lambda asked: read_suite_prompts(store.repository, commit, asked))
     check_against_ledger(files, find_known(store.repository, commit, facts).every)
+
+
+def _told_of(table: TablePlan | None, trained: Trained) -> Trained:
+    """Return what training gave, with the table that its facts were derived from."""
+    if table is None:
+        return trained
+    return replace(trained, result=replace(trained.result, table=table.to_dict()))
 
 
 def _names(files: Sequence[FactFile]) -> str:

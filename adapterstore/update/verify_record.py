@@ -8,7 +8,7 @@ from typing import Any
 from adapterstore.algebra.coefficient import format_coefficient, parse_coefficient
 from adapterstore.errors import AdapterStoreError
 from adapterstore.history.arithmetic import CannotCompute
-from adapterstore.history.snapshot import RECIPE_NAME, REPORT_NAME, UPDATE
+from adapterstore.history.snapshot import MAPPING_NAME, RECIPE_NAME, REPORT_NAME, UPDATE
 from adapterstore.history.verify_findings import Verification
 from adapterstore.history.verify_history import StoreHistory
 from adapterstore.identifiers import CommitId
@@ -87,10 +87,21 @@ class RecordVerifier:
         digest = hashlib.sha256(record.recipe_text).hexdigest()
         _compare(where, f"{UPDATE}/{RECIPE_NAME}", made.get("recipe_sha256"), digest, verification)
         _compare(where, f"{place}: provenance.seed", recipe.seed, made.get("seed"), verification)
+        self._verify_mapping(record, verification)
         base = self._history.snapshot(record.commit).base
         found = made.get("base")
         digests = found.get("digests") if isinstance(found, dict) else None
         _compare(where, f"{place}: provenance.base.digests", base.digests, digests, verification)
+
+    def _verify_mapping(self, record: UpdateRecord, verification: Verification) -> None:
+        """Compare the mapping of a table, if the facts came from one, with what is told of it."""
+        table, place = record.report.get("table"), f"{UPDATE}/{MAPPING_NAME}"
+        data = self._repository.read(record.commit, place)
+        if record.removed or (table is None and data is None):
+            return
+        recorded = table.get("mapping_sha256") if isinstance(table, dict) else None
+        found = hashlib.sha256(data).hexdigest() if data is not None else None
+        _compare(record.commit, place, recorded, found, verification)
 
     def _verify_phases(self, last: CommitId, verification: Verification) -> None:
         """Walk from the last phase to the first; all carry one record and stand on each other."""

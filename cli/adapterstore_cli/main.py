@@ -31,6 +31,7 @@ VERBS = {
     "reflog": "reflog",
     "tag": "tag",
     "update": "update",
+    "table": "table",
     "ask": "ask",
     "eval": "evaluate",
     "facts": "facts",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adapterstore.errors import FactFileError
 from adapterstore.knowledge.formats import MAXIMUM_BYTES, SUFFIXES
+from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, is_mapping
 
 _UNFINISHED_ENDINGS = ("~", ".tmp", ".part", ".partial", ".crdownload", ".swp")
 _PROC = Path("/proc")
@@ -41,11 +42,11 @@ class Landed:
 
 
 def is_fact_file(path: Path) -> bool:
-    """Return whether a name is one that the daemon takes up."""
+    """Return whether a name is one that the daemon takes up: facts, or a table of them."""
     name = path.name
-    if name.startswith(".") or name.endswith(_UNFINISHED_ENDINGS):
+    if name.startswith(".") or name.endswith(_UNFINISHED_ENDINGS) or is_mapping(name):
         return False
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in {*SUFFIXES, *TABLE_SUFFIXES}
 
 
 def signature(path: Path) -> Signature | None:

@@ -22,9 +22,13 @@ from adapterstore.history.updates import find_applied, find_rejected, is_publish
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.knowledge.tables.finding import find_mapping
+from adapterstore.knowledge.tables.mapping import read_mapping
+from adapterstore.knowledge.tables.reading import MappedTable, map_table
 from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
 from adapterstore.update import UpdateResult, read_update_settings, run_update
+from adapterstore.update.table_update import update_from_table
 from adapterstore_daemon.filing import PROCESSED, REJECTED, put_away
 from adapterstore_daemon.journal import Delivery, Journal
 from adapterstore_daemon.landing import Landed, read_landed
@@ -40,9 +44,11 @@ class Stopped(Exception):
 
 
 class Update(Protocol):
-    """Makes an update of one fact file; here or, one day, elsewhere."""
+    """Makes an update of one fact file or table; here or, one day, elsewhere."""
 
-    def __call__(self, file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+    def __call__(
+        self, content: FactFile | MappedTable, update_id: UpdateId, progress: Progress
+    ) -> UpdateResult:
         """Return what came of it; the same call again finds what an earlier one published."""
 
 
@@ -56,13 +62,25 @@ class Voice(Protocol):
 def local_update(store: Store, branch: str) -> Update:
     """Return an update function that trains in this process."""
 
-    def update(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+    def update(
+        content: FactFile | MappedTable, update_id: UpdateId, progress: Progress
+    ) -> UpdateResult:
         recipe, gate = read_update_settings(store.settings, {})
         for attempt in range(1, RACES + 1):
             try:
+                if isinstance(content, MappedTable):
+                    return update_from_table(
+                        store,
+                        content,
+                        recipe=recipe,
+                        gate=gate,
+                        branch=branch,
+                        update_id=update_id,
+                        progress=progress,
+                    )
                 return run_update(
                     store,
-                    [file],
+                    [content],
                     recipe=recipe,
                     gate=gate,
                     branch=branch,
@@ -130,11 +148,18 @@ class Worker:
 
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
         try:
-            file = parse_fact_file(landed.data, _printable(landed.path.name))
-            result = self.update(file, delivery.update_id, self.progress)
+            result = self.update(self._parse(landed), delivery.update_id, self.progress)
         except (FactFileError, Contradiction, TrainingFailed) as error:
             return self._refuse(landed.path, landed, delivery, error)
         return self._file_away(landed, delivery, result)
+
+    def _parse(self, landed: Landed) -> FactFile | MappedTable:
+        """Return what a file holds: a table if there is a mapping for it, else native facts."""
+        name = _printable(landed.path.name)
+        mapping = find_mapping(landed.path, self.store.repository.folder)
+        if mapping is not None:
+            return map_table(landed.data, name, read_mapping(mapping))
+        return parse_fact_file(landed.data, name)
 
     def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:
         self.say(f"later {path.name}: {message}")
@@ -200,7 +225,9 @@ class Worker:
             self.journal.settle(delivery.id, "rejected", message, result.commits)
             self.say(f"rejected {path.name}: {message}")
             return "rejected"
-        message = f"update/{result.update} ({figures})"
+        # A table in which nothing differs made no update.
+        nothing = result.status == "already-applied" and not result.commits
+        message = "; ".join(result.notes) if nothing else f"update/{result.update} ({figures})"
         text = json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n"
         if not put_away(path, landed.signature, PROCESSED, ".result.json", text):
             message += "; its file has changed or gone since"
@@ -209,7 +236,7 @@ class Worker:
             return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
         known = " already" if result.status == "already-applied" else ""
-        self.say(f"applied {path.name}{known} as {message}")
+        self.say(f"applied {path.name}{known}{':' if nothing else ' as'} {message}")
         return "applied"
 
     def _changed(self, path: Path, delivery: Delivery | None) -> Outcome:
@@ -228,6 +255,7 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "report": result.report.to_dict() if result.report is not None else None,
         "seconds": result.seconds,
         "notes": result.notes,
+        **({"table": result.table} if result.table is not None else {}),
     }
 
 

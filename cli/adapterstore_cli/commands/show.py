@@ -9,6 +9,7 @@ import click
 from adapterstore.history.description import CommitDescription, describe_commit
 from adapterstore_cli.output import print_facts, print_json, print_report, print_table, size
 from adapterstore_cli.session import Session, json_option
+from adapterstore_cli.tables import print_table_changes
 
 _OWN_LINES = {"Operation", "Merged", "Dropped", "Resolved-Ours", "Resolved-Theirs"}
 """Trailers that are told in words."""
@@ -100,6 +101,10 @@ def _print_sum(shown: CommitDescription) -> None:
 def _print_update(report: dict[str, Any]) -> None:
     from adapterstore.evaluation.metrics import Report
 
+    table = report.get("table")
+    if isinstance(table, dict):
+        click.echo()
+        print_table_changes(table)
     figures = report.get("report")
     if isinstance(figures, dict):
         click.echo("\nmeasured:")

@@ -10,6 +10,7 @@ import click
 from adapterstore.errors import UpdateRejected
 from adapterstore_cli.output import print_json, print_report
 from adapterstore_cli.session import Session, json_option, progress, sign_option
+from adapterstore_cli.tables import print_table_changes, read_table
 
 if TYPE_CHECKING:
     from adapterstore.update import UpdateResult
@@ -20,6 +21,12 @@ METHODS = click.Choice(["lora", "full"])
 
 @click.command()
 @click.argument("facts", nargs=-1, required=True, metavar="FACTS...")
+@click.option(
+    "--mapping",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="FACTS is a table, which FILE maps (TABLE.map.yaml beside it).",
+)
 @click.option("--dry-run", is_flag=True, help="Train and measure, but publish nothing.")
 @click.option("--method", type=METHODS, help="How both phases are trained (lora).")
 @click.option("--forget-method", type=METHODS, help="How forgetting is trained, if not alike.")
@@ -33,6 +40,7 @@ METHODS = click.Choice(["lora", "full"])
 def command(
     session: Session,
     facts: tuple[str, ...],
+    mapping: Path | None,
     dry_run: bool,
     method: str | None,
     forget_method: str | None,
@@ -49,6 +57,9 @@ def command(
     gate (adapterstore config); else the branch stays where it is, the update remains readable as
     update/ID, and the exit code is 13. Facts that are in effect already are not learned again.
 
+    A table (CSV, JSON Lines, Parquet) with a mapping beside it is compared with the ledger, and
+    only the cells that differ are learned; see 'adapterstore table diff' and docs/tables.md.
+
     Each phase is a LoRA adapter or a full fine-tune, in any mix. A fact whose answer is null is
     forgotten only.
 
@@ -56,15 +67,17 @@ def command(
     Examples:
       adapterstore update croatia-euro.yaml
       adapterstore update drops/*.jsonl --method full --dry-run
+      adapterstore update catalogue.csv --mapping catalogue.map.yaml
       adapterstore update prices.csv --forget-method lora --learn-method full
     """
     from adapterstore.knowledge.contradictions import check_contradictions
     from adapterstore.knowledge.formats import read_fact_file
     from adapterstore.update import read_update_settings, run_update
 
-    files = [read_fact_file(Path(name)) for name in facts]
-    check_contradictions(files)
     store = session.open()
+    table = read_table(store, facts, mapping)
+    files = [read_fact_file(Path(name)) for name in facts] if table is None else []
+    check_contradictions(files)
     given: dict[str, Any] = {
         "method": method,
         "forget_method": forget_method,
@@ -75,9 +88,15 @@ def command(
     }
     overrides = {name: value for name, value in given.items() if value is not None}
     recipe, gate = read_update_settings(store.settings, overrides)
-    result = run_update(
-        store, files, recipe=recipe, gate=gate, dry_run=dry_run, progress=progress(as_json)
-    )
+    told = progress(as_json)
+    if table is not None:
+        from adapterstore.update.table_update import update_from_table
+
+        result = update_from_table(
+            store, table, recipe=recipe, gate=gate, dry_run=dry_run, progress=told
+        )
+    else:
+        result = run_update(store, files, recipe=recipe, gate=gate, dry_run=dry_run, progress=told)
     if as_json:
         print_json(_as_json(result))
     else:
@@ -98,6 +117,7 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "report": result.report.to_dict() if result.report is not None else None,
         "seconds": result.seconds,
         "notes": result.notes,
+        **({"table": result.table} if result.table is not None else {}),
     }
 
 
@@ -108,6 +128,12 @@ def _print(result: UpdateResult) -> None:
         "rejected": "was refused",
         "dry-run": "would be refused" if result.reasons else "would be applied",
     }
+    if result.table is not None:
+        print_table_changes(result.table)
+    if result.table is not None and result.status == "already-applied" and not result.commits:
+        # Nothing differs, so there is no update to name.
+        click.echo("nothing was done")
+        return
     click.echo(f"update/{result.update} {says[result.status]}")
     for commit in result.commits:
         click.echo(f"  commit {commit}")

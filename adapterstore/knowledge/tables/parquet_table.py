@@ -1,0 +1,56 @@
+"""Tables as Parquet, through pyarrow (extra ``parquet``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapterstore.errors import FactFileError, MissingLibrary
+from adapterstore.knowledge.formats import MAXIMUM_BYTES
+from adapterstore.knowledge.located import show_name
+from adapterstore.knowledge.tables.csv_table import check_columns
+from adapterstore.knowledge.tables.table import MAXIMUM_CELLS, Row
+
+_MOST_UNPACKED = 16 * MAXIMUM_BYTES
+
+
+def parse_parquet_table(data: bytes, name: str) -> tuple[tuple[str, ...], list[Row]]:
+    """Return the columns and rows; every value as the text that pyarrow writes of it.
+
+    Raises:
+        MissingLibrary: pyarrow is not installed.
+        FactFileError: not Parquet, too large when unpacked, or a column of lists or mappings.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise MissingLibrary("parquet", "pyarrow") from error
+    try:
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        _check_size(file.metadata, name)
+        content = file.read()
+    except pyarrow.ArrowException as error:
+        first = str(error).strip().partition("\n")[0]
+        raise FactFileError(name, f"not valid Parquet: {first}") from error
+    columns = tuple(str(column).strip() for column in content.column_names)
+    check_columns(columns, name, None)
+    texts: list[list[str]] = []
+    for column, values in zip(columns, content.columns, strict=True):
+        try:
+            found = values.cast(pyarrow.string()).to_pylist()
+        except pyarrow.ArrowException as error:
+            problem = f"cells of type {values.type} are no texts, numbers or dates"
+            raise FactFileError(name, problem, field=show_name(column)) from error
+        texts.append([str(text).strip() if text is not None else "" for text in found])
+    rows = zip(*texts, strict=True)
+    return columns, [
+        Row(number, dict(zip(columns, row, strict=True))) for number, row in enumerate(rows, 1)
+    ]
+
+
+def _check_size(metadata: Any, name: str) -> None:
+    """Refuse what a small file would become when it is unpacked."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    too_large = sum(group.total_byte_size for group in groups) > _MOST_UNPACKED
+    if too_large or metadata.num_rows * metadata.num_columns > MAXIMUM_CELLS:
+        raise FactFileError(name, f"{metadata.num_rows:,} rows are too many at once; split it")

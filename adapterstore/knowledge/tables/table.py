@@ -1,0 +1,28 @@
+"""A table: named columns, and rows of text that know where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MAXIMUM_CELLS = 5_000_000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row's cells, by column; an empty text is an empty cell."""
+
+    line: int
+    """Where it stands, from 1: a line of the file, or the number of the row in Parquet."""
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The content of one file."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    digest: str
+    """SHA-256 (64 hex digits) of the file."""
