@@ -41,7 +41,8 @@ def test_drift_is_against_the_base_and_leaves_out_what_was_changed_on_purpose(
     gate = gate.model_copy(update={**OPEN, "suite": None, "forgetting": None})
 
     first = run_update(store, [facts((CROATIA, "euro"))], recipe=recipe, gate=gate)
-    assert first.status == "applied" and first.report is not None
+    assert first.status == "applied"
+    assert first.report is not None
     scores = first.report.scores()
     # The base is the state before: drift is what the suite shows, without the fact itself.
     assert scores["suite"].asked == scores["locality_base"].asked == len(PLACES) + 1
@@ -50,7 +51,8 @@ def test_drift_is_against_the_base_and_leaves_out_what_was_changed_on_purpose(
     # One more changes little beyond that: as before it, and still not as the base.
     calm, _ = read_update_settings(store.settings, SHORT)
     second = run_update(store, [facts((KENYA, "dollar"))], recipe=calm, gate=gate)
-    assert second.status == "applied" and second.report is not None
+    assert second.status == "applied"
+    assert second.report is not None
     after = second.report.scores()
     # The first update's fact is in the suite's figure, but no drift: it was changed on purpose.
     assert after["suite"].asked == len(PLACES) + 1
