@@ -145,7 +145,7 @@ class Report:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON values; figures that came later are left out if not measured."""
+        """Return the report as JSON values; later figures only if measured."""
         content = asdict(self)
         for name, score in self.scores().items():
             content[name]["failures"] = [failure.to_dict() for failure in score.failures]
