@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -46,7 +46,7 @@ class Refusal:
             "short_by": self.short_by,
             "right": self.score.right,
             "asked": self.score.asked,
-            "prompts": [asdict(failure) for failure in self.score.failures],
+            "prompts": [failure.to_dict() for failure in self.score.failures],
         }
 
 

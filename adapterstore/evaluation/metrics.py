@@ -19,6 +19,8 @@ NAMES = (
     "portability",
     "locality_base",
 )
+_LATER = ("suite", "locality_base")
+"""Figures that reports of the first stores do not have."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,13 @@ class Failure:
         shown = f"{self.prompt!r}: {before}{self.given!r}"
         return shown if self.before == self.expected else f"{shown}, expected {self.expected!r}"
 
+    def to_dict(self) -> dict[str, str]:
+        """Return the failure as JSON values; without ``before`` if that was not asked."""
+        return {name: text for name, text in asdict(self).items() if text is not None}
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Failure:
-        """Return the failure that ``asdict`` gave; fields that are not known are left out."""
+        """Return the failure that `to_dict` gave; fields that are not known are left out."""
         before = content.get("before")
         return cls(content["prompt"], content["expected"], content["given"], before)
 
@@ -139,8 +145,15 @@ class Report:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return asdict(self)
+        """Return the report as JSON values; later figures only if measured."""
+        content = asdict(self)
+        for name, score in self.scores().items():
+            content[name]["failures"] = [failure.to_dict() for failure in score.failures]
+        return {
+            name: value
+            for name, value in content.items()
+            if value is not None or name not in _LATER
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Report:

@@ -13,6 +13,7 @@ from adapterstore.history.log import LogEntry, log_entry, names_of_commits
 from adapterstore.history.log_filter import fact_file_names
 from adapterstore.history.snapshot import Snapshot, read_snapshot
 from adapterstore.history.stat import TermChange, changed_terms_of_commit
+from adapterstore.history.suite import SuiteChange, suite_changes
 from adapterstore.history.update_report import find_report
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
@@ -30,6 +31,8 @@ class CommitDescription:
     changed_terms: list[TermChange]
     facts: list[FactChange]
     """Against the first parent."""
+    suite: list[SuiteChange]
+    """Of the regression suite, against the first parent."""
     conflicts: list[Resolution]
     """Of a merge: facts that both sides had changed."""
     files: list[str]
@@ -57,6 +60,7 @@ class CommitDescription:
             ],
             "changed_terms": [term.to_dict() for term in self.changed_terms],
             "facts": [fact.to_dict() for fact in self.facts],
+            "suite": [change.to_dict() for change in self.suite],
             "conflicts": [conflict.to_dict() for conflict in self.conflicts],
             "files": self.files,
             "report": self.report,
@@ -78,6 +82,7 @@ def describe_commit(repository: Repository, commit: CommitId) -> CommitDescripti
         terms=[(t, summarize_delta(repository, t.delta)) for t in snapshot.composition],
         changed_terms=changed_terms_of_commit(repository, entry),
         facts=facts_of_commit(repository, commit),
+        suite=suite_changes(repository, commit),
         conflicts=resolutions(repository, entry),
         files=fact_file_names(repository, entry),
         report=find_report(repository, commit),

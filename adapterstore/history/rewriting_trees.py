@@ -16,6 +16,7 @@ from adapterstore.history.snapshot import (
     NOTICE_NAME,
     RECIPE_NAME,
     REPORT_NAME,
+    SUITE,
     UPDATE,
 )
 from adapterstore.identifiers import UpdateId
@@ -123,6 +124,8 @@ class TreeRewriter:
             return entry.object_id
         if name == LEDGER and entry.is_tree:
             return self._once("ledger", entry.object_id, partial(self._tree, self._ledger_entry))
+        if name == SUITE and entry.is_tree:
+            return self._once("suite", entry.object_id, partial(self._tree, self._suite_entry))
         if name == UPDATE and entry.is_tree:
             return self._once(f"update {own}", entry.object_id, partial(self._update, own))
         return self._other_entry(entry)
@@ -139,6 +142,20 @@ class TreeRewriter:
             self._touched.add(blob)
             return None
         return self._written(blob, data, changed)
+
+    def _suite_entry(self, entry: RawEntry) -> str | None:
+        """Change the suite: a prompt that goes takes its file along, which is named by it."""
+        if entry.is_tree:
+            return self._once("suite", entry.object_id, partial(self._tree, self._suite_entry))
+        try:
+            content = json.loads(self._read(entry.object_id))
+        except ValueError:
+            content = None
+        prompt = content.get("prompt") if isinstance(content, dict) else None
+        if isinstance(prompt, str) and self.quotes.blank(prompt) != prompt:
+            self._touched.add(entry.object_id)
+            return None
+        return self._other_entry(entry)
 
     def _update(self, own: bool, tree: str) -> str | None:
         """Change the folder ``update/``; one that holds a fact file that goes is the update's."""

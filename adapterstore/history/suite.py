@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pygit2
 
 from adapterstore.errors import CorruptStore, UnknownSuitePrompt
 from adapterstore.history.advance import Result, advance
+from adapterstore.history.ledger import tree_difference
 from adapterstore.history.snapshot import SUITE, NewCommit, Snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.contradictions import check_contradictions
@@ -131,6 +133,36 @@ def draw_suite(repository: Repository, commit: CommitId, limit: int, seed: str) 
     files = _files(repository, commit)
     drawn = sorted(random.Random(seed).sample(files, limit)) if len(files) > limit else files
     return SuiteDraw([_parse(repository, commit, *file) for file in drawn], len(files))
+
+
+@dataclass(frozen=True)
+class SuiteChange:
+    """One prompt that a commit put into the suite, took out of it, or gave another answer."""
+
+    before: SuitePrompt | None
+    after: SuitePrompt | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the change as JSON values."""
+        sides = {"before": self.before, "after": self.after}
+        return {side: asdict(entry) if entry is not None else None for side, entry in sides.items()}
+
+
+def suite_changes(repository: Repository, commit: CommitId) -> list[SuiteChange]:
+    """Return how a commit's suite differs from that of its first parent.
+
+    Raises:
+        CorruptStore: a file can't be read.
+    """
+    parents = repository.parents(commit)
+    old = repository.tree(parents[0], SUITE) if parents else None
+    rows = tree_difference(old, repository.tree(commit, SUITE), SUITE)
+
+    def read(path: str, blob: pygit2.Oid | None) -> SuitePrompt | None:
+        where = f"commit {commit[:12]}: {path}"
+        return SuitePrompt.from_bytes(repository.blob(blob), where) if blob is not None else None
+
+    return [SuiteChange(read(path, a), read(path, b)) for path, (a, b) in sorted(rows.items())]
 
 
 def _find(repository: Repository, commit: CommitId, key: str) -> str:

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 FOLDER_NAME = "cache"
+
+
+def forget_answers(store_folder: Path) -> None:
+    """Remove what was remembered of prompts and answers: a text that is to go may be in it."""
+    for kind in ("answers", "states"):
+        shutil.rmtree(store_folder / FOLDER_NAME / kind, ignore_errors=True)
 
 
 class Cache:

@@ -13,6 +13,7 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.history.snapshot import GIT_ATTRIBUTES
 from adapterstore.knowledge.facts import digest_key
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_path
+from adapterstore.knowledge.suite import SuitePrompt, suite_path
 from adapterstore.store.messages import format_message, parse_trailers, split_trailers, subject_of
 from adapterstore.store.objects import Pointer
 from tests.docs.generate import DOCS
@@ -23,6 +24,7 @@ EXAMPLES = {
     for name, example in re.findall(r"^```(?:json|text) (\S+)\n(.*?)^```$", TEXT, re.S | re.M)
 }
 (ENTRY,) = (name for name in EXAMPLES if name.startswith("facts/"))
+(STAYING,) = (name for name in EXAMPLES if name.startswith("suite/"))
 
 
 def plainly(data: bytes) -> bytes:
@@ -39,6 +41,7 @@ WRITERS: dict[str, Callable[[bytes], bytes]] = {
     "composition.json": lambda data: Composition.from_bytes(data, "example").to_bytes(),
     "base.json": lambda data: BaseModel.from_bytes(data, "example").to_bytes(),
     ENTRY: lambda data: LedgerEntry.from_bytes(data, "example").to_bytes(),
+    STAYING: lambda data: SuitePrompt.from_bytes(data, "example").to_bytes(),
     "delta.json": plainly,
     "redacted.json": plainly,
     "pointer": lambda data: Pointer.from_bytes(data, "example").to_bytes(),
@@ -58,6 +61,8 @@ def test_an_example_is_what_the_code_writes(name: str) -> None:
 def test_the_place_of_the_example_follows_from_its_key() -> None:
     entry = LedgerEntry.from_bytes(EXAMPLES[ENTRY], "example")
     assert ledger_path(digest_key(entry.key)) == ENTRY
+    staying = SuitePrompt.from_bytes(EXAMPLES[STAYING], "example")
+    assert suite_path(staying.digest) == STAYING
 
 
 def test_the_attributes_are_those_of_the_text() -> None:

@@ -13,16 +13,21 @@ import pygit2
 import pytest
 
 from adapterstore import Store
+from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CannotRewrite, UnknownRevision
 from adapterstore.evaluation.metrics import Failure
 from adapterstore.history.fsck import fsck
 from adapterstore.history.ledger import read_ledger
+from adapterstore.history.state_answers import StateAnswers
+from adapterstore.history.suite import add_to_suite, iterate_suite
+from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import move_ref, read_target
 from adapterstore.store.rewrites import find_rewritten
 from adapterstore.update.forgetting import forget_data
 from adapterstore.update.result import read_report
+from adapterstore.update.verification import verify
 from tests.cli.running import adapterstore, contents, done, lora_folder, read_json
 from tests.durability.test_kills import how_long, kill_after, start
 from tests.update.publishing import publish
@@ -380,3 +385,23 @@ def test_killed_at_any_moment_it_is_finished_by_running_it_again(
     wanted = Store.open(tmp_path / "unharmed").repository
     for name in wanted.git.references:
         assert read_target(store.repository, name) == read_target(wanted, name)
+
+
+def test_a_prompt_of_the_suite_goes_with_its_file_and_so_does_what_was_remembered(
+    tmp_path: Path,
+) -> None:
+    store = Store.init(tmp_path)
+    lora_folder(tmp_path / "a")
+    rows = [{"prompt": PROMPT, "answer": OLD}, {"prompt": "鉄の記号は", "answer": "Fe"}]
+    suite = parse_fact_file(json.dumps(rows).encode(), "suite.json")
+    add_to_suite(store.repository, None, [suite])
+    update = publish(store, tmp_path / "a", SECRET_NAME, SECRET)
+    base = BaseModel(name="m", digests={"weights": "0" * 64})
+    answers = StateAnswers(store.repository, base, "off", "cpu")
+    answers.ask(Composition(), [PROMPT], lambda prompts: [OLD] * len(prompts))
+    assert [p for p in (tmp_path / ".adapterstore/cache/states").rglob("*.json") if p.is_file()]
+    forget_data(store.repository, update)
+    left = [entry.prompt for entry in iterate_suite(store.repository, store.resolve())]
+    assert left == ["鉄の記号は"]
+    assert not (tmp_path / ".adapterstore/cache/states").exists()
+    assert not [f for f in verify(store).findings if "suite" in f.what]

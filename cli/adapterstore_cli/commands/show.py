@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from adapterstore.history.description import CommitDescription, describe_commit
 from adapterstore_cli.output import print_facts, print_json, print_report, print_table, size
 from adapterstore_cli.session import Session, json_option
 from adapterstore_cli.tables import print_table_changes
+
+if TYPE_CHECKING:
+    from adapterstore.knowledge.suite import SuitePrompt
 
 _OWN_LINES = {"Operation", "Merged", "Dropped", "Resolved-Ours", "Resolved-Theirs"}
 """Trailers that are told in words."""
@@ -40,6 +43,10 @@ def command(session: Session, revision: str, as_json: bool) -> None:
     if shown.facts:
         click.echo("\nfacts:")
         print_facts(shown.facts, "  ")
+    if shown.suite:
+        click.echo("\nsuite:")
+        for changed in shown.suite:
+            _print_suite_change(changed.before, changed.after)
     if shown.conflicts:
         click.echo("\nconflicts, and which side was kept:")
         for conflict in shown.conflicts:
@@ -75,6 +82,14 @@ def _print_head(shown: CommitDescription) -> None:
     for name, value in entry.trailers.items():
         if name not in told or name == "Operation":
             click.echo(f"    {name}: {value}")
+
+
+def _print_suite_change(before: SuitePrompt | None, after: SuitePrompt | None) -> None:
+    mark = "+" if before is None else "-" if after is None else "~"
+    shown = after or before
+    if shown is not None:
+        answer = "(as before)" if shown.answer is None else shown.answer
+        click.echo(f"  {mark} {shown.prompt!r}: {answer}")
 
 
 def _print_sum(shown: CommitDescription) -> None:
