@@ -21,6 +21,8 @@ class Gate(SettingsModel):
     retention: Share | None = 0.9
     forgetting: Share | None = 0.9
     portability: Share | None = None
+    drift: bool | None = None
+    """Whether an alarm of the drift monitor (settings ``drift``) refuses an update, too."""
 
     def check(self, report: Report) -> list[str]:
         """Return why an update is refused; an empty list lets it pass."""

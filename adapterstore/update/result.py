@@ -36,6 +36,15 @@ class UpdateResult:
     """Why the gate refused."""
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    old_answers: list[dict[str, Any]] = field(default_factory=list)
+    """What was forgotten: ``prompt``, ``old_answer``, and its ``origin`` (file, ledger, model)."""
+    drift: dict[str, Any] | None = None
+    """How far the state is from the base (`adapterstore.update.drift`), and the ``alarms``."""
+
+    @property
+    def alarms(self) -> list[str]:
+        """What the drift monitor warns of."""
+        return list(self.drift.get("alarms", [])) if self.drift is not None else []
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """Return ``report.json``: everything but the commits, which carry it."""
@@ -49,6 +58,8 @@ class UpdateResult:
             "report": self.report.to_dict() if self.report is not None else None,
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "notes": self.notes,
+            "old_answers": self.old_answers,
+            **({} if self.drift is None else {"drift": self.drift}),
             **extra,
         }
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -81,4 +92,6 @@ def read_update(repository: Repository, update: UpdateId, status: Status) -> Upd
         reasons=content.get("reasons", []),
         seconds=content.get("seconds", {}),
         notes=content.get("notes", []),
+        old_answers=content.get("old_answers", []),
+        drift=content.get("drift"),
     )

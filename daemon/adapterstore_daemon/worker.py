@@ -206,6 +206,8 @@ class Worker:
             self.say(f"applied the earlier content of {path.name} as {message}")
             return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
+        for alarm in result.alarms:
+            self.say(f"alarm update/{result.update}: {alarm}")
         known = " already" if result.status == "already-applied" else ""
         self.say(f"applied {path.name}{known} as {message}")
         return "applied"
@@ -225,6 +227,8 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "coefficient": result.coefficient,
         "report": result.report.to_dict() if result.report is not None else None,
         "seconds": result.seconds,
+        "notes": result.notes,
+        "alarms": result.alarms,
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterstore.errors import UpdateRejected
+from adapterstore.history.update_report import count_origins
 from adapterstore_cli.output import print_json, print_report
 from adapterstore_cli.session import Session, json_option, progress, sign_option
 
@@ -50,7 +51,10 @@ def command(
     update/ID, and the exit code is 13. Facts that are in effect already are not learned again.
 
     Each phase is a LoRA adapter or a full fine-tune, in any mix. A fact whose answer is null is
-    forgotten only.
+    forgotten only. Where nothing of an earlier update stands any more, it is forgotten by
+    subtracting what it learned, exactly and without training; --scale trains all the same.
+
+    An old answer is the file's, else the ledger's, else what the model says itself.
 
     \b
     Examples:
@@ -97,6 +101,8 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "report": result.report.to_dict() if result.report is not None else None,
         "seconds": result.seconds,
         "notes": result.notes,
+        "old_answers": result.old_answers,
+        "drift": result.drift,
     }
 
 
@@ -112,7 +118,11 @@ def _print(result: UpdateResult) -> None:
         click.echo(f"  commit {commit}")
     if result.coefficient is not None:
         click.echo(f"  λ = {result.coefficient}")
+    if origins := count_origins(result.old_answers):
+        click.echo(f"  old answers: {origins}")
     for note in [*result.notes, *result.reasons]:
         click.echo(f"  {note}")
+    for alarm in result.alarms:
+        click.echo(f"  alarm: {alarm}")
     if result.report is not None:
         print_report(result.report, "  ")
