@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import BaseModelUnavailable
+from adapterstore.errors import BaseModelUnavailable, InvalidSetting
 from adapterstore.history.base import check_base, find_base
 from adapterstore.history.drift import DriftPoint, base_norm, measure_norms, read_points
 from adapterstore.history.snapshot import Snapshot
@@ -202,9 +202,13 @@ def monitor_of(store: Store, base_folder: Path) -> DriftMonitor | None:
     """Return the monitor that a store's settings ask for (None: none).
 
     Raises:
-        InvalidSetting: an unknown name, or a value out of range.
+        InvalidSetting: an unknown name, a value out of range, or no such text.
     """
     settings = read_drift_settings(store.settings)
     if not settings.monitor:
         return None
-    return DriftMonitor(settings, base_folder, held_text_path(store, settings))
+    path = held_text_path(store, settings)
+    if path is not None and not path.is_file():
+        # Said now, not after an hour of training.
+        raise InvalidSetting("drift.held_text", f"{path} is no file")
+    return DriftMonitor(settings, base_folder, path)
