@@ -84,10 +84,10 @@ def test_what_compact_folded_is_in_effect_all_the_same(store: Store, tmp_path: P
     update = teach(store, tmp_path, CAPITAL)
     teach(store, tmp_path, EURO, seed=1)
     digest = parse_fact_file(CAPITAL.encode(), "0.yaml").digest
-    for _ in range(2):
+    for number in range(2):
         assert find_applied(store.repository, store.resolve(), digest) == update
         assert [one.update for one in find(store, CAPITAL.replace("Zagreb", "null"))] == [update]
         compact(store.repository, None, 2)
-        store.add(None, lora_folder(tmp_path / "more", seed=5), coefficient="0.5")
+        store.add(None, lora_folder(tmp_path / f"b{number}", seed=5), coefficient="0.5")
     store.revert(None, f"update/{update}")
     assert find_applied(store.repository, store.resolve(), digest) is None

@@ -87,7 +87,8 @@ def test_perplexity_is_that_of_teacher_forcing() -> None:
     losses = []
     for row in rows:
         ids = torch.tensor([row])
-        logits = model(input_ids=ids).logits[0, :-1]
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, :-1]
         losses.append(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none"))
     expected = math.exp(float(torch.cat(losses).mean()))
     assert perplexity(model, tokenizer, rows) == pytest.approx(expected, rel=1e-4)
