@@ -47,7 +47,7 @@ def test_a_third_commit_folds_and_the_figures_are_of_what_it_gives(store: Store)
     assert len(update(store, first).commits) == 2
     assert total_rank(store.repository, store.snapshot().composition) == 4
     start = store.resolve()
-    result = update(store, facts("The capital of Kazakhstan is", "Astana"))
+    result = update(store, facts("The capital of Kazakhstan is", "Paris"))
     compacted, learn, forget, *_ = store.log()
     assert [forget.commit, learn.commit, compacted.commit] == result.commits
     assert [e.operation for e in (forget, learn, compacted)] == ["forget", "learn", "compact"]
@@ -64,7 +64,7 @@ def test_a_third_commit_folds_and_the_figures_are_of_what_it_gives(store: Store)
     assert any("would pass compact.rank_limit (4): folded to rank 4" in n for n in result.notes)
     # What was measured is what is there now.
     assert result.report is not None
-    measured = evaluate_facts(store, "HEAD", [facts("The capital of Kazakhstan is", "Astana")])
+    measured = evaluate_facts(store, "HEAD", [facts("The capital of Kazakhstan is", "Paris")])
     assert measured.log_probabilities == pytest.approx(result.report.log_probabilities, abs=1e-3)
     # Folded, the first update is in effect all the same.
     assert update(store, first).status == "already-applied"

@@ -130,13 +130,13 @@ def test_an_old_answer_of_old_does_not_come_back(store: Store, tmp_path: Path) -
 
 def test_what_else_was_known_has_to_stay(store: Store, tmp_path: Path) -> None:
     # The delta of the second update is what answers the first one's fact.
-    publish(store, noise(tmp_path / "n"), "o.yaml", f"- {{prompt: {OTHER}, answer: Paris}}\n")
-    both = answering(tmp_path / "both", OTHER, "Paris")
-    publish(store, both, "two.yaml", f"- {{prompt: {PROMPT}, answer: euro}}\n")
-    assert ask(store, "HEAD", [OTHER])[0].startswith("Paris")
-    result = update(store, f"- {{prompt: {PROMPT}, answer: kuna}}\n")
+    publish(store, noise(tmp_path / "n"), "o.yaml", f"- {{prompt: {OTHER}, answer: euro}}\n")
+    both = answering(tmp_path / "both", OTHER, "euro")
+    publish(store, both, "two.yaml", f"- {{prompt: {PROMPT}, answer: dollar}}\n")
+    assert ask(store, "HEAD", [OTHER])[0].startswith("euro")
+    result = update(store, f"- {{prompt: {PROMPT}, answer: franc}}\n")
     (note,) = [text for text in result.notes if "subtracting" in text]
-    assert "1 of 1 other answers changed" in note
+    assert "1 of 1 other answers changed; forgetting was trained instead" in note
 
 
 def test_a_fixed_coefficient_asks_for_the_trained_phase(store: Store, tmp_path: Path) -> None:
