@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history bench-sequence clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history bench-sequence bench-compact clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-store        commit against git + git-lfs; add, subtract, revert"
 	@echo "make bench-exactness    our sums against peft's methods"
 	@echo "make bench-knowledge    20 changes to the demo model: what is learned, what is kept"
+	@echo "make bench-compact      20 terms of rank 8 folded: error, memory, and what is stated"
 	@echo "make bench-history      blame, search and log in 1,000 commits and 10,000 facts"
 	@echo "make bench-sequence     ten fact files, one small update after the other"
 	@echo "make bench-counterfact  60 CounterFact records (DATA=folder, ../shared/data by default)"
@@ -61,6 +62,9 @@ bench-sequence: $(READY)
 
 bench-history: $(READY)
 	$(BIN)/python -m tests.benchmarks.history
+
+bench-compact: $(READY)
+	$(BIN)/python -m tests.benchmarks.compact
 
 DATA ?= ../shared/data
 bench-counterfact: $(READY)

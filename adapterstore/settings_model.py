@@ -29,4 +29,4 @@ class SettingsModel(BaseModel):
             else:
                 # YAML can write in a line what would fill the memory if it were all shown.
                 problem = f"{first['msg']} (it is {reprlib.repr(first['input'])[:100]})"
-            raise InvalidSetting(f"{where}.{name}", problem) from error
+            raise InvalidSetting(f"{where}.{name}" if name else where, problem) from error

@@ -63,6 +63,8 @@ class Gate(SettingsModel):
     portability: Share | None = None
     locality_base: Share | None = None
     """Drift from the base model, which many updates add up to."""
+    drift: bool | None = None
+    """Whether an alarm of the drift monitor (settings ``drift``) refuses an update, too."""
 
     def refusals(self, report: Report) -> list[Refusal]:
         """Return every threshold that a report misses; an empty list lets it pass."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from adapterstore.algebra.compact import compact_lora
 from adapterstore.algebra.composition import Composition
@@ -26,6 +27,20 @@ class Compaction:
     rank: int
     relative_error: float
     """‖ΔW − ΔW′‖ / ‖ΔW‖ of what was folded, Frobenius."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON values."""
+        return {
+            "rank_before": self.rank_before,
+            "rank": self.rank,
+            "relative_error": self.relative_error,
+            "delta": self.commit.trailers["Delta"],
+        }
+
+
+def total_rank(repository: Repository, composition: Composition) -> int:
+    """Return the sum of the ranks of the low-rank terms: what an exported adapter has at most."""
+    return sum(summarize_delta(repository, term.delta).rank or 0 for term in composition)
 
 
 def compact(

@@ -2,7 +2,8 @@
 
 Every commit changed the state by itself, by a sum of *atoms*. Most commits (``commit``, ``add``, an
 update's phases, …) are one atom. A cherry-pick is the atoms of what it picked once more; a revert,
-those of what it took back with the other sign; a merge, those that it left out. So a state is
+and a forget phase that subtracts what an earlier update learned, those of what it took back with
+the other sign; a merge, those that it left out. So a state is
 Σ m(a)·a with m(a) = Σ over the commits that it reaches, and reverts, picks and merges keep every
 m(a) at 0 (not in effect) or 1 (in effect).
 """
@@ -56,10 +57,10 @@ class Effects:
 
     def _compute(self, commit_id: CommitId) -> Atoms:
         entry = log_entry(self._repository.commit(commit_id))
-        if entry.operation in ("revert", "cherry-pick"):
+        if entry.operation in ("revert", "cherry-pick") or is_subtraction(entry):
             named = self._named_commits(entry)
             if named is not None:
-                return _scaled(self.sum(named), -1 if entry.operation == "revert" else 1)
+                return _scaled(self.sum(named), 1 if entry.operation == "cherry-pick" else -1)
         if len(entry.parents) > 1 and entry.operation == "merge":
             made = Counter([commit_id] if "Method" in entry.trailers else [])
             made.update(_scaled(self.named_atoms(entry, "Dropped"), -1))
@@ -133,6 +134,11 @@ class Effects:
             merged = _three_way(self._virtual(shared), merged, self.at(tip))
             done.append(tip)
         return merged
+
+
+def is_subtraction(entry: LogEntry) -> bool:
+    """Return whether a commit forgets by taking out what an earlier update learned."""
+    return entry.operation == "forget" and "Change-To" in entry.trailers
 
 
 def _three_way(base: Atoms, ours: Atoms, theirs: Atoms) -> Atoms:

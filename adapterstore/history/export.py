@@ -8,12 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from adapterstore.adapters.dense import write_delta
 from adapterstore.adapters.merged import merge_into_base
 from adapterstore.adapters.tensor_writer import write_tensor_file
+from adapterstore.algebra.compact import compact_lora
 from adapterstore.algebra.dense import DenseSum
 from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
 from adapterstore.errors import CannotExport, UnreadableFile
@@ -34,14 +36,32 @@ def lora_of(leaves: Leaves, base_name: str | None, what: str) -> MaterializedLor
     Raises:
         CannotExport: a term is dense, or there is none.
     """
+    _check_lora(leaves, what)
+    return _of_base(materialize_lora(leaves.lora), base_name)
+
+
+def _check_lora(leaves: Leaves, what: str) -> None:
     if leaves.dense:
         raise CannotExport(
             f"{what} as lora", "it holds a dense delta; export it as delta or as model"
         )
     if not leaves.lora:
         raise CannotExport(f"{what} as lora", "it is the base model itself, the empty sum")
-    lora = materialize_lora(leaves.lora)
+
+
+def _of_base(lora: MaterializedLora, base_name: str | None) -> MaterializedLora:
     return dataclasses.replace(lora, config={**lora.config, "base_model_name_or_path": base_name})
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    kind: ExportKind
+    rank: int | None = None
+    """Of a lora that was folded: its rank."""
+    relative_error: float | None = None
+    """Of a lora that was folded: ‖ΔW − ΔW′‖ / ‖ΔW‖, Frobenius."""
 
 
 def export_state(
@@ -52,7 +72,8 @@ def export_state(
     kind: ExportKind | None,
     base_folder: Path | None,
     progress: Progress = NO_PROGRESS,
-) -> ExportKind:
+    rank: int | None = None,
+) -> Exported:
     """Write a state into a folder that is not there yet, all of it or nothing.
 
     Args:
@@ -63,17 +84,25 @@ def export_state(
         kind: None chooses ``lora`` where every term is one, else ``delta``.
         base_folder: the base's weights; needed for ``model`` only.
         progress: told of every tensor file.
-
-    Returns:
-        The kind written.
+        rank: of a lora, the most to keep; the best adapter of that rank is taken.
 
     Raises:
-        CannotExport: the state has no such form, or the folder is there already.
+        CannotExport: the state has no such form, has no rank to keep, or the folder is there
+            already.
         CorruptStore: a delta's bytes are not what its id says.
     """
     with open_leaves(repository, snapshot.composition, progress) as leaves, _new(target) as draft:
-        chosen: ExportKind = kind or ("delta" if leaves.dense else "lora")
-        if chosen == "lora":
+        chosen: ExportKind = kind or ("delta" if leaves.dense and rank is None else "lora")
+        exported = Exported(chosen)
+        if rank is not None and chosen != "lora":
+            raise CannotExport(f"{what} as {chosen} of rank {rank}", "only a lora has a rank")
+        if chosen == "lora" and rank is not None:
+            _check_lora(leaves, what)
+            compacted = compact_lora(leaves.lora, rank, progress)
+            lora = _of_base(compacted.lora, snapshot.base.name)
+            write_lora(lora, draft, progress)
+            exported = Exported("lora", lora.rank, compacted.relative_error)
+        elif chosen == "lora":
             write_lora(lora_of(leaves, snapshot.base.name, what), draft, progress)
         elif chosen == "delta":
             if not leaves.terms:
@@ -85,7 +114,7 @@ def export_state(
             merge_into_base(base_folder, leaves.terms, draft, progress)
         card = model_card(snapshot.base, snapshot.composition, f"State {snapshot.commit[:12]}")
         (draft / "README.md").write_text(card, encoding="utf-8")
-    return chosen
+    return exported
 
 
 def write_lora(lora: MaterializedLora, folder: Path, progress: Progress = NO_PROGRESS) -> None:

@@ -1,7 +1,7 @@
 """Local settings of a store: ``adapterstore.yaml``. Not versioned, not cloned.
 
-This module reads and writes the file; the sections ``recipe`` and ``gate`` are understood by the
-layers that use them.
+This module reads and writes the file; all sections but ``base`` are understood by the layers that
+use them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from adapterstore.store.durable import write_file
 from adapterstore.store.refs import store_lock
 
 SETTINGS_NAME = "adapterstore.yaml"
-SECTIONS = ("base", "recipe", "gate", "daemon")
+SECTIONS = ("base", "recipe", "gate", "daemon", "compact", "drift")
 _BASE_KEYS: Mapping[str, type] = {"path": str, "aliases": list}
 
 

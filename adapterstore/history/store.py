@@ -18,7 +18,7 @@ from adapterstore.errors import UnreadableFile
 from adapterstore.history import branching, cherry, combining, merging, reverting
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
-from adapterstore.history.export import ExportKind, export_state
+from adapterstore.history.export import Exported, ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
 from adapterstore.history.lossy_merge import LossyMethod
@@ -477,8 +477,11 @@ class Store:
         target: Path | str,
         kind: ExportKind | None = None,
         progress: Progress = NO_PROGRESS,
-    ) -> ExportKind:
+        rank: int | None = None,
+    ) -> Exported:
         """Write a state as files that peft, transformers or a server load.
+
+        ``rank`` folds a lora to that rank, as `compact` does; the result states the error.
 
         Raises:
             CannotExport: the state has no such form.
@@ -487,7 +490,7 @@ class Store:
         snapshot = self.snapshot(revision)
         base_folder = self.base_folder() if kind == "model" else None
         return export_state(
-            self.repository, snapshot, revision, Path(target), kind, base_folder, progress
+            self.repository, snapshot, revision, Path(target), kind, base_folder, progress, rank
         )
 
     def load(self, revision: str, model: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,8 @@ FIGURES = (
     "portability",
     "locality_base",
 )
+ORIGINS = ("file", "ledger", "model")
+"""Who said what an old answer is: the fact file, the ledger, or the model when it was asked."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,12 @@ def curve_of(report: dict[str, Any], where: str) -> list[dict[str, Any]]:
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptStore(where, f"its λ curve is not as it was written ({error})") from error
+
+
+def count_origins(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return how many old answers are of which origin, in words; empty if there are none."""
+    counts = dict.fromkeys(ORIGINS, 0)
+    for row in rows:
+        if row.get("origin") in counts:
+            counts[row["origin"]] += 1
+    return ", ".join(f"{count} of the {origin}" for origin, count in counts.items() if count)

@@ -10,6 +10,7 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import UnknownRevision
 from adapterstore.history.log import read_log
 from adapterstore.history.snapshot import NewCommit, read_snapshot, write_snapshot
+from adapterstore.history.unfolding import unfold_once
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.refs import list_refs, move_ref
 from adapterstore.store.repository import Change, Repository
@@ -43,10 +44,11 @@ def find_applied(repository: Repository, tip: CommitId, facts_digest: str) -> Up
     """Return the update by exactly these facts that is still in effect at ``tip``.
 
     In effect means that each of its deltas has the coefficient that the update gave it: neither
-    reverted nor replaced nor scaled.
+    reverted nor replaced nor scaled. What `compact` has folded since is in effect all the same.
     """
     now = read_snapshot(repository, tip).composition
     for entry in read_log(repository, tip):
+        now = unfold_once(repository, now, entry)
         if entry.trailers.get("Facts-SHA256") != facts_digest or entry.operation not in PHASES:
             continue
         if entry.update is None:
@@ -96,6 +98,7 @@ def publish_update(
     *,
     accepted: bool,
     body: str,
+    compaction: NewCommit | None = None,
 ) -> list[CommitId]:
     """Write one commit a phase and make them visible by one move of one ref.
 
@@ -111,6 +114,8 @@ def publish_update(
         accepted: True moves the branch; False leaves it and makes
             ``refs/adapterstore/rejected/<update>``.
         body: the commit messages' text.
+        compaction: the commit that folds the sum on top of the phases, in the same move. It is no
+            commit of the update; beside the branch, where the update is refused, there is none.
 
     Raises:
         RefMoved: the branch is not at ``start`` any more; nothing is visible.
@@ -134,6 +139,8 @@ def publish_update(
             update_files=files,
         )
         commits.append(write_snapshot(repository, parent, new))
+    if accepted and compaction is not None:
+        commits.append(write_snapshot(repository, commits[-1], compaction))
     if accepted:
         move_ref(repository, ref, start, commits[-1], f"update: {update}")
     else:

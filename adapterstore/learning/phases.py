@@ -7,7 +7,7 @@ N = finetune(S′, K_new) − S′        learn:   S″ = S′ + N
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,7 @@ def forget_then_learn(
     known: Sequence[Probe] = (),
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
+    gone: Collection[str] = (),
     stored_dtype: torch.dtype | None = None,
     forgotten: Forgotten | None = None,
     progress: Progress = NO_PROGRESS,
@@ -80,6 +81,8 @@ def forget_then_learn(
         known: earlier facts, which must stay. One that the model does not give is taught again.
         phrasings: other prompts of those facts; of each, the answer stays if it is the fact's.
         unrelated: the file's locality prompts, to which the model must say what it says now.
+        gone: prompts of facts whose old answers S does not give any more: nothing is trained to
+            forget them.
         stored_dtype: that of the base's files, to which a written state is rounded.
         forgotten: called after a forget phase that changed the base's own weights, for the state
             from which to learn: the written one, weight for weight, even where S has dense terms
@@ -104,7 +107,9 @@ def forget_then_learn(
     steps: dict[str, int] = {}
     notes: list[str] = []
     forget, coefficient, curve = None, None, list[Candidate]()
-    old = [(f.prompt, f.old_answer) for f in facts if f.old_answer is not None]
+    old = [
+        (f.prompt, f.old_answer) for f in facts if f.old_answer is not None and f.prompt not in gone
+    ]
     if recipe.forget and old:
         method = recipe.phase_method("forget")
         delta = start_delta(model, method, "forget", recipe, stored_dtype)

@@ -77,6 +77,17 @@ def find_guarded(
     return Guarded(locality, suite, drawn, known | own_prompts)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a state."""
+
+    report: Report
+    notes: list[str]
+    model: Any
+    """In that state."""
+    tokenizer: Any
+
+
 @dataclass
 class Measurement:
     """The three states of one update, asked through what is remembered of them."""
@@ -96,7 +107,7 @@ class Measurement:
         guarded: Guarded,
         retention: Sequence[Probe],
         control: Sequence[Probe],
-    ) -> tuple[Report, list[str]]:
+    ) -> Measured:
         """Return the figures of a state after an update, and notes.
 
         Locality and suite are compared with what the state before says; drift (``locality_base``)
@@ -142,10 +153,11 @@ class Measurement:
             ),
         )
         claimed = [probe for probe in guarded.locality if _is_false(probe, said)]
-        return report, [
+        notes = [
             *_note(claimed, said, "locality prompts state", "what it gave counts"),
             *_note(false, said, "prompts of the suite state", "they were not measured"),
         ]
+        return Measured(report, notes, model, tokenizer)
 
     def _ask(self, composition: Composition, prompts: Sequence[str]) -> dict[str, str]:
         from adapterstore.evaluation.generation import greedy_answers

@@ -20,10 +20,10 @@ from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import find_update
-from adapterstore.update.attempt import Step
 from adapterstore.update.provenance import environment, environment_differences
 from adapterstore.update.record import read_update_record
 from adapterstore.update.run import prepare_attempt
+from adapterstore.update.step import Step
 
 
 @dataclass(frozen=True)

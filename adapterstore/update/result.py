@@ -40,11 +40,20 @@ class UpdateResult:
     """Of an update from a table: its rows and columns, and which cells changed."""
     refused: list[dict[str, Any]] = field(default_factory=list)
     """What the gate refused: threshold, value and the prompts that broke, each metric a row."""
+    old_answers: list[dict[str, Any]] = field(default_factory=list)
+    """What was forgotten: ``prompt``, ``old_answer``, and its ``origin`` (file, ledger, model)."""
+    drift: dict[str, Any] | None = None
+    """How far the state is from the base (`adapterstore.update.drift`), and the ``alarms``."""
 
     @property
     def broken(self) -> list[str]:
         """Return one line a prompt that broke where the gate refused: before → after."""
         return broken_prompts(self.refused)
+
+    @property
+    def alarms(self) -> list[str]:
+        """What the drift monitor warns of."""
+        return list(self.drift.get("alarms", [])) if self.drift is not None else []
 
     def to_bytes(self, extra: dict[str, Any]) -> bytes:
         """Return ``report.json``: everything but the commits, which carry it."""
@@ -60,6 +69,8 @@ class UpdateResult:
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "notes": self.notes,
             **({"table": self.table} if self.table is not None else {}),
+            "old_answers": self.old_answers,
+            **({} if self.drift is None else {"drift": self.drift}),
             **extra,
         }
         return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
@@ -113,4 +124,6 @@ def read_update(repository: Repository, update: UpdateId, status: Status) -> Upd
         notes=content.get("notes", []),
         refused=content.get("refused", []),
         table=content.get("table"),
+        old_answers=content.get("old_answers", []),
+        drift=content.get("drift"),
     )

@@ -23,6 +23,8 @@ from adapterstore.history.snapshot import MAPPING_NAME, RECIPE_NAME, REPORT_NAME
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.store import Store
 from adapterstore.history.suite import read_suite_prompts
+from adapterstore.history.superseded import find_superseded
+from adapterstore.history.update_report import count_origins
 from adapterstore.history.updates import (
     find_applied,
     find_rejected,
@@ -41,15 +43,18 @@ from adapterstore.knowledge.repeats import without_repeats
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt, Trained
+from adapterstore.update.drift import DriftMonitor, monitor_of
 from adapterstore.update.ledger_effect import source_of, update_ledger
 from adapterstore.update.measuring import find_guarded
 from adapterstore.update.provenance import provenance
 from adapterstore.update.record import name_fact_files
 from adapterstore.update.result import UpdateResult, read_update
+from adapterstore.update.settings import read_compact_settings
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
     from adapterstore.learning.recipe import Recipe
+    from adapterstore.update.compact_settings import CompactSettings
     from adapterstore.update.table_plan import TablePlan
 
 
@@ -121,6 +126,8 @@ def run_update(
         recipe=recipe,
         gate=gate,
         update=update_id or new_update_id(repository, digest),
+        compact=read_compact_settings(store.settings),
+        drift=monitor_of(store, base_folder),
         progress=progress,
     )
     if dry_run:
@@ -147,6 +154,7 @@ def run_update(
             update_ledger(repository, start, files, result.update),
             accepted=result.status == "applied",
             body=_body(result, source_of(files)),
+            compaction=trained.compaction.commit if trained.compaction is not None else None,
         )
     return replace(result, commits=commits)
 
@@ -160,11 +168,14 @@ def prepare_attempt(
     recipe: Recipe,
     gate: Gate,
     update: UpdateId,
+    compact: CompactSettings | None = None,
+    drift: DriftMonitor | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Attempt:
     """Return an update's run with all its inputs; equal arguments give equal updates.
 
-    `run_update` publishes what it gives, a replay compares it.
+    `run_update` publishes what it gives, a replay compares it; the phases do not depend on
+    ``compact`` and ``drift``, which come after them.
     """
     reduced = without_repeats([fact for file in files for fact in file.facts])
     facts = reduced.facts
@@ -185,6 +196,9 @@ def prepare_attempt(
         update=update,
         progress=progress,
         notes=[reduced.note] if reduced.note is not None else [],
+        superseded=find_superseded(repository, start, facts, known),
+        compact=compact,
+        drift=drift,
     )
 
 
@@ -223,6 +237,9 @@ def _body(result: UpdateResult, source: str | None) -> str:
     lines = [f"Source: {source}."] if source else []
     if result.report is not None:
         lines.append("Measured: " + ", ".join(result.report.summary()) + ".")
+    if origins := count_origins(result.old_answers):
+        lines.append(f"Old answers: {origins}.")
     lines += [f"Refused: {reason}." for reason in result.reasons]
+    lines += [f"Alarm: {alarm}." for alarm in result.alarms]
     # As git's own messages: lines that a terminal of 80 columns shows whole, beside git's margin.
     return "\n".join(textwrap.fill(line, 72, subsequent_indent="  ") for line in lines)

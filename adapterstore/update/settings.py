@@ -10,7 +10,9 @@ from adapterstore.history.settings import Settings
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
     from adapterstore.learning.recipe import Recipe
+    from adapterstore.update.compact_settings import CompactSettings
     from adapterstore.update.daemon_settings import DaemonSettings
+    from adapterstore.update.drift_settings import DriftSettings
 
 
 def read_update_settings(settings: Settings, overrides: Mapping[str, Any]) -> tuple[Recipe, Gate]:
@@ -35,3 +37,25 @@ def read_daemon_settings(settings: Settings) -> DaemonSettings:
     from adapterstore.update.daemon_settings import DaemonSettings
 
     return DaemonSettings.parse(settings.section("daemon"), "daemon")
+
+
+def read_compact_settings(settings: Settings) -> CompactSettings:
+    """Return when sums are folded.
+
+    Raises:
+        InvalidSetting: an unknown name, or a value out of range.
+    """
+    from adapterstore.update.compact_settings import CompactSettings
+
+    return CompactSettings.parse(settings.section("compact"), "compact")
+
+
+def read_drift_settings(settings: Settings) -> DriftSettings:
+    """Return when the drift monitor raises an alarm.
+
+    Raises:
+        InvalidSetting: an unknown name, or a value out of range.
+    """
+    from adapterstore.update.drift_settings import DriftSettings
+
+    return DriftSettings.parse(settings.section("drift"), "drift")

@@ -42,6 +42,7 @@ VERBS = {
     "show": "show",
     "diff": "diff",
     "report": "report",
+    "drift": "drift",
     "status": "status",
     "export": "export",
     "fsck": "fsck",

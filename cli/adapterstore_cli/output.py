@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +114,22 @@ def _answer(answer: str | None) -> str:
 def number(value: float | None, digits: int = 4) -> str:
     """Return a number to so many significant digits; a dash for none."""
     return "-" if value is None else f"{value:.{digits}g}"
+
+
+def drift_line(section: Mapping[str, Any]) -> str:
+    """Return in one line how far a state is from its base."""
+    told = [f"‖ΔW‖ {number(section.get('norm'))}"]
+    if section.get("relative_norm") is not None:
+        told.append(f"{section['relative_norm']:.2%} of the base's")
+    told.append(f"rank {section.get('rank')}")
+    if section.get("effective_rank") is not None:
+        told.append(f"effective rank {section['effective_rank']:.1f}")
+    if section.get("perplexity") is not None:
+        told.append(
+            f"perplexity {number(section['perplexity'])} "
+            f"(base {number(section.get('base_perplexity'))})"
+        )
+    return ", ".join(told)
 
 
 def size(count: int) -> str:

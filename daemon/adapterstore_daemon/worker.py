@@ -235,6 +235,8 @@ class Worker:
             self.say(f"applied the earlier content of {path.name} as {message}")
             return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
+        for alarm in result.alarms:
+            self.say(f"alarm update/{result.update}: {alarm}")
         known = " already" if result.status == "already-applied" else ""
         self.say(f"applied {path.name}{known}{':' if nothing else ' as'} {message}")
         return "applied"
@@ -256,6 +258,7 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "seconds": result.seconds,
         "notes": result.notes,
         **({"table": result.table} if result.table is not None else {}),
+        "alarms": result.alarms,
     }
 
 

@@ -214,7 +214,7 @@ def export(store: Store, revision: str, target: Path) -> dict[str, Any] | None:
     kinds = {summarize_delta(store.repository, term.delta).kind for term in composition}
     if len(kinds) > 1:
         return None
-    kind = store.export(revision, target)
+    kind = store.export(revision, target).kind
     files = sorted(p for p in target.iterdir() if p.name != "README.md")
     return {
         "kind": kind,

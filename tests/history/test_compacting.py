@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from adapterstore import Store
-from adapterstore.errors import RefMoved
+from adapterstore.errors import CannotExport, RefMoved
 from adapterstore.history.compacting import compact
 from adapterstore.history.fsck import fsck
 from tests.cli.running import done, lora_folder
@@ -103,6 +103,30 @@ def test_run_again_with_expect_it_finds_its_own_commit(store: Store) -> None:
     assert (second.commit, second.changed) == (first.commit, False)
     with pytest.raises(RefMoved):
         compact(store.repository, None, 1, expect=start)
+
+
+def test_an_export_can_be_folded(store: Store, tmp_path: Path) -> None:
+    before = weights(store, "HEAD", tmp_path / "x")
+    said = done(tmp_path, "export", "HEAD", str(tmp_path / "served"), "--rank", "3")
+    assert "wrote HEAD as lora" in said
+    tensors = load_file(tmp_path / "served" / "adapter_model.safetensors")
+    assert {t.shape[0] for key, t in tensors.items() if "lora_A" in key} == {3}
+    after = {
+        key: tensors[key.replace("lora_A", "lora_B")].double() @ a.double()
+        for key, a in tensors.items()
+        if "lora_A" in key
+    }
+    lost = sum(float((after[n] - w).square().sum()) for n, w in before.items())
+    whole = sum(float(w.square().sum()) for w in before.values())
+    assert float(said.rpartition("relative error ")[2]) == pytest.approx(
+        (lost / whole) ** 0.5, rel=0.01
+    )
+    exported = store.export("HEAD", tmp_path / "all", rank=12)
+    assert exported.rank == 8
+    assert exported.relative_error is not None
+    assert exported.relative_error < 1e-6
+    with pytest.raises(CannotExport, match="only a lora has a rank"):
+        store.export("HEAD", tmp_path / "dense", "delta", rank=3)
 
 
 def test_the_command_says_what_it_cost(store: Store, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def update(store: Store, text: str, **options: Any) -> UpdateResult:
 
 def exported(store: Store, revision: str, folder: Path, base: Path) -> Any:
     """Return a revision's state as stock tools load its export, computing in float32."""
-    kind = store.export(revision, folder)
+    kind = store.export(revision, folder).kind
     if kind == "lora":
         plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         return PeftModel.from_pretrained(plain, folder).eval()

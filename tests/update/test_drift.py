@@ -1,112 +1,144 @@
-"""Drift: what many updates add up to is measured against the base, whose answers are kept."""
+"""The drift monitor: figures, trend, and alarms before a collapse."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from adapterstore import Store
-from adapterstore.adapters.base_model import BaseModel
-from adapterstore.algebra.coefficient import ONE
-from adapterstore.algebra.composition import Composition, Term
-from adapterstore.history.state_answers import StateAnswers
-from adapterstore.history.suite import add_to_suite
-from adapterstore.identifiers import DeltaId
-from adapterstore.knowledge.facts import FactFile
+from adapterstore.demo import MODEL_PATH
+from adapterstore.errors import InvalidSetting
+from adapterstore.evaluation.gate import Gate
+from adapterstore.evaluation.perplexity import perplexity, text_rows
+from adapterstore.history.drift import DriftPoint, base_norm
 from adapterstore.knowledge.formats import parse_fact_file
-from adapterstore.update import read_update_settings, run_update
+from adapterstore.learning.recipe import Recipe
+from adapterstore.update import UpdateResult, run_update
+from adapterstore.update.drift import read_drift
+from adapterstore.update.drift_rule import find_alarms
+from adapterstore.update.drift_settings import DriftSettings
+from tests.cli.running import adapterstore, done
+from tests.update.leaves import load_demo
 
-HARMFUL = {"preserve_weight": 0, "learning_rate": 0.03, "learn_steps": 30}
-SHORT = {"sampled_texts": 60, "subject_texts": 10, "control_size": 20}
-OPEN = {"reliability": None, "generality": None, "locality": None, "retention": None}
-CROATIA, KENYA = "The currency of Croatia is the", "The currency of Kenya is the"
-PLACES = ["Italy", "France", "Japan", "Greece", "Egypt", "Ghana", "Chile", "Latvia"]
+QUICK = Recipe(
+    rank=2, learn_steps=1, coefficient=1, sampled_texts=0, subject_texts=0, control_size=0
+)
+NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 
 
-def facts(*pairs: tuple[str, str | None]) -> FactFile:
-    rows = [{"prompt": prompt, "answer": answer} for prompt, answer in pairs]
-    return parse_fact_file(json.dumps(rows).encode(), "facts.json")
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.init(tmp_path, base="demo")
 
 
-def test_drift_is_against_the_base_and_leaves_out_what_was_changed_on_purpose(
-    tmp_path: Path,
+def update(store: Store, answer: str, gate: Gate = NO_GATE, recipe: Recipe = QUICK) -> UpdateResult:
+    text = f"- {{prompt: The currency of Croatia is the, answer: {answer}, old_answer: kuna}}\n"
+    return run_update(store, [parse_fact_file(text.encode(), "x.yaml")], recipe=recipe, gate=gate)
+
+
+def points(norms: list[float], **figures: float) -> list[DriftPoint]:
+    return [DriftPoint(None, None, norm, None, 0, None, **figures) for norm in norms]
+
+
+@pytest.mark.parametrize(
+    ("norms", "alarmed"),
+    [
+        ([1, 2, 3, 4, 5], False),
+        ([1, 1.4, 1.7, 2, 2.2], False),
+        ([1, 2, 3, 5, 8], True),
+        ([1, 2, 3, 4], False),
+        ([3, 2, 1, 2, 3], False),
+    ],
+)
+def test_a_norm_that_grows_faster_than_linearly(norms: list[float], alarmed: bool) -> None:
+    settings = DriftSettings(window=2)
+    assert [("norm" in alarm) for alarm in find_alarms(points(norms), settings)] == (
+        [True] if alarmed else []
+    )
+    assert find_alarms(points(norms), DriftSettings(window=2, norm_growth=None)) == []
+
+
+@pytest.mark.parametrize("name", ["retention", "locality"])
+def test_a_figure_that_sinks(name: str) -> None:
+    low: dict[str, Any] = {name: 0.85}
+    (alarm,) = find_alarms(points([1, 1, 1], **low), DriftSettings())
+    assert alarm == f"{name} of the last 3 updates is 0.850 on average, below drift.{name} (0.9)"
+    assert find_alarms(points([1, 1], **low), DriftSettings()) == []
+    assert find_alarms(points([1, 1, 1], **{name: 0.9}), DriftSettings()) == []
+
+
+def test_a_perplexity_that_rises() -> None:
+    at = points([1], perplexity=3.1, base_perplexity=2.0)
+    (alarm,) = find_alarms(at, DriftSettings())
+    assert "55% above the base's 2; drift.perplexity_rise is 0.5" in alarm
+    assert find_alarms(at, DriftSettings(perplexity_rise=0.6)) == []
+
+
+def test_perplexity_is_that_of_teacher_forcing() -> None:
+    model, tokenizer = load_demo()
+    rows = text_rows(model, tokenizer, "The capital of France is Paris. " * 30)
+    assert len(rows) > 1
+    losses = []
+    for row in rows:
+        ids = torch.tensor([row])
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, :-1]
+        losses.append(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none"))
+    expected = math.exp(float(torch.cat(losses).mean()))
+    assert perplexity(model, tokenizer, rows) == pytest.approx(expected, rel=1e-4)
+    assert perplexity(model, tokenizer, []) is None
+
+
+def test_each_update_records_it_and_the_command_shows_the_trend(
+    store: Store, tmp_path: Path
 ) -> None:
-    store = Store.init(tmp_path, base="demo")
-    stay = [(f"The capital of {place} is", None) for place in PLACES]
-    add_to_suite(store.repository, None, [facts(*stay, (CROATIA, None), (KENYA, None))])
-    recipe, gate = read_update_settings(store.settings, {**SHORT, **HARMFUL})
-    gate = gate.model_copy(update={**OPEN, "suite": None, "forgetting": None})
-
-    first = run_update(store, [facts((CROATIA, "euro"))], recipe=recipe, gate=gate)
-    assert first.status == "applied"
-    assert first.report is not None
-    scores = first.report.scores()
-    # The base is the state before: drift is what the suite shows, without the fact itself.
-    assert scores["suite"].asked == scores["locality_base"].asked == len(PLACES) + 1
-    assert scores["suite"].right == scores["locality_base"].right < len(PLACES) + 1
-
-    # One more changes little beyond that: as before it, and still not as the base.
-    calm, _ = read_update_settings(store.settings, SHORT)
-    second = run_update(store, [facts((KENYA, "dollar"))], recipe=calm, gate=gate)
-    assert second.status == "applied"
-    assert second.report is not None
-    after = second.report.scores()
-    # The first update's fact is in the suite's figure, but no drift: it was changed on purpose.
-    assert after["suite"].asked == len(PLACES) + 1
-    assert after["locality_base"].asked == len(PLACES)
-    assert after["suite"].value > after["locality_base"].value
-    failure = after["locality_base"].failures[0]
-    assert failure.before is not None
-    assert failure.expected != failure.given
-
-    strict = gate.model_copy(update={"locality_base": 1.0})
-    third = run_update(store, [facts((KENYA, "yen"))], recipe=calm, gate=strict)
-    assert third.status == "rejected"
-    assert [row["metric"] for row in third.refused] == ["locality_base"]
+    results = [update(store, "euro"), update(store, "dollar")]
+    base = base_norm(store.repository, store.snapshot().base, MODEL_PATH)
+    weights = load_file(MODEL_PATH / "model.safetensors").values()
+    squares = sum(float(w.double().square().sum()) for w in weights)
+    assert base == pytest.approx(squares**0.5, rel=1e-9)
+    drift = read_drift(store, "HEAD", with_model=True)
+    assert [point.update for point in drift.trend] == [r.update for r in results[::-1]]
+    for point, result in zip(drift.trend, results[::-1], strict=True):
+        assert result.drift is not None
+        assert point.to_dict() == {k: v for k, v in result.drift.items() if k != "alarms"}
+        assert point.relative_norm == pytest.approx(point.norm / base)
+        assert point.effective_rank is not None
+        assert 1 <= point.effective_rank <= point.rank
+    # Asked again, the state has the perplexity that its update measured.
+    assert drift.now.perplexity == pytest.approx(drift.trend[0].perplexity, rel=1e-4)
+    told = json.loads(done(tmp_path, "drift", "HEAD~2", "--json"))
+    assert [row["update"] for row in told["trend"]] == [results[0].update]
+    assert told["now"]["norm"] == pytest.approx(results[0].drift["norm"])  # type: ignore[index]
+    assert results[1].update in done(tmp_path, "drift")
 
 
-def test_what_a_state_said_is_asked_once(tmp_path: Path) -> None:
-    store = Store.init(tmp_path)
-    digests = dict.fromkeys(["config", "weights", "tokenizer"], "0" * 64)
-    base = BaseModel(name="m", digests=digests)
-    state = Composition.of([Term(DeltaId("1" * 40), ONE, "learn")])
-    asked: list[list[str]] = []
-
-    def model(prompts: list[str]) -> Sequence[str]:
-        asked.append(prompts)
-        return [f"答 {prompt}" for prompt in prompts]
-
-    def answers(base: BaseModel = base, template: str = "off", device: str = "cpu") -> StateAnswers:
-        return StateAnswers(store.repository, base, template, device)
-
-    assert answers().ask(state, ["a", "b", "a"], model) == {"a": "答 a", "b": "答 b"}
-    assert answers().ask(state, ["c", "b"], model) == {"c": "答 c", "b": "答 b"}
-    assert asked == [["a", "b"], ["c"]]
-    # Another state, base, template or device is another question.
-    answers().ask(Composition(), ["a"], model)
-    answers(BaseModel(name="m", digests={**digests, "weights": "1" * 64})).ask(state, ["a"], model)
-    answers(template="on").ask(state, ["a"], model)
-    answers(device="cuda").ask(state, ["a"], model)
-    assert asked[2:] == [["a"]] * 4
-    # Without digests nobody knows which weights answered.
-    for _ in range(2):
-        answers(BaseModel(name="m")).ask(state, ["a"], model)
-    assert asked[6:] == [["a"]] * 2
-    (folder,) = (store.repository.folder / "cache").iterdir()
-    for file in folder.rglob("*.json"):
-        file.write_bytes(file.read_bytes().replace(b"\\u7b54", b"\\u5618"))
-    assert answers().ask(state, ["a"], model) == {"a": "答 a"}
-    assert asked[8:] == [["a"]]
+def test_an_alarm_warns_and_stops_only_where_the_gate_says_so(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "文.txt").write_text("The capital of France is Paris. " * 20, encoding="utf-8")
+    done(tmp_path, "config", "drift.held_text", "文.txt")
+    harmful = QUICK.model_copy(update={"learning_rate": 0.05, "learn_steps": 8})
+    result = update(store, "euro", recipe=harmful)
+    assert result.status == "applied"
+    (alarm,) = result.alarms
+    assert alarm.startswith("perplexity of the held text is")
+    assert f"alarm: {alarm}" in done(tmp_path, "show")
+    assert f"alarm: {alarm}" in done(tmp_path, "drift")
+    before = store.resolve()
+    gate = Gate.parse({**NO_GATE.model_dump(), "drift": True}, "gate")
+    refused = update(store, "dollar", gate, harmful)
+    assert refused.status == "rejected"
+    assert refused.reasons == [f"drift: {alarm}" for alarm in refused.alarms]
+    assert store.resolve() == before
 
 
-@pytest.mark.parametrize("text", ["null", "[]", '{"a": 1}'])
-def test_a_cache_file_of_something_else_is_as_good_as_none(tmp_path: Path, text: str) -> None:
-    store = Store.init(tmp_path)
-    base = BaseModel(name="m", digests={"config": "0" * 64})
-    answers = StateAnswers(store.repository, base, "off", "cpu")
-    answers.ask(Composition(), ["a"], lambda prompts: ["x"] * len(prompts))
-    answers._cache.write(answers._key(Composition()), json.loads(text))
-    assert answers.ask(Composition(), ["a"], lambda prompts: ["y"] * len(prompts)) == {"a": "y"}
+def test_a_held_text_that_is_not_there(store: Store, tmp_path: Path) -> None:
+    done(tmp_path, "config", "drift.held_text", "gone.txt")
+    with pytest.raises(InvalidSetting, match=r"drift\.held_text.*gone\.txt"):
+        update(store, "euro")
+    assert "drift.window" in adapterstore(tmp_path, "config", "drift.window", "1").stderr

@@ -33,7 +33,8 @@ def command(
     """Show or change the store's local settings (adapterstore.yaml).
 
     KEY is SECTION.NAME: base.path and base.aliases; recipe.* for training, gate.* for the least
-    share of each figure, daemon.* for the daemon. Values are written as in YAML.
+    share of each figure, daemon.* for the daemon, compact.* for the rank at which an update folds
+    the sum, drift.* for the alarms of long runs. Values are written as in YAML.
 
     \b
     Examples:
@@ -42,6 +43,7 @@ def command(
       adapterstore config base.aliases --add unsloth/Llama-3.2-1B
       adapterstore config gate.retention 0.95
       adapterstore config gate.generality null
+      adapterstore config compact.rank_limit 64
       adapterstore config recipe.method --unset
     """
     import yaml
@@ -97,7 +99,12 @@ def _change(
 
 def _effective(settings: Settings) -> dict[str, Any]:
     """Return every setting with its default; raise `InvalidSetting` if one is wrong."""
-    from adapterstore.update.settings import read_daemon_settings, read_update_settings
+    from adapterstore.update.settings import (
+        read_compact_settings,
+        read_daemon_settings,
+        read_drift_settings,
+        read_update_settings,
+    )
 
     recipe, gate = read_update_settings(settings, {})
     return {
@@ -105,6 +112,8 @@ def _effective(settings: Settings) -> dict[str, Any]:
         "recipe": recipe.model_dump(mode="json"),
         "gate": gate.model_dump(mode="json"),
         "daemon": read_daemon_settings(settings).model_dump(mode="json"),
+        "compact": read_compact_settings(settings).model_dump(mode="json"),
+        "drift": read_drift_settings(settings).model_dump(mode="json"),
     }
 
 

@@ -22,19 +22,30 @@ if TYPE_CHECKING:
     help="One PEFT adapter, one dense delta, or the merged model (default: lora where every term "
     "is one, else delta).",
 )
+@click.option(
+    "--rank", type=click.IntRange(min=1), metavar="R", help="Fold the lora to rank R at most."
+)
 @click.pass_obj
-def command(session: Session, revision: str, target: str, kind: str | None) -> None:
+def command(
+    session: Session, revision: str, target: str, kind: str | None, rank: int | None
+) -> None:
     """Write a state into a new folder DIR, for peft, transformers or a server to load.
 
     As lora, ranks are concatenated, which is exact; the scaling is 1 and every module has one rank,
     so that servers read it right. As model, each weight is summed in float64 and rounded once.
 
+    Where a server takes no such rank, --rank folds the sum to the best adapter of that rank and
+    says what is lost; up to rounding, nothing is where R is the numerical rank.
+
     \b
     Examples:
       adapterstore export HEAD ./serve
+      adapterstore export HEAD ./serve-16 --rank 16
       adapterstore export main~1 ./merged --as model
     """
     store = session.open()
     chosen = cast("ExportKind | None", kind)
-    written = store.export(revision, target, chosen, progress())
-    click.echo(f"wrote {revision} as {written} to {target}")
+    written = store.export(revision, target, chosen, progress(), rank)
+    click.echo(f"wrote {revision} as {written.kind} to {target}")
+    if written.relative_error is not None:
+        click.echo(f"  rank {written.rank}, relative error {written.relative_error:.3g}")

@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterstore.history.description import CommitDescription, describe_commit
-from adapterstore_cli.output import print_facts, print_json, print_report, print_table, size
+from adapterstore.history.update_report import count_origins
+from adapterstore_cli.output import (
+    drift_line,
+    print_facts,
+    print_json,
+    print_report,
+    print_table,
+    size,
+)
 from adapterstore_cli.session import Session, json_option
 from adapterstore_cli.tables import print_table_changes
 
 if TYPE_CHECKING:
     from adapterstore.knowledge.suite import SuitePrompt
 
+MOST_OLD_ANSWERS = 20
 _OWN_LINES = {"Operation", "Merged", "Dropped", "Resolved-Ours", "Resolved-Theirs"}
 """Trailers that are told in words."""
 
@@ -140,13 +149,35 @@ def _print_update(report: dict[str, Any]) -> None:
             for r in curve
         ]
         print_table(["λ", "old answers", "control", ""], rows, "  ")
+    _print_old_answers(report)
     _print_work(report)
+    _print_drift(report)
     for title, key in (("noted", "notes"), ("refused", "reasons")):
         lines = report.get(key)
         if isinstance(lines, list) and lines:
             click.echo(f"\n{title}:")
             for line in lines:
                 click.echo(f"  {line}")
+
+
+def _print_old_answers(report: dict[str, Any]) -> None:
+    """Print what was forgotten, and who said what the old answer is."""
+    rows = report.get("old_answers")
+    if not isinstance(rows, list) or not rows:
+        return
+    click.echo(f"\nold answers: {count_origins(rows)}")
+    for row in rows[:MOST_OLD_ANSWERS]:
+        click.echo(f"  {row['prompt']!r}: {row['old_answer']!r} ({row['origin']})")
+    if len(rows) > MOST_OLD_ANSWERS:
+        click.echo(f"  … and {len(rows) - MOST_OLD_ANSWERS} more (--json)")
+
+
+def _print_drift(report: dict[str, Any]) -> None:
+    section = report.get("drift")
+    if isinstance(section, dict):
+        click.echo(f"\ndrift: {drift_line(section)}")
+        for alarm in section.get("alarms") or []:
+            click.echo(f"  alarm: {alarm}")
 
 
 def _print_work(report: dict[str, Any]) -> None:

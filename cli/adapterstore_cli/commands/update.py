@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterstore.errors import UpdateRejected
+from adapterstore.history.update_report import count_origins
 from adapterstore_cli.output import print_json, print_report
 from adapterstore_cli.session import Session, json_option, progress, sign_option
 from adapterstore_cli.tables import print_table_changes, read_table
@@ -61,7 +62,10 @@ def command(
     only the cells that differ are learned; see 'adapterstore table diff' and docs/tables.md.
 
     Each phase is a LoRA adapter or a full fine-tune, in any mix. A fact whose answer is null is
-    forgotten only.
+    forgotten only. Where nothing of an earlier update stands any more, it is forgotten by
+    subtracting what it learned, exactly and without training; --scale trains all the same.
+
+    An old answer is the file's, else the ledger's, else what the model says itself.
 
     \b
     Examples:
@@ -118,6 +122,8 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
         "seconds": result.seconds,
         "notes": result.notes,
         **({"table": result.table} if result.table is not None else {}),
+        "old_answers": result.old_answers,
+        "drift": result.drift,
     }
 
 
@@ -139,7 +145,11 @@ def _print(result: UpdateResult) -> None:
         click.echo(f"  commit {commit}")
     if result.coefficient is not None:
         click.echo(f"  λ = {result.coefficient}")
+    if origins := count_origins(result.old_answers):
+        click.echo(f"  old answers: {origins}")
     for note in [*result.notes, *result.reasons]:
         click.echo(f"  {note}")
+    for alarm in result.alarms:
+        click.echo(f"  alarm: {alarm}")
     if result.report is not None:
         print_report(result.report, "  ", {row["metric"] for row in result.refused})

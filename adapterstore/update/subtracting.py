@@ -1,0 +1,93 @@
+"""Forget an earlier update by taking out what it learned, and measure that this is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.algebra.coefficient import ONE, format_coefficient
+from adapterstore.algebra.composition import Composition
+from adapterstore.history.snapshot import Snapshot
+from adapterstore.history.superseded import Superseded
+from adapterstore.knowledge.facts import Fact, Probe, same_answer
+from adapterstore.update.step import Step
+
+if TYPE_CHECKING:
+    from adapterstore.learning.recipe import Recipe
+
+Attached = Callable[[Composition], AbstractContextManager[Any]]
+"""Gives the model in a state for as long as the block runs."""
+
+
+class SubtractionFails(Exception):
+    """What is left of a subtraction can't stand; the text says why. Never leaves an update."""
+
+
+def subtract(start: Snapshot, superseded: Sequence[Superseded]) -> list[Step]:
+    """Return one forget step for each superseded update: S′ = S − N, exactly."""
+    steps: list[Step] = []
+    state = start
+    for one in superseded:
+        state = replace(state, composition=state.composition - one.change)
+        trailers = {
+            "Operand": f"update/{one.update}",
+            "Scale": format_coefficient(-ONE),
+            "Change-From": one.before,
+            "Change-To": one.after,
+        }
+        steps.append(Step("forget", trailers, state, f"by subtracting update/{one.update}"))
+    return steps
+
+
+def subtraction_fails(
+    attached: Attached,
+    tokenizer: Any,
+    before: Composition,
+    after: Composition,
+    facts: Sequence[Fact],
+    old: Sequence[tuple[str, str]],
+    superseded: Sequence[Superseded],
+    others: Sequence[Probe],
+    recipe: Recipe,
+) -> str | None:
+    """Return in words why what is left of a subtraction can't stand; None if it can.
+
+    The same bounds as for λ: of the old answers, at most ``forget_target`` may still be given; of
+    what else was known, ``control_floor`` must be. And a fact that is only to be forgotten must not
+    fall back to an answer that was to be forgotten earlier.
+
+    Args:
+        attached: puts the base into a state.
+        tokenizer: its tokenizer.
+        before: the state S.
+        after: the state S′.
+        facts: those of the superseded updates.
+        old: prompts with their old answers.
+        superseded: the updates.
+        others: earlier facts and unrelated prompts, with their answers where they are known.
+        recipe: holds the bounds.
+    """
+    from adapterstore.evaluation.generation import greedy_answers
+    from adapterstore.evaluation.measure import answers_before
+
+    with attached(before) as model:
+        said = answers_before(model, tokenizer, others)
+    stated = {probe.prompt: probe.answer for probe in others}
+    kept = {p: text for p, text in said.items() if stated[p] is None or stated[p] == text}
+    asked = list(dict.fromkeys([*(f.prompt for f in facts), *(p for p, _ in old), *kept]))
+    with attached(after) as model:
+        now = dict(zip(asked, greedy_answers(model, tokenizer, asked), strict=True))
+    still = sum(same_answer(now[prompt], answer) for prompt, answer in old)
+    if still > recipe.forget_target * len(old):
+        return f"{still} of {len(old)} old answers were still given"
+    earlier = {p: answers for one in superseded for p, answers in one.earlier.items()}
+    for fact in facts:
+        for answer in earlier.get(fact.prompt, ()) if fact.answer is None else ():
+            if same_answer(now[fact.prompt], answer):
+                return f"{fact.prompt!r} was answered {answer!r} again, as before it"
+    lost = sum(not same_answer(now[prompt], text) for prompt, text in kept.items())
+    if kept and 1 - lost / len(kept) < recipe.control_floor:
+        return f"{lost} of {len(kept)} other answers changed"
+    return None
