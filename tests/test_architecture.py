@@ -40,6 +40,7 @@ HOMES = {
     "transformers": {"learning", "evaluation", "demo"},
     "rich": {"cli"},
     "matplotlib": {"report"},
+    "torchao": {"learning"},
     # Chat templates fail in its words.
     "jinja2": {"report", "evaluation"},
     # The daemon's journal; the index of the ledger, a cache.

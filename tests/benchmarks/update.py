@@ -1,0 +1,182 @@
+"""``make bench-update``: what one update costs beside its training steps.
+
+    python -m tests.benchmarks.update [--method lora|full] [--updates 3] [--changes 20]
+
+One warm process makes several updates of the demo model in one store, one after the other, as the
+daemon does. A training step is what lies between the Trainer's beginning of a step and its end:
+forward and backward pass, clipping, optimizer. All else that happens between the call of
+`run_update` and its return is overhead: loading, sampling, what is asked to choose λ and to stop,
+putting batches together, measuring, storing, committing.
+
+    overhead = (seconds of the update − seconds of its training steps) ÷ seconds of its steps
+
+Each stage's seconds are its own: what runs inside another named stage counts there alone. The first
+update of the process is shown too; the limit is for the later ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from adapterstore import Store
+from adapterstore.evaluation.gate import Gate
+from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.learning.recipe import Recipe
+from adapterstore.update import run_update
+from tests.benchmarks.knowledge import Change, draw_changes
+
+LIMIT = 0.15
+STEPS = "training steps"
+STAGES = {
+    "checking the base": [("adapterstore.history.base", "describe_base")],
+    "loading": [("adapterstore.learning.loading", "load_for")],
+    "attaching the state": [("adapterstore.update.attempt", "attach_composition")],
+    "old answers": [("adapterstore.learning.phases", "_with_old_answers")],
+    "sampling": [("adapterstore.learning.phases", "gather")],
+    "remembering": [("adapterstore.learning.phases", "remember")],
+    "search for λ": [("adapterstore.learning.phases", "_search")],
+    "asking whether to stop": [("adapterstore.learning.phases", "_all_given")],
+    "around the steps": [("adapterstore.learning.phases", "train_phase")],
+    "measuring": [
+        ("adapterstore.evaluation.measure", "answers_before"),
+        ("adapterstore.evaluation.measure", "evaluate"),
+    ],
+    "storing": [("adapterstore.update.attempt", "ingest")],
+    "committing": [("adapterstore.update.run", "publish_update")],
+}
+REST = "the rest"
+
+
+class Clock:
+    """Seconds by stage; of nested stages, the innermost runs."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._stack: list[str] = []
+        self._since = time.perf_counter()
+
+    def enter(self, stage: str) -> None:
+        self._count()
+        self._stack.append(stage)
+
+    def leave(self) -> None:
+        self._count()
+        self._stack.pop()
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        if self._stack:
+            self.seconds[self._stack[-1]] += now - self._since
+        self._since = now
+
+    def around(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.enter(stage)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.leave()
+
+        return timed
+
+
+@contextmanager
+def clocked(clock: Clock) -> Iterator[None]:
+    """Let the clock run through the product's own functions."""
+    from transformers.trainer_callback import CallbackHandler
+
+    begin, end = CallbackHandler.on_step_begin, CallbackHandler.on_step_end
+
+    def on_step_begin(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = begin(self, *args, **kwargs)
+        clock.enter(STEPS)
+        return result
+
+    def on_step_end(self: Any, *args: Any, **kwargs: Any) -> Any:
+        clock.leave()
+        return end(self, *args, **kwargs)
+
+    with ExitStack() as patches:
+        patches.enter_context(patch.object(CallbackHandler, "on_step_begin", on_step_begin))
+        patches.enter_context(patch.object(CallbackHandler, "on_step_end", on_step_end))
+        for stage, functions in STAGES.items():
+            for module_name, name in functions:
+                module = importlib.import_module(module_name)
+                timed = clock.around(stage, getattr(module, name))
+                patches.enter_context(patch.object(module, name, timed))
+        yield
+
+
+def fact_file(changes: list[Change], name: str) -> FactFile:
+    """Return changes as a fact file that a user would write."""
+    import json
+
+    rows = [
+        {
+            "prompt": c.fact.phrasings[c.phrasing],
+            "answer": c.new_answer,
+            "old_answer": c.fact.answer,
+            "subject": c.fact.subject,
+            "relation": c.fact.relation,
+        }
+        for c in changes
+    ]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return parse_fact_file(text.encode(), name)
+
+
+def measure(store: Store, file: FactFile, recipe: Recipe) -> dict[str, float]:
+    """Make one update; return its seconds by stage."""
+    clock = Clock()
+    with clocked(clock):
+        clock.enter(REST)
+        result = run_update(
+            store, [file], recipe=recipe, gate=Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
+        )
+        clock.leave()
+    assert result.status == "applied", result.reasons
+    return clock.seconds
+
+
+def main() -> None:
+    """Print a column an update, and the ratio of each to the limit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--method", choices=["lora", "full"], default="lora")
+    parser.add_argument("--updates", type=int, default=3)
+    parser.add_argument("--changes", type=int, default=20)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    arguments = parser.parse_args()
+    overrides = dict(item.split("=", 1) for item in arguments.set)
+    recipe = Recipe.parse({"method": arguments.method, **overrides}, "--set")
+    count = arguments.changes
+    with tempfile.TemporaryDirectory(prefix="bench-update-") as folder:
+        store = Store.init(Path(folder), base="demo")
+        columns = []
+        for number in range(arguments.updates):
+            file = fact_file(draw_changes(count, number), f"drop-{number}.jsonl")
+            columns.append(measure(store, file, recipe))
+    print(f"{arguments.method}, {count} facts an update, torch threads: {torch.get_num_threads()}")
+    print(f"{'seconds':<24}" + "".join(f"{f'update {n + 1}':>10}" for n in range(len(columns))))
+    for stage in [*STAGES, REST, STEPS]:
+        print(f"{stage:<24}" + "".join(f"{c.get(stage, 0.0):>10.2f}" for c in columns))
+    ratios = [sum(c.values()) / c[STEPS] - 1 for c in columns]
+    print(f"{'overhead ÷ steps':<24}" + "".join(f"{ratio:>10.2f}" for ratio in ratios))
+    late = ratios[1:] or ratios
+    if max(late) > LIMIT:
+        raise SystemExit(f"missed: {max(late):.2f} > {LIMIT}")
+
+
+if __name__ == "__main__":
+    main()
