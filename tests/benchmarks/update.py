@@ -10,19 +10,23 @@ putting batches together, measuring, storing, committing.
 
     overhead = (seconds of the update − seconds of its training steps) ÷ seconds of its steps
 
-Each stage's seconds are its own: what runs inside another named stage counts there alone. The first
-update of the process is shown too; the limit is for the later ones.
+Seconds are the processor's, with one thread, so that other work on the machine does not count; the
+seconds of wall clock stand below. Each stage's seconds are its own: what runs inside another named
+stage counts there alone. The first update of the process is shown too; the limit is for the later
+ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -65,7 +69,7 @@ class Clock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._stack: list[str] = []
-        self._since = time.perf_counter()
+        self._since = time.process_time()
 
     def enter(self, stage: str) -> None:
         self._count()
@@ -76,7 +80,7 @@ class Clock:
         self._stack.pop()
 
     def _count(self) -> None:
-        now = time.perf_counter()
+        now = time.process_time()
         if self._stack:
             self.seconds[self._stack[-1]] += now - self._since
         self._since = now
@@ -119,10 +123,21 @@ def clocked(clock: Clock) -> Iterator[None]:
         yield
 
 
+@dataclass(frozen=True)
+class Measured:
+    """One update: seconds by stage, and of wall clock."""
+
+    stages: dict[str, float]
+    wall: float
+
+    @property
+    def overhead(self) -> float:
+        """What is beside the training steps, as a share of them."""
+        return sum(self.stages.values()) / self.stages[STEPS] - 1
+
+
 def fact_file(changes: list[Change], name: str) -> FactFile:
     """Return changes as a fact file that a user would write."""
-    import json
-
     rows = [
         {
             "prompt": c.fact.phrasings[c.phrasing],
@@ -137,9 +152,9 @@ def fact_file(changes: list[Change], name: str) -> FactFile:
     return parse_fact_file(text.encode(), name)
 
 
-def measure(store: Store, file: FactFile, recipe: Recipe) -> dict[str, float]:
+def measure(store: Store, file: FactFile, recipe: Recipe) -> Measured:
     """Make one update; return its seconds by stage."""
-    clock = Clock()
+    clock, started = Clock(), time.perf_counter()
     with clocked(clock):
         clock.enter(REST)
         result = run_update(
@@ -147,7 +162,7 @@ def measure(store: Store, file: FactFile, recipe: Recipe) -> dict[str, float]:
         )
         clock.leave()
     assert result.status == "applied", result.reasons
-    return clock.seconds
+    return Measured(clock.seconds, time.perf_counter() - started)
 
 
 def main() -> None:
@@ -158,6 +173,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=20)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     overrides = dict(item.split("=", 1) for item in arguments.set)
     recipe = Recipe.parse({"method": arguments.method, **overrides}, "--set")
     count = arguments.changes
@@ -167,15 +183,15 @@ def main() -> None:
         for number in range(arguments.updates):
             file = fact_file(draw_changes(count, number), f"drop-{number}.jsonl")
             columns.append(measure(store, file, recipe))
-    print(f"{arguments.method}, {count} facts an update, torch threads: {torch.get_num_threads()}")
-    print(f"{'seconds':<24}" + "".join(f"{f'update {n + 1}':>10}" for n in range(len(columns))))
+    print(f"{arguments.method}, {count} facts an update")
+    print(f"{'CPU seconds':<24}" + "".join(f"{f'update {n + 1}':>10}" for n in range(len(columns))))
     for stage in [*STAGES, REST, STEPS]:
-        print(f"{stage:<24}" + "".join(f"{c.get(stage, 0.0):>10.2f}" for c in columns))
-    ratios = [sum(c.values()) / c[STEPS] - 1 for c in columns]
-    print(f"{'overhead ÷ steps':<24}" + "".join(f"{ratio:>10.2f}" for ratio in ratios))
-    late = ratios[1:] or ratios
-    if max(late) > LIMIT:
-        raise SystemExit(f"missed: {max(late):.2f} > {LIMIT}")
+        print(f"{stage:<24}" + "".join(f"{c.stages.get(stage, 0.0):>10.2f}" for c in columns))
+    print(f"{'overhead ÷ steps':<24}" + "".join(f"{c.overhead:>10.2f}" for c in columns))
+    print(f"{'wall clock':<24}" + "".join(f"{c.wall:>10.2f}" for c in columns))
+    missed = max(c.overhead for c in columns[1:] or columns)
+    if missed > LIMIT:
+        raise SystemExit(f"missed: {missed:.2f} > {LIMIT}")
 
 
 if __name__ == "__main__":
