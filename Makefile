@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history bench-update clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-exactness    our sums against peft's methods"
 	@echo "make bench-knowledge    20 changes to the demo model: what is learned, what is kept"
 	@echo "make bench-history      blame, search and log in 1,000 commits and 10,000 facts"
+	@echo "make bench-update       what one update costs beside its training steps"
 	@echo "make bench-counterfact  60 CounterFact records (DATA=folder, ../shared/data by default)"
 
 $(READY): pyproject.toml constraints.txt
@@ -54,6 +55,9 @@ bench-exactness: $(READY)
 
 bench-knowledge: $(READY)
 	$(BIN)/python -m tests.benchmarks.knowledge
+
+bench-update: $(READY)
+	$(BIN)/python -m tests.benchmarks.update
 
 bench-history: $(READY)
 	$(BIN)/python -m tests.benchmarks.history

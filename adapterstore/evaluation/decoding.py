@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapterstore.evaluation.encoding import pad_left
 
+if TYPE_CHECKING:
+    import torch
+
+_MOST_CACHE = 1 << 28
+"""Bytes of keys and values of one batch that is larger than the usual."""
+_MOST_ROWS = 512
 _WORTH_IT = 0.9
 """Rows are taken out when at most this share of the batch goes on: each time copies the cache."""
 
@@ -32,6 +38,20 @@ def can_write_on(model: Any) -> bool:
         return False
     layers = DynamicCache(config=base.config).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+
+
+def rows_at_once(model: Any, tokens: int, least: int) -> int:
+    """Return how many rows to write on from at once: many, where their cache is small.
+
+    Args:
+        model: the model.
+        tokens: that a row may have in the end.
+        least: the number for any model.
+    """
+    config = _base(model).config.get_text_config()
+    width, layers = getattr(config, "hidden_size", 0), getattr(config, "num_hidden_layers", 0)
+    row = 2 * 4 * width * layers * tokens
+    return max(least, min(_MOST_ROWS, _MOST_CACHE // row)) if row else least
 
 
 def write_on(
@@ -79,10 +99,7 @@ def write_on(
             **options,
         )
         logits = output.logits[:, -1].float()
-        if sample:
-            chosen = torch.multinomial(logits.softmax(-1), 1)
-        else:
-            chosen = logits.argmax(-1, keepdim=True)
+        chosen = _draw(logits) if sample else logits.argmax(-1, keepdim=True)
         for owner, token in zip(owners, chosen[:, 0].tolist(), strict=True):
             if owner >= 0:
                 written[owner].append(token)
@@ -100,6 +117,15 @@ def write_on(
         tokens, places = chosen, places[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
     return written
+
+
+def _draw(logits: torch.Tensor) -> torch.Tensor:
+    """Draw one token a row from the distribution of the logits: one random number each."""
+    import torch
+
+    shares = logits.double().softmax(-1).cumsum(-1)
+    place = torch.rand((len(shares), 1), dtype=shares.dtype, device=shares.device) * shares[:, -1:]
+    return torch.searchsorted(shares, place, right=True).clamp_max(shares.shape[-1] - 1)
 
 
 def _base(model: Any) -> Any:

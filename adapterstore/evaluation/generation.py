@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapterstore.evaluation.decoding import can_write_on, write_on
+from adapterstore.evaluation.decoding import can_write_on, rows_at_once, write_on
 from adapterstore.evaluation.encoding import (
     Example,
     by_length,
@@ -31,7 +31,7 @@ def greedy_answers(
     tokenizer: Any,
     prompts: Sequence[str],
     max_new_tokens: int = MAX_NEW_TOKENS,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> list[str]:
     """Return the greedy continuation of each prompt, up to its end token or first line break.
 
@@ -49,7 +49,7 @@ def continue_tokens(
     tokenizer: Any,
     rows: Sequence[Sequence[int]],
     max_new_tokens: int,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     sample: bool = False,
 ) -> list[list[int]]:
     """Return what the model writes after each row of tokens, with the end token if it comes.
@@ -67,6 +67,9 @@ def continue_tokens(
 
     ends = end_ids(model, tokenizer)
     write = write_on if can_write_on(model) else _generate
+    if batch_size is None:
+        longest = max(map(len, rows), default=0)
+        batch_size = rows_at_once(model, longest + max_new_tokens, BATCH_SIZE)
     results: list[list[int]] = [[] for _ in rows]
     with torch.inference_mode():
         for numbers in by_length(rows, batch_size):

@@ -17,12 +17,13 @@ from transformers import set_seed
 from adapterstore.evaluation.encoding import Example, check_lengths, encode_answer
 from adapterstore.evaluation.generation import score_answers, score_examples
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.learning.material import Material, gather, own_answers, teach
+from adapterstore.learning.material import Material, own_answers, teach
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
+from adapterstore.learning.prepared import prepare
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import read_text
 from adapterstore.learning.search import Candidate, choose_coefficient
-from adapterstore.learning.training import PhaseData, remember, train_phase
+from adapterstore.learning.training import PhaseData, train_phase
 from adapterstore.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def forget_then_learn(
     set_seed(recipe.seed)
     progress.start("writing down what the model knows")
     facts = _with_old_answers(model, tokenizer, facts)
-    material = gather(model, tokenizer, facts, known, recipe)
-    memory = remember(model, tokenizer, material.preserve)
+    prepared = prepare(model, tokenizer, facts, known, recipe)
+    material, memory = prepared.material, prepared.memory
     steps: dict[str, int] = {}
     notes: list[str] = []
     forget, coefficient, curve = None, None, list[Candidate]()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +68,7 @@ class PhaseData:
     paraphrased: Sequence[Example] = ()
     preserved: Sequence[Sequence[Tokens]] = ()
     """Groups of texts; each step takes as many of each group."""
-    memory: dict[Tokens, Reference] | None = None
+    memory: Mapping[Tokens, Reference] | None = None
 
     def shares(self, batch_size: int) -> tuple[int, int]:
         """Return how many taught and how many paraphrased texts one step takes."""

@@ -48,8 +48,8 @@ STAGES = {
     "loading": [("adapterstore.learning.loading", "load_for")],
     "attaching the state": [("adapterstore.update.attempt", "attach_composition")],
     "old answers": [("adapterstore.learning.phases", "_with_old_answers")],
-    "sampling": [("adapterstore.learning.phases", "gather")],
-    "remembering": [("adapterstore.learning.phases", "remember")],
+    "sampling": [("adapterstore.learning.prepared", "gather")],
+    "remembering": [("adapterstore.learning.prepared", "remember")],
     "search for λ": [("adapterstore.learning.phases", "_search")],
     "asking whether to stop": [("adapterstore.learning.phases", "_all_given")],
     "around the steps": [("adapterstore.learning.phases", "train_phase")],
@@ -183,6 +183,7 @@ def main() -> None:
         for number in range(arguments.updates):
             file = fact_file(draw_changes(count, number), f"drop-{number}.jsonl")
             columns.append(measure(store, file, recipe))
+            print(f"update {number + 1}: overhead {columns[-1].overhead:.2f}", flush=True)
     print(f"{arguments.method}, {count} facts an update")
     print(f"{'CPU seconds':<24}" + "".join(f"{f'update {n + 1}':>10}" for n in range(len(columns))))
     for stage in [*STAGES, REST, STEPS]:
