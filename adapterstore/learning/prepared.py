@@ -17,6 +17,7 @@ from transformers import set_seed
 
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning.material import Material, gather
+from adapterstore.learning.merged import merged
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import Tokens
 from adapterstore.learning.training import Reference, remember
@@ -66,7 +67,8 @@ def prepare(
         _kept.clear()
         set_seed(MATERIAL_SEED)
         seeded = recipe.model_copy(update={"seed": MATERIAL_SEED})
-        material = gather(model, tokenizer, facts, known, seeded)
+        with merged(model):
+            material = gather(model, tokenizer, facts, known, seeded)
         prepared = Prepared(material, remember(model, tokenizer, material.preserve))
         _kept[key] = prepared
     set_seed(recipe.seed)
