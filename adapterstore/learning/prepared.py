@@ -42,6 +42,11 @@ class Prepared:
 _kept: dict[str, Prepared] = {}
 
 
+def forget_prepared() -> None:
+    """Let the next update prepare everything anew, as a replay must."""
+    _kept.clear()
+
+
 def prepare(
     model: Any,
     tokenizer: Any,
@@ -87,7 +92,7 @@ def _key(
 
     parts = {
         "state": state_digest(model),
-        "tokenizer": [type(tokenizer).__name__, len(tokenizer), tokenizer.name_or_path],
+        "tokenizer": [type(tokenizer).__name__, len(tokenizer), str(tokenizer.chat_template)],
         "facts": [repr(fact) for fact in facts],
         "known": [repr(probe) for probe in known],
         "recipe": {name: getattr(recipe, name) for name in _FIELDS},
