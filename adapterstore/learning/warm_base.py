@@ -34,15 +34,18 @@ def warm(folder: Path, device: str, device_map: str | None, load: Loader) -> tup
         # Only the last is kept.
         _kept.clear()
         model, tokenizer = load()
-        if not _is_small(model):
+        if not _can_be_kept(model):
             return model, tokenizer
         kept = _kept[key] = (model, tokenizer)
     return copy.deepcopy(kept[0]), copy.deepcopy(kept[1])
 
 
-def _is_small(model: Any) -> bool:
+def _can_be_kept(model: Any) -> bool:
     weights = list(model.parameters())
-    if any(weight.device.type != "cpu" for weight in weights):
+    # Of layers that are spread or quantised, nobody promises that a copy is one.
+    spread = getattr(model, "hf_device_map", None) is not None
+    quantised = getattr(model.config, "quantization_config", None) is not None
+    if spread or quantised or any(weight.device.type != "cpu" for weight in weights):
         return False
     size: int = sum(weight.numel() * weight.element_size() for weight in weights)
     return size <= MOST_BYTES
