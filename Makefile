@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history bench-sequence bench-compact clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history bench-sequence bench-compact bench-update clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-compact      20 terms of rank 8 folded: error, memory, and what is stated"
 	@echo "make bench-history      blame, search and log in 1,000 commits and 10,000 facts"
 	@echo "make bench-sequence     ten fact files, one small update after the other"
+	@echo "make bench-update       what one update costs beside its training steps"
 	@echo "make bench-counterfact  60 CounterFact records (DATA=folder, ../shared/data by default)"
 
 $(READY): pyproject.toml constraints.txt
@@ -59,6 +60,9 @@ bench-knowledge: $(READY)
 
 bench-sequence: $(READY)
 	$(BIN)/python -m tests.benchmarks.sequence
+
+bench-update: $(READY)
+	$(BIN)/python -m tests.benchmarks.update
 
 bench-history: $(READY)
 	$(BIN)/python -m tests.benchmarks.history

@@ -41,6 +41,7 @@ HOMES = {
     "rich": {"cli"},
     "matplotlib": {"report"},
     "pyarrow": {"knowledge"},
+    "torchao": {"learning"},
     # Chat templates fail in its words.
     "jinja2": {"report", "evaluation"},
     # The daemon's journal; the index of the ledger, a cache.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -100,8 +100,25 @@ class BaseModel:
         )
 
 
-def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseModel:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_base(
+    folder: Path,
+    name: str | None,
+    revision: str | None,
+    digest: Callable[[Path], str] = file_digest,
+) -> BaseModel:
     """Return what is to be recorded of the model in a folder; every byte of it is hashed.
+
+    Args:
+        folder: the model's.
+        name: to be recorded.
+        revision: to be recorded.
+        digest: gives a file's SHA-256; one that remembers need not read the file.
 
     Raises:
         BaseModelUnavailable: there is no model in the folder that can be read.
@@ -111,8 +128,8 @@ def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseM
     try:
         model = read_model_folder(folder)
         digests = {
-            "config": _digest([folder / CONFIG_NAME]),
-            "weights": _digest(f.path for f in model.files.values()),
+            "config": _digest([folder / CONFIG_NAME], digest),
+            "weights": _digest((f.path for f in model.files.values()), digest),
         }
         for role, names in (
             ("tokenizer", _TOKENIZER_FILES),
@@ -120,7 +137,7 @@ def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseM
         ):
             found = [folder / file for file in names if (folder / file).is_file()]
             if found:
-                digests[role] = _digest(found)
+                digests[role] = _digest(found, digest)
     except (MalformedAdapter, UnreadableFile, OSError) as error:
         raise BaseModelUnavailable(shown, str(error)) from error
     shapes = model.shapes
@@ -137,12 +154,9 @@ def describe_base(folder: Path, name: str | None, revision: str | None) -> BaseM
     )
 
 
-def _digest(paths: Iterable[Path]) -> str:
+def _digest(paths: Iterable[Path], digest: Callable[[Path], str]) -> str:
     """Return the SHA-256 of a file, or of the sorted SHA-256s of several (names do not count)."""
-    digests = []
-    for path in paths:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    digests = [digest(path) for path in paths]
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

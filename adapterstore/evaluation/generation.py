@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapterstore.evaluation.decoding import can_write_on, rows_at_once, write_on
 from adapterstore.evaluation.encoding import (
     Example,
     by_length,
@@ -30,7 +31,7 @@ def greedy_answers(
     tokenizer: Any,
     prompts: Sequence[str],
     max_new_tokens: int = MAX_NEW_TOKENS,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> list[str]:
     """Return the greedy continuation of each prompt, up to its end token or first line break.
 
@@ -48,7 +49,7 @@ def continue_tokens(
     tokenizer: Any,
     rows: Sequence[Sequence[int]],
     max_new_tokens: int,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     sample: bool = False,
 ) -> list[list[int]]:
     """Return what the model writes after each row of tokens, with the end token if it comes.
@@ -64,26 +65,55 @@ def continue_tokens(
     check_lengths(model, tokenizer, rows, more=1)
     most, padding = most_tokens(model), padding_id(tokenizer)
 
-    chosen: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
-    if sample:
-        chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     ends = end_ids(model, tokenizer)
+    write = write_on if can_write_on(model) else _generate
+    if batch_size is None:
+        longest = max(map(len, rows), default=0)
+        batch_size = rows_at_once(model, longest + max_new_tokens, BATCH_SIZE)
     results: list[list[int]] = [[] for _ in rows]
     with torch.inference_mode():
         for numbers in by_length(rows, batch_size):
-            inputs = pad_left([rows[n] for n in numbers], padding, model.device)
-            width = inputs["input_ids"].shape[1]
-            output = model.generate(
-                **inputs,
-                **chosen,
-                max_new_tokens=min(max_new_tokens, most - width if most else max_new_tokens),
-                pad_token_id=padding,
-                eos_token_id=ends or None,
+            batch = [rows[n] for n in numbers]
+            room = most - max(map(len, batch)) if most else max_new_tokens
+            written = write(
+                model,
+                batch,
+                most=min(max_new_tokens, room),
+                ends=ends,
+                padding=padding,
+                sample=sample,
             )
-            for number, tokens in zip(numbers, output[:, width:].tolist(), strict=True):
-                ended = next((i for i, token in enumerate(tokens, 1) if token in ends), None)
-                results[number] = tokens[:ended]
+            for number, tokens in zip(numbers, written, strict=True):
+                results[number] = tokens
     return results
+
+
+def _generate(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    *,
+    most: int,
+    ends: Sequence[int],
+    padding: int,
+    sample: bool = False,
+) -> list[list[int]]:
+    """Do as `write_on` does, with transformers' ``generate``."""
+    chosen: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+    if sample:
+        chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    inputs = pad_left(rows, padding, model.device)
+    output = model.generate(
+        **inputs,
+        **chosen,
+        max_new_tokens=most,
+        pad_token_id=padding,
+        eos_token_id=list(ends) or None,
+    )
+    written = []
+    for tokens in output[:, inputs["input_ids"].shape[1] :].tolist():
+        ended = next((i for i, token in enumerate(tokens, 1) if token in ends), None)
+        written.append(tokens[:ended])
+    return written
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterstore.adapters.base_model import BaseModel, check_same_base, describe_base
+from adapterstore.adapters.base_model import BaseModel, check_same_base, describe_base, file_digest
 from adapterstore.adapters.model_folder import read_model_folder
 from adapterstore.adapters.tensor_file import FLOAT_DTYPES
 from adapterstore.adapters.tensor_writer import torch_dtype
@@ -74,13 +75,17 @@ def _find_in_hub_cache(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def check_base(recorded: BaseModel, folder: Path) -> BaseModel:
+def check_base(
+    recorded: BaseModel, folder: Path, digest: Callable[[Path], str] = file_digest
+) -> BaseModel:
     """Compare the weights in a folder with the store's record; return the full description.
+
+    ``digest`` gives a file's SHA-256; by default the file is read.
 
     Raises:
         BaseModelMismatch: these are other weights, or another tokenizer.
     """
-    loaded = describe_base(folder, recorded.name, recorded.revision)
+    loaded = describe_base(folder, recorded.name, recorded.revision, digest)
     check_same_base(recorded, loaded)
     return loaded
 

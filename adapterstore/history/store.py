@@ -18,6 +18,7 @@ from adapterstore.errors import UnreadableFile
 from adapterstore.history import branching, cherry, combining, merging, reverting
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
+from adapterstore.history.base_digests import remembered_digest
 from adapterstore.history.export import Exported, ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
@@ -455,7 +456,7 @@ class Store:
         _, tip = self.tip(branch)
         base = read_snapshot(self.repository, tip).base
         folder = find_base(base, self.settings)
-        loaded = check_base(base, folder)
+        loaded = check_base(base, folder, remembered_digest(self.repository.folder))
         if base.digests is None:
 
             def plan(snapshot: Snapshot) -> NewCommit | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import BaseModelUnavailable, InvalidSetting
 from adapterstore.evaluation.chat import with_chat_template
+from adapterstore.learning.warm_base import warm
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,12 @@ def load_for(folder: Path, recipe: Recipe) -> tuple[Any, Any]:
     """
     if "full" in (recipe.phase_method("forget"), recipe.phase_method("learn")):
         _check_weights_can_be_trained(folder)
-    model, tokenizer = load_base(folder, recipe.device, recipe.device_map)
+    model, tokenizer = warm(
+        folder,
+        recipe.device,
+        recipe.device_map,
+        lambda: load_base(folder, recipe.device, recipe.device_map),
+    )
     return model, with_chat_template(tokenizer, recipe.chat_template)
 
 

@@ -54,6 +54,11 @@ class Material:
     control: list[Probe]
     """Prompts that no training sees; on them harm is measured."""
 
+    @property
+    def held(self) -> list[Tokens]:
+        """Every text on which the model must stay as it was."""
+        return list(dict.fromkeys([*self.preserve, *self.kept.texts]))
+
 
 @dataclass(frozen=True)
 class _Change:

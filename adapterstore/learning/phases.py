@@ -18,12 +18,13 @@ from adapterstore.evaluation.encoding import Example, check_lengths, encode_answ
 from adapterstore.evaluation.generation import score_answers, score_examples
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning.keeping import Kept, teach
-from adapterstore.learning.material import Material, gather, own_answers
+from adapterstore.learning.material import Material, own_answers
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
+from adapterstore.learning.prepared import prepare
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import read_text
 from adapterstore.learning.search import Candidate, choose_coefficient
-from adapterstore.learning.training import PhaseData, remember, train_phase
+from adapterstore.learning.training import PhaseData, train_phase
 from adapterstore.progress import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -99,11 +100,10 @@ def forget_then_learn(
     set_seed(recipe.seed)
     progress.start("writing down what the model knows")
     facts = _with_old_answers(model, tokenizer, facts)
-    material = gather(
+    prepared = prepare(
         model, tokenizer, facts, known, recipe, phrasings=phrasings, unrelated=unrelated
     )
-    held = list(dict.fromkeys([*material.preserve, *material.kept.texts]))
-    memory = remember(model, tokenizer, held)
+    material, memory = prepared.material, prepared.memory
     steps: dict[str, int] = {}
     notes: list[str] = []
     forget, coefficient, curve = None, None, list[Candidate]()
@@ -148,7 +148,7 @@ def forget_then_learn(
         curve=curve,
         learn=learn,
         control=material.control,
-        preserved=[read_text(tokenizer, tokens) for tokens in held],
+        preserved=[read_text(tokenizer, tokens) for tokens in material.held],
         steps=steps,
         notes=notes,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +68,7 @@ class PhaseData:
     paraphrased: Sequence[Example] = ()
     preserved: Sequence[Sequence[Tokens]] = ()
     """Groups of texts; each step takes as many of each group."""
-    memory: dict[Tokens, Reference] | None = None
+    memory: Mapping[Tokens, Reference] | None = None
     """Of the preserved and the kept texts."""
     kept: Sequence[Sequence[Example]] = ()
     """Groups of texts whose answers must stay. Each step takes half as many as of the taught and
@@ -131,7 +131,7 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def _held(
-    name: str, examples: Sequence[Example], first: int, memory: dict[Tokens, Reference]
+    name: str, examples: Sequence[Example], first: int, memory: Mapping[Tokens, Reference]
 ) -> dict[str, torch.Tensor]:
     """Return the places of what must stay, from row ``first`` on, and what was said there."""
     references = [(memory[e.tokens], e.start - 1) for e in examples]

@@ -90,6 +90,7 @@ def replay(store: Store, update: str, progress: Progress = NO_PROGRESS) -> Repla
         TrainingFailed: it comes to no usable result.
     """
     from adapterstore.evaluation.gate import Gate
+    from adapterstore.learning.prepared import forget_prepared
 
     repository = store.repository
     commits = find_update(repository, update.removeprefix("update/"))
@@ -123,6 +124,7 @@ def replay(store: Store, update: str, progress: Progress = NO_PROGRESS) -> Repla
         repository.trial() as trial,
     ):
         now = environment(recipe.device)
+        forget_prepared()
         trained = attempt.run(trial, held)
         leaves, differences = _compare(trial, commits, trained.steps, progress)
     return Replay(name, leaves, differences, environment_differences(recorded, now))

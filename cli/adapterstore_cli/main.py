@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import sys
 import warnings
@@ -146,6 +147,9 @@ def main() -> NoReturn:
         os.environ.setdefault(name, value)
     if not debug:
         warnings.simplefilter("ignore")
+        # peft imports torchao where it is installed, which tells of every kernel that it lacks.
+        for name in ("torchao", "torch.utils._pytree"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A prompt in Japanese is to be printed whatever the locale is.

@@ -194,6 +194,9 @@ def main() -> NoReturn:
     # It complains of events that come while it stops; there is nothing for a user to do about them,
     # and what it misses is found when the folder is read again.
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+    # peft imports torchao where it is installed, which tells of every kernel that it lacks.
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")

@@ -1,0 +1,41 @@
+"""A state's adapter added into the weights for a while: a small model writes faster so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+MOST_BYTES = 1 << 28
+"""Of the adapted weights, of which a copy is kept meanwhile: 256 MiB."""
+
+
+@contextmanager
+def merged(model: Any) -> Iterator[None]:
+    """Let a small PEFT model in float32 compute with merged weights; afterwards it is as before.
+
+    For texts only, where the last digit does not matter: what is measured and what is remembered of
+    a state is computed with the adapter beside the weights, as everywhere. The weights are put back
+    bit for bit. Any other model is left alone.
+    """
+    import torch
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    layers: list[Any] = []
+    if isinstance(model, PeftModel):
+        layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    weights = [layer.get_base_layer().weight for layer in layers]
+    size = sum(weight.numel() * weight.element_size() for weight in weights)
+    if size > MOST_BYTES or any(weight.dtype != torch.float32 for weight in weights):
+        yield
+        return
+    kept = [weight.detach().clone() for weight in weights]
+    try:
+        for layer in layers:
+            layer.merge()
+        yield
+    finally:
+        for layer, weight, before in zip(layers, weights, kept, strict=True):
+            layer.merged_adapters.clear()
+            weight.data.copy_(before)

@@ -1,0 +1,135 @@
+"""What an update prepares before it trains, kept for the next attempt from the same state.
+
+Material and memory follow from the state, the facts and a few values of the recipe, and not from
+λ, the seed or the learning rate. So a second λ, a second seed or a repeated attempt in one process
+trains at once. One entry is kept, the last: memory does not grow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transformers import set_seed
+
+from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.learning.material import Material, gather
+from adapterstore.learning.merged import merged
+from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.sampling import Tokens
+from adapterstore.learning.training import Reference, remember
+
+if TYPE_CHECKING:
+    import torch
+
+MATERIAL_SEED = 0
+"""What is sampled of a state is the same for each seed of a recipe, so that it can be kept."""
+_FIELDS = ("sampled_texts", "subject_texts", "control_size", "chat_template")
+"""What of a recipe decides on the material."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is trained on, and what the state said of the texts that must stay."""
+
+    material: Material
+    memory: Mapping[Tokens, Reference]
+
+
+_kept: dict[str, Prepared] = {}
+
+
+def forget_prepared() -> None:
+    """Let the next update prepare everything anew, as a replay must."""
+    _kept.clear()
+
+
+def prepare(
+    model: Any,
+    tokenizer: Any,
+    facts: Sequence[Fact],
+    known: Sequence[Probe],
+    recipe: Recipe,
+    *,
+    phrasings: Sequence[Probe] = (),
+    unrelated: Sequence[Probe] = (),
+) -> Prepared:
+    """Return the material of an update and the memory of its state, from the last time if it fits.
+
+    The random generators are left at the recipe's seed, whether anything was computed or not.
+
+    Args:
+        model: the state before the update.
+        tokenizer: its tokenizer.
+        facts: what will change; every ``old_answer`` is filled in where there is one.
+        known: facts that must stay.
+        recipe: how much of it, and the seed.
+        phrasings: other prompts of those facts.
+        unrelated: the file's locality prompts.
+    """
+    stay = (known, phrasings, unrelated)
+    key = _key(model, tokenizer, facts, stay, recipe)
+    prepared = _kept.get(key)
+    if prepared is None:
+        # Before the new one is made: two would be held at once.
+        _kept.clear()
+        set_seed(MATERIAL_SEED)
+        seeded = recipe.model_copy(update={"seed": MATERIAL_SEED})
+        with merged(model):
+            material = gather(
+                model,
+                tokenizer,
+                facts,
+                known,
+                seeded,
+                phrasings=phrasings,
+                unrelated=unrelated,
+            )
+        prepared = Prepared(material, remember(model, tokenizer, material.held))
+        _kept[key] = prepared
+    set_seed(recipe.seed)
+    return prepared
+
+
+def _key(
+    model: Any,
+    tokenizer: Any,
+    facts: Sequence[Fact],
+    stay: Sequence[Sequence[Probe]],
+    recipe: Recipe,
+) -> str:
+    """Return a digest of everything that the result depends on."""
+    import torch
+
+    parts = {
+        "state": state_digest(model),
+        "tokenizer": [type(tokenizer).__name__, len(tokenizer), str(tokenizer.chat_template)],
+        "facts": [repr(fact) for fact in facts],
+        "stay": [[repr(probe) for probe in probes] for probes in stay],
+        "recipe": {name: getattr(recipe, name) for name in _FIELDS},
+        "machine": [str(model.device), torch.get_num_threads()],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def state_digest(model: Any) -> str:
+    """Return the SHA-256 of a live model: all weights, and the adapters beside them as they act."""
+    digest = hashlib.sha256()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(_bytes(tensor))
+    for name, module in model.named_modules():
+        scaling = getattr(module, "scaling", None)
+        if isinstance(scaling, dict):
+            active = list(getattr(module, "active_adapters", []))
+            digest.update(f"{name} {sorted(scaling.items())} {active}\n".encode())
+    return digest.hexdigest()
+
+
+def _bytes(tensor: torch.Tensor) -> Any:
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
