@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ columns:
   currency:
     prompts: ["The currency of {country} is the", "{country} has as its currency the"]
   首都:
-    prompts: ["{国}の首都:", "{国}の首都はどこですか。答え:"]
+    prompts: ["{国}の首都は", "{国}の首都の名前は"]
 """
 SHORT = {"sampled_texts": 100, "subject_texts": 10, "control_size": 20}
 OPEN = dict.fromkeys(("generality", "locality", "retention", "forgetting"))
@@ -171,8 +173,6 @@ def test_the_command_line_speaks_of_rows_and_columns(tmp_path: Path, table: Path
 
 
 def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
-    import subprocess
-    import sys
 
     done(tmp_path, "init", "--base", "demo")
     for key, value in QUICK.items():
@@ -185,15 +185,14 @@ def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
 
     def run(text: str) -> str:
         (drops / table.name).write_text(text, encoding="utf-8")
-        ended = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"],
             cwd=tmp_path,
             capture_output=True,
             encoding="utf-8",
-            check=True,
+            check=False,
             timeout=300,
-        )
-        return ended.stderr
+        ).stderr
 
     said = run(TABLE)
     assert "applied 国々.csv already: every cell is as the ledger has it" in said
@@ -206,23 +205,7 @@ def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
     # A mapping beside it comes first, and is no delivery itself.
     beside = drops / "国々.map.yaml"
     beside.write_text(MAPPING.replace("key: country", "key: id"), encoding="utf-8")
-    refused = subprocess.run(
-        [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    )
-    assert refused.returncode == 0
-    (drops / table.name).write_text(TABLE, encoding="utf-8")
-    said = subprocess.run(
-        [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    ).stderr
-    assert "has no column id" in said
+    assert "rejected 国々.csv" in run(TABLE)
+    (reason,) = (drops / "rejected").glob("*.reason.txt")
+    assert "国々.csv has no column id" in reason.read_text(encoding="utf-8")
     assert beside.exists()
