@@ -158,7 +158,8 @@ def test_the_command_line_speaks_of_rows_and_columns(tmp_path: Path, table: Path
     assert result["table"] == found
     assert result["table"]["columns"] == ["currency", "首都"]
     assert result["status"] == "applied"
-    assert read_json(tmp_path, "update", table.name)["commits"] == []
+    again = read_json(tmp_path, "update", table.name)
+    assert (again["update"], again["commits"]) == (None, [])
     printed = done(tmp_path, "show", "HEAD")
     assert "Croatia (line 2)  首都" in printed
 
@@ -211,3 +212,5 @@ def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
     (reason,) = (drops / "rejected").glob("*.reason.txt")
     assert "国々.csv has no column id" in reason.read_text(encoding="utf-8")
     assert beside.exists()
+    (drops / "other.parquet").write_bytes(b"PAR1")
+    assert "rejected other.parquet: other.parquet: has no mapping; write other.map" in run(TABLE)
