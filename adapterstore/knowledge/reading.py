@@ -20,6 +20,8 @@ _EXPECTED = {
     "list_type": "a list",
     "tuple_type": "a list",
     "model_type": "a mapping",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
 }
 
 

@@ -21,10 +21,10 @@ from adapterstore.errors import (
 from adapterstore.history.updates import find_applied, find_rejected, is_published, new_update_id
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import FactFile
-from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.knowledge.formats import SUFFIXES, parse_fact_file
 from adapterstore.knowledge.tables.finding import find_mapping
 from adapterstore.knowledge.tables.mapping import read_mapping
-from adapterstore.knowledge.tables.reading import MappedTable, map_table
+from adapterstore.knowledge.tables.reading import MappedTable, map_table, unmapped
 from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
 from adapterstore.update import UpdateResult, read_update_settings, run_update
@@ -159,6 +159,9 @@ class Worker:
         mapping = find_mapping(landed.path, self.store.repository.folder)
         if mapping is not None:
             return map_table(landed.data, name, read_mapping(mapping))
+        if landed.path.suffix.lower() not in SUFFIXES:
+            # Parquet is nothing but a table.
+            raise unmapped(name)
         return parse_fact_file(landed.data, name)
 
     def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:

@@ -141,7 +141,7 @@ def test_yaml_bomb_of_depth(opening: str) -> None:
         (
             '{"facts": [\n\n{"prompt": "a", "answer": "b", "source": "c"}]}',
             "x.json:3: facts[0].source: unknown field; known: prompt, answer, old_answer, subject, "
-            "relation, paraphrases, locality, portability",
+            "relation, paraphrases, locality, portability, protected",
         ),
         ('[{"prompt": "a", "answer": NaN}]', "x.json:1: NaN is not JSON"),
         ('[\n{"prompt": "a", "answer": -Infinity}]', "x.json:2: -Infinity is not JSON"),
@@ -152,7 +152,7 @@ def test_yaml_bomb_of_depth(opening: str) -> None:
         (
             '[{"prompt": "a", "\\ud83d": "b"}]',
             r'x.json:1: [0]."\\ud83d": unknown field; known: prompt, answer, old_answer, subject, '
-            "relation, paraphrases, locality, portability",
+            "relation, paraphrases, locality, portability, protected",
         ),
         ('{"\\ud83d": 1}', r'x.json: "\\ud83d": unknown field; known: source, facts'),
         ('{"facts": [],\n"facts": []}', "x.json:2: the key facts stands here twice"),

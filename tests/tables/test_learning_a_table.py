@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from adapterstore.knowledge.tables.reading import MappedTable, read_mapped_table
 from adapterstore.update import UpdateResult, read_update_settings
 from adapterstore.update.asking import ask
 from adapterstore.update.table_import import import_table
+from adapterstore.update.table_plan import plan_table
 from adapterstore.update.table_update import update_from_table
 from adapterstore.update.verification import verify
 from tests.cli.running import adapterstore, done, read_json
@@ -34,7 +37,7 @@ columns:
   currency:
     prompts: ["The currency of {country} is the", "{country} has as its currency the"]
   首都:
-    prompts: ["{国}の首都:", "{国}の首都はどこですか。答え:"]
+    prompts: ["{国}の首都は", "{国}の首都の名前は"]
 """
 SHORT = {"sampled_texts": 100, "subject_texts": 10, "control_size": 20}
 OPEN = dict.fromkeys(("generality", "locality", "retention", "forgetting"))
@@ -111,8 +114,9 @@ def test_only_what_differs_is_learned_and_rows_that_go_are_forgotten(
     # Taken back, the table differs again, by the same cells.
     store.revert(None, f"update/{result.update}")
     assert store.snapshot().composition == store.snapshot(start).composition
-    third = update(store, mapped)
-    assert (third.status, third.update) == ("applied", f"{result.update}-2")
+    found = plan_table(repository, store.resolve(), mapped)
+    assert found.to_dict() == result.table
+    assert found.fact_file().data == repository.read(tip, "update/国々.facts.json")
 
 
 def test_a_change_and_back_and_forth_again_is_learned_each_time(
@@ -154,7 +158,8 @@ def test_the_command_line_speaks_of_rows_and_columns(tmp_path: Path, table: Path
     assert result["table"] == found
     assert result["table"]["columns"] == ["currency", "首都"]
     assert result["status"] == "applied"
-    assert read_json(tmp_path, "update", table.name)["commits"] == []
+    again = read_json(tmp_path, "update", table.name)
+    assert (again["update"], again["commits"]) == (None, [])
     printed = done(tmp_path, "show", "HEAD")
     assert "Croatia (line 2)  首都" in printed
 
@@ -171,8 +176,6 @@ def test_the_command_line_speaks_of_rows_and_columns(tmp_path: Path, table: Path
 
 
 def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
-    import subprocess
-    import sys
 
     done(tmp_path, "init", "--base", "demo")
     for key, value in QUICK.items():
@@ -185,15 +188,14 @@ def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
 
     def run(text: str) -> str:
         (drops / table.name).write_text(text, encoding="utf-8")
-        ended = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"],
             cwd=tmp_path,
             capture_output=True,
             encoding="utf-8",
-            check=True,
+            check=False,
             timeout=300,
-        )
-        return ended.stderr
+        ).stderr
 
     said = run(TABLE)
     assert "applied 国々.csv already: every cell is as the ledger has it" in said
@@ -206,23 +208,9 @@ def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
     # A mapping beside it comes first, and is no delivery itself.
     beside = drops / "国々.map.yaml"
     beside.write_text(MAPPING.replace("key: country", "key: id"), encoding="utf-8")
-    refused = subprocess.run(
-        [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    )
-    assert refused.returncode == 0
-    (drops / table.name).write_text(TABLE, encoding="utf-8")
-    said = subprocess.run(
-        [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-        timeout=300,
-    ).stderr
-    assert "has no column id" in said
+    assert "rejected 国々.csv" in run(TABLE)
+    (reason,) = (drops / "rejected").glob("*.reason.txt")
+    assert "国々.csv has no column id" in reason.read_text(encoding="utf-8")
     assert beside.exists()
+    (drops / "other.parquet").write_bytes(b"PAR1")
+    assert "rejected other.parquet: other.parquet: has no mapping; write other.map" in run(TABLE)

@@ -29,7 +29,8 @@ def parse_parquet_table(data: bytes, name: str) -> tuple[tuple[str, ...], list[R
         file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
         _check_size(file.metadata, name)
         content = file.read()
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Damage in the metadata is an OSError to pyarrow; names that are not UTF-8 are Python's.
         first = str(error).strip().partition("\n")[0]
         raise FactFileError(name, f"not valid Parquet: {first}") from error
     columns = tuple(str(column).strip() for column in content.column_names)
@@ -41,6 +42,8 @@ def parse_parquet_table(data: bytes, name: str) -> tuple[tuple[str, ...], list[R
         except pyarrow.ArrowException as error:
             problem = f"cells of type {values.type} are no texts, numbers or dates"
             raise FactFileError(name, problem, field=show_name(column)) from error
+        except UnicodeDecodeError as error:
+            raise FactFileError(name, "not UTF-8 text", field=show_name(column)) from error
         texts.append([str(text).strip() if text is not None else "" for text in found])
     rows = zip(*texts, strict=True)
     return columns, [

@@ -46,9 +46,7 @@ def read_mapped_table(
     _suffix(name)
     found = mapping or find_mapping(path, store_folder)
     if found is None:
-        raise FactFileError(
-            name, f"has no mapping; write {path.stem}.map.yaml beside it, or name one (--mapping)"
-        )
+        raise unmapped(name)
     return map_table(read_regular_file(path, name), name, read_mapping(found))
 
 
@@ -86,6 +84,13 @@ def parse_table(data: bytes, name: str, mapping: TableMapping) -> Table:
         raise FactFileError(name, f"more than {MAXIMUM_CELLS:,} cells; split it")
     digest = hashlib.sha256(data).hexdigest()
     return Table(name=name, columns=columns, rows=tuple(rows), digest=digest)
+
+
+def unmapped(name: str) -> FactFileError:
+    """Return the error of a table that has no mapping."""
+    stem = PurePath(name).stem
+    problem = f"has no mapping; write {stem}.map.yaml beside it, or name one (--mapping)"
+    return FactFileError(name, problem)
 
 
 def _suffix(name: str) -> str:

@@ -111,7 +111,8 @@ def command(
 
 def _as_json(result: UpdateResult) -> dict[str, object]:
     return {
-        "update": result.update,
+        # Where nothing of a table differs, there is no update.
+        "update": None if _did_nothing(result) else result.update,
         "status": result.status,
         "commits": list(result.commits),
         "reasons": result.reasons,
@@ -136,8 +137,7 @@ def _print(result: UpdateResult) -> None:
     }
     if result.table is not None:
         print_table_changes(result.table)
-    if result.table is not None and result.status == "already-applied" and not result.commits:
-        # Nothing differs, so there is no update to name.
+    if _did_nothing(result):
         click.echo("nothing was done")
         return
     click.echo(f"update/{result.update} {says[result.status]}")
@@ -153,3 +153,7 @@ def _print(result: UpdateResult) -> None:
         click.echo(f"  alarm: {alarm}")
     if result.report is not None:
         print_report(result.report, "  ", {row["metric"] for row in result.refused})
+
+
+def _did_nothing(result: UpdateResult) -> bool:
+    return result.status == "already-applied" and not result.commits
