@@ -10,6 +10,7 @@ from transformers.utils.logging import disable_progress_bar
 from tests.benchmarks.knowledge import __doc__ as about
 from tests.benchmarks.knowledge.ablation import run_ablation
 from tests.benchmarks.knowledge.bases import BASES
+from tests.benchmarks.knowledge.curves import print_curves
 from tests.benchmarks.knowledge.results import Results
 from tests.benchmarks.knowledge.rows import MIXES, Bench, run_rows
 from tests.benchmarks.knowledge.sequence import DROPS, run_sequence
@@ -28,6 +29,7 @@ def main() -> None:
     results = Results(arguments.out)
     if arguments.table:
         print_tables(results)
+        print_curves(results)
         return
     disable_progress_bar()  # type: ignore[no-untyped-call]
     bench = Bench(results, arguments.work)

@@ -1,4 +1,4 @@
-"""What the benchmark's figures rest on: nothing asked is told, and no finished run is made again."""
+"""What the figures rest on: nothing asked is told, and no finished run is made again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_neighbour_that_is_changed_itself_is_not_asked(tmp_path: Path) -> None
     assert sorted(draw.asked["locality"]) == [("Cem speaks", "Dutch"), ("Eve speaks", "Welsh")]
     assert draw.asked["retention"] == []
     two = draw_records(facts[:2], 1, 0)
-    changed = two.facts[0].subject
+    changed = two.facts[0].prompt.split()[0]
     assert all(changed not in prompt for prompt, _ in two.asked["retention"])
     assert len(two.asked["retention"]) == 1
 
