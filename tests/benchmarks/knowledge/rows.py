@@ -41,6 +41,7 @@ def line_of(run: Run, asked: dict[str, Any], **more: Any) -> Line:
         "figures": {n: round(v, 4) for n, v in measure(run.model, run.tokenizer, asked).items()},
         "asked": {name: len(pairs) for name, pairs in asked.items()},
         "seconds": round(run.seconds, 1),
+        "processor seconds": round(run.processor_seconds, 1),
         "steps": run.steps,
         "coefficient": run.coefficient,
         "curve": run.curve,

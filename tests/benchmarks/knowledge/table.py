@@ -28,8 +28,8 @@ def print_tables(results: Results) -> None:
 
 def _print_table(lines: Sequence[Line], columns: Sequence[str]) -> None:
     shown = [name for name in columns if any(name in line["figures"] for line in lines)]
-    print("| mix | row | seeds | " + " | ".join(shown) + " | seconds |")
-    print("|---" * (len(shown) + 4) + "|")
+    print("| mix | row | seeds | " + " | ".join(shown) + " | seconds | of CPU |")
+    print("|---" * (len(shown) + 5) + "|")
     for mix, row in dict.fromkeys((line["mix"], line["row"]) for line in lines):
         same = [line for line in lines if (line["mix"], line["row"]) == (mix, row)]
         seeds = " ".join(str(line["seed"]) for line in sorted(same, key=lambda x: x["seed"]))
@@ -37,7 +37,8 @@ def _print_table(lines: Sequence[Line], columns: Sequence[str]) -> None:
             _cell([x["figures"][name] for x in same if name in x["figures"]]) for name in shown
         ]
         seconds = _cell([line["seconds"] for line in same], 0)
-        print(f"| {mix} | {row} | {seeds} | " + " | ".join(cells) + f" | {seconds} |")
+        used = _cell([x["processor seconds"] for x in same if "processor seconds" in x], 0)
+        print(f"| {mix} | {row} | {seeds} | " + " | ".join(cells) + f" | {seconds} | {used} |")
 
 
 def _cell(values: Sequence[float], digits: int = 3) -> str:
