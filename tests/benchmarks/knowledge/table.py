@@ -18,7 +18,8 @@ SEQUENCE = (
 
 def print_tables(results: Results) -> None:
     """Print a table of each part and base that has lines."""
-    for part, columns in (("rows", COLUMNS), ("ablation", COLUMNS), ("sequence", SEQUENCE)):
+    for part in ("rows", "sweep", "ablation", "sequence"):
+        columns = SEQUENCE if part == "sequence" else COLUMNS
         bases = dict.fromkeys((line["base"], line["changed"]) for line in results.find(part=part))
         for base, changed in bases:
             lines = results.find(part=part, base=base, changed=changed)
