@@ -63,6 +63,9 @@ def run_rows(
             if forget == learn:
                 plan = best_plan(bench, base, mix, row, changed, sweep)
                 _once(bench, base, mix, row, seed, changed, plan)
+                # Forgetting first costs as many steps again; so many are given to plain here.
+                longer = replace(plan, epochs=2 * plan.epochs)
+                _once(bench, base, mix, "plain, twice the epochs", seed, changed, longer)
         else:
             plan = best_plan(bench, base, mix, row, changed, sweep)
             for coefficient in PUBLISHED:
