@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-knowledge bench-counterfact bench-history bench-sequence bench-compact bench-update clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-demo-update bench-knowledge bench-knowledge-quick bench-counterfact bench-history bench-sequence bench-compact bench-update clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -15,7 +15,9 @@ help:
 	@echo "make docs               write the generated pages of docs/ again"
 	@echo "make bench-store        commit against git + git-lfs; add, subtract, revert"
 	@echo "make bench-exactness    our sums against peft's methods"
-	@echo "make bench-knowledge    20 changes to the demo model: what is learned, what is kept"
+	@echo "make bench-demo-update  20 changes to the demo model: what is learned, what is kept"
+	@echo "make bench-knowledge    plain fine-tuning, F-Learning as published and ours (hours)"
+	@echo "make bench-knowledge-quick  the same, one seed and few facts"
 	@echo "make bench-compact      20 terms of rank 8 folded: error, memory, and what is stated"
 	@echo "make bench-history      blame, search and log in 1,000 commits and 10,000 facts"
 	@echo "make bench-sequence     ten fact files, one small update after the other"
@@ -55,8 +57,20 @@ bench-store: $(READY) stock-tools
 bench-exactness: $(READY)
 	$(BIN)/python -m tests.benchmarks.exactness
 
+bench-demo-update: $(READY)
+	$(BIN)/python -m tests.benchmarks.demo_update
+
+# Some hours; results stay in BENCH, and a second run goes on where the first stopped.
+DATA ?= ../shared/data
+BENCH ?= bench-knowledge
+KNOWLEDGE = $(BIN)/python -m tests.benchmarks.knowledge --data $(DATA) --work $(BENCH)/bases
 bench-knowledge: $(READY)
-	$(BIN)/python -m tests.benchmarks.knowledge
+	$(KNOWLEDGE) --out $(BENCH)/results.jsonl
+	$(KNOWLEDGE) --out $(BENCH)/results.jsonl --bases demo --ablation
+	$(KNOWLEDGE) --out $(BENCH)/results.jsonl --bases counterfact --mixes lora --sequence
+
+bench-knowledge-quick: $(READY)
+	$(KNOWLEDGE) --out $(BENCH)/quick.jsonl --quick
 
 bench-sequence: $(READY)
 	$(BIN)/python -m tests.benchmarks.sequence
@@ -70,7 +84,6 @@ bench-history: $(READY)
 bench-compact: $(READY)
 	$(BIN)/python -m tests.benchmarks.compact
 
-DATA ?= ../shared/data
 bench-counterfact: $(READY)
 	$(BIN)/python -m tests.benchmarks.counterfact --data $(DATA)
 

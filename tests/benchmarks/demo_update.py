@@ -1,6 +1,6 @@
-"""``make bench-knowledge``: 20 changes to the demo model's facts, one phrasing each.
+"""``make bench-demo-update``: 20 changes to the demo model's facts, one phrasing each.
 
-    python -m tests.benchmarks.knowledge [--method lora|full] [--seeds 0 1 2] [--changes 20]
+    python -m tests.benchmarks.demo_update [--method lora|full] [--seeds 0 1 2] [--changes 20]
 
 The facts and the answers that they change to are drawn with the seed, over distinct countries. The
 file has one phrasing of each; generality is measured on the others. Retention is measured on facts
