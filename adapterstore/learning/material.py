@@ -226,7 +226,10 @@ def _changes(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[_Change]
         former = [fact.old_answer] if fact.old_answer is not None else []
         if own and not given and fact.answer is not None:
             former.append(own)
-            given = [e for e in [ending_of(tokenizer, own, row, ends)] if e is not None]
+            # A chat's turn ends with its answer; elsewhere, as after what the model says instead.
+            own_ending = ending_of(tokenizer, own, row, ends)
+            if own_ending is not None and not isinstance(tokenizer, ChatTokenizer):
+                given = [own_ending]
         changes.append(_Change(fact, tuple(former), given[0] if given else None))
     return changes
 
