@@ -38,7 +38,10 @@ class Failure:
         """The failure in a line: answer before → answer after, and what was expected if another."""
         before = f"{self.before!r} → " if self.before is not None else ""
         shown = f"{self.prompt!r}: {before}{self.given!r}"
-        return shown if self.before == self.expected else f"{shown}, expected {self.expected!r}"
+        as_before = self.before is not None and (
+            self.before == self.expected or same_answer(self.before, self.expected)
+        )
+        return shown if as_before else f"{shown}, expected {self.expected!r}"
 
     def to_dict(self) -> dict[str, str]:
         """Return the failure as JSON values; without ``before`` if that was not asked."""

@@ -54,7 +54,7 @@ def test_a_refusal_carries_threshold_distance_and_what_broke() -> None:
         1.0,
         [{"prompt": "日本の首都は", "expected": "東京", "given": "京都。", "before": "東京。"}],
     )
-    assert broken_prompts([row]) == ["suite: '日本の首都は': '東京。' → '京都。', expected '東京'"]
+    assert broken_prompts([row]) == ["suite: '日本の首都は': '東京。' → '京都。'"]
     with pytest.raises(CorruptStore):
         broken_prompts([{"metric": "suite"}])
 
