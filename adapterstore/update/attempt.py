@@ -167,7 +167,6 @@ class Attempt:
         with self._timed("loading"):
             model, tokenizer = load_for(self.base_folder, self.recipe)
         if steps:
-            until_published.enter_context(repository.writing())
             with self._timed("subtracting"):
                 self._check_subtraction(
                     partial(attached, repository, model=model, stored_dtype=dtype),
@@ -181,7 +180,7 @@ class Attempt:
             model = attach_composition(repository, state.composition, model, dtype)
 
         def keep(operation: str, coefficient: Decimal, phase: PhaseResult) -> None:
-            if not steps:
+            if all(step.manner for step in steps):
                 until_published.enter_context(repository.writing())
             state = steps[-1].state if steps else self.start
             steps.append(self._compose(repository, state, operation, coefficient, phase))
@@ -211,6 +210,9 @@ class Attempt:
             keep("learn", ONE, outcome.learn)
         if not steps:
             raise TrainingFailed("update", "; ".join(outcome.notes) or "nothing was to be changed")
+        if all(step.manner for step in steps):
+            # A subtraction stores nothing by itself; its commits are still to come.
+            until_published.enter_context(repository.writing())
         last = steps[-1].state
         compaction = self._compact(repository, last, notes)
         final = last.composition if compaction is None else compaction.commit.composition

@@ -83,7 +83,7 @@ def test_a_report_says_what_happened(store: Store) -> None:
     assert content["accepted"] is True
     assert content["reasons"] == []
     assert set(content["training_steps"]) == {"learn"}
-    assert set(content["seconds"]) == {"loading", "training", "measuring"}
+    assert set(content["seconds"]) == {"loading", "training", "measuring", "drift"}
     assert content["report"]["reliability"]["asked"] == 1
     assert content["report"]["generality"] is None
 
