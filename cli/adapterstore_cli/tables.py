@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterstore import Store
-from adapterstore.knowledge.tables.finding import find_mapping
+from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, find_mapping
 from adapterstore_cli.output import print_table, shorten
+from adapterstore_cli.session import Session
 
 if TYPE_CHECKING:
     from adapterstore.knowledge.tables.reading import MappedTable
@@ -19,14 +19,19 @@ _SHOWN = 40
 """How many changed cells are listed; --json has all of them."""
 
 
-def read_table(store: Store, files: tuple[str, ...], mapping: Path | None) -> MappedTable | None:
+def read_table(
+    session: Session, files: tuple[str, ...], mapping: Path | None
+) -> MappedTable | None:
     """Return the one table that was named (None: the files are native facts).
 
     Raises:
         click.UsageError: a table beside other files.
         FactFileError: the table or its mapping can't be used.
     """
-    folder = store.repository.folder
+    if mapping is None and not any(name.lower().endswith(TABLE_SUFFIXES) for name in files):
+        # Native facts: their faults are told before the store is opened.
+        return None
+    folder = session.open().repository.folder
     tables = [
         name
         for name in files

@@ -253,7 +253,8 @@ class Worker:
 
 def _as_json(result: UpdateResult) -> dict[str, object]:
     return {
-        "update": result.update,
+        # A table in which nothing differs has made none.
+        "update": result.update if result.commits else None,
         "status": result.status,
         "commits": list(result.commits),
         "coefficient": result.coefficient,

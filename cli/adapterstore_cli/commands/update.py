@@ -78,10 +78,10 @@ def command(
     from adapterstore.knowledge.formats import read_fact_file
     from adapterstore.update import read_update_settings, run_update
 
-    store = session.open()
-    table = read_table(store, facts, mapping)
+    table = read_table(session, facts, mapping)
     files = [read_fact_file(Path(name)) for name in facts] if table is None else []
     check_contradictions(files)
+    store = session.open()
     given: dict[str, Any] = {
         "method": method,
         "forget_method": forget_method,
