@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from adapterstore.learning.quantizing import quantize
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
 from adapterstore.update.after_effects import Intervention, measure_after_effects
-from tests.cli.running import adapterstore, done, read_json
+from tests.cli.running import adapterstore, read_json
 from tests.learning.families import family_model
 
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
@@ -61,9 +60,8 @@ def test_each_effect_begins_from_the_state_and_counts_what_turned(updated: Store
             turned = [t for t in effect.turned if t.question.figure == shift.figure]
             assert sum(not t.right for t in turned) == shift.lost
             assert sum(t.right for t in turned) == shift.gained
-    # What a model knows with certainty outlives 256 levels of weights, and here 16 of them, too.
+    # What the update taught outlives 256 levels of weights.
     assert shifts(eight)["reliability"] == (asked, asked)
-    assert len(eight.turned) <= len(four.turned)
     assert "28 layers, 8 bits" in eight.told
     assert "28 layers, 4 bits" in four.told
     assert "30 steps" in relearned.told
@@ -173,15 +171,13 @@ def test_what_is_missing_is_found_before_a_model_is_loaded(
 
 def test_the_command_prints_before_and_after(updated: Store) -> None:
     folder = updated.repository.folder.parent
-    arguments = ["eval", "--after", "quantize-8bit", "--after", "quantize-4bit"]
-    run = adapterstore(folder, *arguments)
+    run = adapterstore(folder, "eval", "--after", "quantize-8bit")
     assert run.returncode == 0, run.stderr
     assert "after quantize-8bit" in run.stdout
-    assert "1.000 → " in run.stdout
+    assert "1.000 → 1.000" in run.stdout
     # Of the library's own affairs nothing is said.
     assert "torchao" not in run.stderr
-    content = read_json(folder, *arguments)
-    assert [effect["effect"] for effect in content["effects"]] == arguments[2::2]
-    assert json.loads(done(folder, *arguments, "--json")) == content
+    content = read_json(folder, "eval", "--after", "quantize-4bit")
+    assert [effect["effect"] for effect in content["effects"]] == ["quantize-4bit"]
     run = adapterstore(folder, "eval", "--after", "sleep")
     assert run.returncode == InvalidSetting.exit_code
