@@ -35,9 +35,9 @@ def gathered(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     made: list[str] = []
     real = prepared.gather
 
-    def counted(*args: Any) -> Any:
+    def counted(*args: Any, **options: Any) -> Any:
         made.append("gathered")
-        return real(*args)
+        return real(*args, **options)
 
     monkeypatch.setattr(prepared, "gather", counted)
     prepared._kept.clear()

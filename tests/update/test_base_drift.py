@@ -19,8 +19,8 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.update import read_update_settings, run_update
 
-HARMFUL = {"preserve_weight": 0, "learning_rate": 0.03, "learn_steps": 30}
-SHORT = {"sampled_texts": 60, "subject_texts": 10, "control_size": 20}
+HARMFUL = {"preserve_weight": 0, "learning_rate": 0.03, "learn_steps": 15}
+SHORT = {"sampled_texts": 40, "subject_texts": 5, "control_size": 10, "learn_steps": 10}
 OPEN = {"reliability": None, "generality": None, "locality": None, "retention": None}
 CROATIA, KENYA = "The currency of Croatia is the", "The currency of Kenya is the"
 PLACES = ["Italy", "France", "Japan", "Greece", "Egypt", "Ghana", "Chile", "Latvia"]

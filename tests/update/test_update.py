@@ -155,12 +155,14 @@ def test_old_answers_come_from_the_ledger_or_from_the_model(tmp_path: Path) -> N
     store = make_store(tmp_path)
     prompt = "The capital of Kazakhstan is"
     record = f"- {{prompt: {prompt}, subject: Kazakhstan, relation: capital, answer: %s}}"
-    first = parse_fact_file((record % "Nur-Sultan").encode(), "2019.yaml")
+    # Of two facts one stands on, so the first update is not superseded as a whole.
+    other = "- {prompt: The currency of Croatia is the, answer: euro}"
+    first = parse_fact_file(f"{record % 'Nur-Sultan'}\n{other}\n".encode(), "2019.yaml")
     result = update(store, first)
     assert result.status == "applied"
     assert result.report is not None
     assert result.report.forgetting is not None
-    assert result.report.forgetting.asked == 1
+    assert result.report.forgetting.asked == 2
     result = update(store, parse_fact_file((record % "Almaty").encode(), "later.yaml"))
     assert result.status == "applied"
     assert ask(store, "HEAD", [prompt])[0].startswith("Almaty")
