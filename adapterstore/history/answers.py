@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
-from adapterstore.history.ledger_index import CACHE
+from adapterstore.history.ledger.index import CACHE
 from adapterstore.store.durable import make_folder, write_file
 from adapterstore.store.repository import Repository
 

@@ -16,8 +16,8 @@ from adapterstore.errors import (
     UnknownRevision,
 )
 from adapterstore.history.advance import Forward, Result, advance
-from adapterstore.history.ancestry import commits_between, is_ancestor
 from adapterstore.history.log import LogEntry, log_entry
+from adapterstore.history.merging.ancestry import commits_between, is_ancestor
 from adapterstore.history.operands import SHORT
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.identifiers import CommitId

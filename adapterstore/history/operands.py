@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import AmbiguousRevision, MainlineNeeded, UnknownRevision
-from adapterstore.history.ancestry import is_ancestor, merge_bases
+from adapterstore.history.merging.ancestry import is_ancestor, merge_bases
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from adapterstore.errors import PartlyInEffect, UnknownRevision
 from adapterstore.history.advance import Result, advance
-from adapterstore.history.ancestry import commits_between, is_ancestor
-from adapterstore.history.effect import Atoms, Effects
-from adapterstore.history.ledger import ledger_difference
-from adapterstore.history.ledger_merge import (
+from adapterstore.history.ledger.reading import ledger_difference
+from adapterstore.history.merging.ancestry import commits_between, is_ancestor
+from adapterstore.history.merging.effect import Atoms, Effects
+from adapterstore.history.merging.ledgers import (
     blob_of,
     ledger_tree,
     read_entry,
     same_answer,
 )
+from adapterstore.history.merging.suites import revert_suite
 from adapterstore.history.operands import (
     SHORT,
     Change,
@@ -23,7 +24,6 @@ from adapterstore.history.operands import (
     resolve_commits,
 )
 from adapterstore.history.snapshot import NewCommit, Snapshot
-from adapterstore.history.suite_merge import revert_suite
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change as PathChange
 from adapterstore.store.repository import Repository

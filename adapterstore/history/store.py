@@ -15,15 +15,17 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import UnreadableFile
-from adapterstore.history import branching, cherry, combining, merging, reverting
+from adapterstore.history import branching, combining, reverting
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
 from adapterstore.history.base_digests import remembered_digest
 from adapterstore.history.export import Exported, ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
-from adapterstore.history.lossy_merge import LossyMethod
-from adapterstore.history.merge_plan import FastForward, MergePlan, plan_merge
+from adapterstore.history.merging.cherry import cherry_pick
+from adapterstore.history.merging.lossy import LossyMethod
+from adapterstore.history.merging.merge import merge
+from adapterstore.history.merging.plan import FastForward, MergePlan, plan_merge
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
@@ -294,7 +296,7 @@ class Store:
             BaseModelMismatch: it is of another base model.
             RefMoved: see `commit`.
         """
-        return cherry.cherry_pick(
+        return cherry_pick(
             self.repository,
             branch,
             revision,
@@ -343,7 +345,7 @@ class Store:
             UnknownRevision: no such thing.
             RefMoved: see `commit`.
         """
-        return merging.merge(
+        return merge(
             self.repository,
             branch,
             revision,

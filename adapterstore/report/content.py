@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from adapterstore.errors import UnknownRevision
-from adapterstore.history.graph import GraphRow
 from adapterstore.history.leaves import summarize_delta
 from adapterstore.history.log import LogEntry, LogRange, names_of_commits, read_log, resolve_range
-from adapterstore.history.log_filter import LogFilter
-from adapterstore.history.log_query import select_graph
-from adapterstore.history.magnitude import magnitude
 from adapterstore.history.snapshot import Snapshot, read_snapshot
-from adapterstore.history.stat import commit_stat
 from adapterstore.history.store import Store
+from adapterstore.history.viewing.graph import GraphRow
+from adapterstore.history.viewing.log_filter import LogFilter
+from adapterstore.history.viewing.log_query import select_graph
+from adapterstore.history.viewing.magnitude import magnitude
+from adapterstore.history.viewing.stat import commit_stat
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.report.facts import fact_rows
 from adapterstore.report.layers import norms_by_layer

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any
 
 from adapterstore.errors import FactFileError
-from adapterstore.history.factdiff import changed_facts
+from adapterstore.history.ledger.factdiff import changed_facts
 from adapterstore.history.log import LogEntry
-from adapterstore.history.log_filter import fact_file_names
 from adapterstore.history.snapshot import UPDATE
+from adapterstore.history.viewing.log_filter import fact_file_names
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 

@@ -31,7 +31,7 @@ class LaneRow:
 
 
 def lane_row(graph: Mapping[str, Any]) -> LaneRow:
-    """Return the drawing of one row; see `adapterstore.history.graph.GraphRow`."""
+    """Return the drawing of one row; see `adapterstore.history.viewing.graph.GraphRow`."""
     lane, half = graph["lane"], ROW_HEIGHT / 2
     x = _x(lane)
     lines = [Line(f"M{_x(p):g} 0V{ROW_HEIGHT}", p % COLOURS) for p in graph["passing"]]

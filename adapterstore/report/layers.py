@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from adapterstore.history.magnitude import Magnitude
+from adapterstore.history.viewing.magnitude import Magnitude
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 OTHER = "other"

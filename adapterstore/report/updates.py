@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.history.factdiff import changed_facts, count_facts
+from adapterstore.history.ledger.factdiff import changed_facts, count_facts
 from adapterstore.history.log import LogEntry, LogRange, read_log
-from adapterstore.history.log_filter import fact_file_names
-from adapterstore.history.magnitude import Magnitude
 from adapterstore.history.operands import Change
 from adapterstore.history.update_report import REPORT_PATH, curve_of, figures_of, find_report
+from adapterstore.history.viewing.log_filter import fact_file_names
+from adapterstore.history.viewing.magnitude import Magnitude
 from adapterstore.identifiers import CommitId
 from adapterstore.store.refs import list_refs
 from adapterstore.store.repository import Repository

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import InvalidSetting, UnreadableFile
-from adapterstore.history.earlier_answers import earlier_answers
 from adapterstore.history.export import export_state
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.earlier_answers import earlier_answers
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.store import Store
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.progress import NO_PROGRESS, Progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adapterstore.errors import InvalidSetting
 from adapterstore.history.attach import attach_composition
 from adapterstore.history.base import stored_dtype
-from adapterstore.history.ledger import iterate_ledger
+from adapterstore.history.ledger.reading import iterate_ledger
 from adapterstore.history.store import Store
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.progress import NO_PROGRESS, Progress

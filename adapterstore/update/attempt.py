@@ -22,10 +22,10 @@ from adapterstore.history.base import stored_dtype
 from adapterstore.history.compacting import Compaction, plan_compaction, total_rank
 from adapterstore.history.export import write_lora
 from adapterstore.history.ingest import IngestedDelta, ingest
-from adapterstore.history.known import Known, Retained
+from adapterstore.history.ledger.known import Known, Retained
+from adapterstore.history.ledger.superseded import Superseded
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.history.state_answers import StateAnswers
-from adapterstore.history.superseded import Superseded
 from adapterstore.history.updates import Phase
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import Fact, Probe

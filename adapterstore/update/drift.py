@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import BaseModelUnavailable, InvalidSetting
 from adapterstore.history.base import check_base, find_base
-from adapterstore.history.drift import DriftPoint, base_norm, measure_norms, read_points
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.history.store import Store
+from adapterstore.history.viewing.drift import DriftPoint, base_norm, measure_norms, read_points
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository

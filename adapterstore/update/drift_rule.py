@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from adapterstore.history.drift import DriftPoint
+from adapterstore.history.viewing.drift import DriftPoint
 
 if TYPE_CHECKING:
     from adapterstore.update.drift_settings import DriftSettings

@@ -18,17 +18,17 @@ from adapterstore.errors import (
     FactFileError,
     UnknownRevision,
 )
-from adapterstore.history.expiry import Ages
-from adapterstore.history.gc import Removal, collect_garbage
-from adapterstore.history.quoting import Quotes
-from adapterstore.history.rewriting import (
+from adapterstore.history.housekeeping.expiry import Ages
+from adapterstore.history.housekeeping.gc import Removal, collect_garbage
+from adapterstore.history.housekeeping.quoting import Quotes
+from adapterstore.history.housekeeping.rewriting import (
     History,
     Rewriter,
     fact_blobs,
     ledger_blobs,
     read_history,
 )
-from adapterstore.history.rewriting_trees import TreeRewriter
+from adapterstore.history.housekeeping.rewriting_trees import TreeRewriter
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.formats import parse_fact_file

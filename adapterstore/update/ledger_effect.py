@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adapterstore.history.known import find_known
+from adapterstore.history.ledger.known import find_known
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.ledger import ledger_changes

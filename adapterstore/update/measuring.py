@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.composition import Composition
 from adapterstore.history.attach import attach_composition, attached
-from adapterstore.history.ledger_index import LedgerIndex, use_index
+from adapterstore.history.ledger.index import LedgerIndex, use_index
+from adapterstore.history.ledger.suite import SuiteDraw, draw_suite
 from adapterstore.history.state_answers import StateAnswers
-from adapterstore.history.suite import SuiteDraw, draw_suite
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact, Probe, canonical_text, same_answer
 from adapterstore.store.repository import Repository

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from adapterstore.history.known import Known
+from adapterstore.history.ledger.known import Known
 from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.ledger import old_answer
 

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterstore.errors import RefMoved
-from adapterstore.history.known import draw_retained, find_known
+from adapterstore.history.ledger.known import draw_retained, find_known
+from adapterstore.history.ledger.suite import read_suite_prompts
+from adapterstore.history.ledger.superseded import find_superseded
 from adapterstore.history.snapshot import MAPPING_NAME, RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.store import Store
-from adapterstore.history.suite import read_suite_prompts
-from adapterstore.history.superseded import find_superseded
 from adapterstore.history.update_report import count_origins
 from adapterstore.history.updates import (
     find_applied,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition
+from adapterstore.history.ledger.superseded import Superseded
 from adapterstore.history.snapshot import Snapshot
-from adapterstore.history.superseded import Superseded
 from adapterstore.knowledge.facts import Fact, Probe, same_answer
 from adapterstore.update.step import Step
 

@@ -8,9 +8,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from adapterstore.errors import Contradiction
-from adapterstore.history.known import Known, find_known
-from adapterstore.history.ledger import read_entries
-from adapterstore.history.ledger_index import use_index
+from adapterstore.history.ledger.index import use_index
+from adapterstore.history.ledger.known import Known, find_known
+from adapterstore.history.ledger.reading import read_entries
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.contradictions import differ
 from adapterstore.knowledge.facts import Fact, FactFile, canonical_text, ledger_key

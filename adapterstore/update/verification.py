@@ -11,15 +11,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from adapterstore.errors import AdapterStoreError
+from adapterstore.history.audit.base import BaseVerifier
+from adapterstore.history.audit.commits import commits_in_range
+from adapterstore.history.audit.composition import verify_composition
+from adapterstore.history.audit.deltas import DeltaVerifier
+from adapterstore.history.audit.findings import Verification
+from adapterstore.history.audit.recorded import StoreHistory
+from adapterstore.history.audit.signatures import SignatureVerifier
+from adapterstore.history.audit.suite import SuiteVerifier
 from adapterstore.history.store import Store
-from adapterstore.history.verify_base import BaseVerifier
-from adapterstore.history.verify_composition import verify_composition
-from adapterstore.history.verify_deltas import DeltaVerifier
-from adapterstore.history.verify_findings import Verification
-from adapterstore.history.verify_history import StoreHistory
-from adapterstore.history.verify_range import commits_in_range
-from adapterstore.history.verify_signatures import SignatureVerifier
-from adapterstore.history.verify_suite import SuiteVerifier
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.verify_ledger import LedgerVerifier
 from adapterstore.update.verify_record import RecordVerifier

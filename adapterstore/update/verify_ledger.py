@@ -1,7 +1,7 @@
 """Whether a commit's ledger is what its operation makes of its parents' ledgers.
 
-One function an operation, as in `adapterstore.history.arithmetic`. Each returns, by path, what may
-stand in a ledger file; a path that it does not return has to be as in the first parent.
+One function an operation, as in `adapterstore.history.audit.arithmetic`. Each returns, by path, what
+may stand in a ledger file; a path that it does not return has to be as in the first parent.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from adapterstore.errors import AdapterStoreError, CorruptStore
-from adapterstore.history.arithmetic import CannotCompute, Record, best_common_ancestors
-from adapterstore.history.verify_findings import Verification
-from adapterstore.history.verify_history import StoreHistory
-from adapterstore.history.verify_trees import Blob, LedgerTrees, blob_id
+from adapterstore.history.audit.arithmetic import CannotCompute, Record, best_common_ancestors
+from adapterstore.history.audit.findings import Verification
+from adapterstore.history.audit.recorded import StoreHistory
+from adapterstore.history.audit.trees import Blob, LedgerTrees, blob_id
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import canonical_text, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_path

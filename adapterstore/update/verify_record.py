@@ -7,10 +7,10 @@ from typing import Any
 
 from adapterstore.algebra.coefficient import format_coefficient, parse_coefficient
 from adapterstore.errors import AdapterStoreError
-from adapterstore.history.arithmetic import CannotCompute
+from adapterstore.history.audit.arithmetic import CannotCompute
+from adapterstore.history.audit.findings import Verification
+from adapterstore.history.audit.recorded import StoreHistory
 from adapterstore.history.snapshot import MAPPING_NAME, RECIPE_NAME, REPORT_NAME, UPDATE
-from adapterstore.history.verify_findings import Verification
-from adapterstore.history.verify_history import StoreHistory
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import PHASES

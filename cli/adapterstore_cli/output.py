@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterstore.history.factdiff import FactChange, count_facts
+from adapterstore.history.ledger.factdiff import FactChange, count_facts
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report

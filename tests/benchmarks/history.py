@@ -24,10 +24,10 @@ import pygit2
 from pygit2.enums import Option
 
 from adapterstore import Store
-from adapterstore.history.blame import blame_fact
-from adapterstore.history.known import draw_retained, find_known
-from adapterstore.history.ledger import iterate_ledger, read_entries, read_ledger
-from adapterstore.history.ledger_index import CACHE, use_index
+from adapterstore.history.ledger.blame import blame_fact
+from adapterstore.history.ledger.index import CACHE, use_index
+from adapterstore.history.ledger.known import draw_retained, find_known
+from adapterstore.history.ledger.reading import iterate_ledger, read_entries, read_ledger
 from adapterstore.history.snapshot import NewCommit, write_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact

@@ -17,7 +17,7 @@ from pathlib import Path
 from adapterstore import Store
 from adapterstore.demo import FACTS_PATH
 from adapterstore.evaluation.gate import Gate
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.knowledge.facts import same_answer
 from adapterstore.knowledge.formats import read_fact_file
 from adapterstore.learning.recipe import Recipe

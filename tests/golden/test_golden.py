@@ -17,7 +17,7 @@ from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
 from adapterstore.evaluation.metrics import Report
 from adapterstore.history.fsck import fsck
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import digest_key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from adapterstore import Store
-from adapterstore.history.known import find_known
+from adapterstore.history.ledger.known import find_known
 from adapterstore.history.snapshot import NewCommit, write_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact

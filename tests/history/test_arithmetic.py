@@ -8,7 +8,7 @@ import pytest
 
 from adapterstore.algebra.coefficient import parse_coefficient
 from adapterstore.algebra.composition import Composition, Term
-from adapterstore.history.arithmetic import (
+from adapterstore.history.audit.arithmetic import (
     OPERATIONS,
     CannotCompute,
     Record,

@@ -9,9 +9,9 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.errors import AmbiguousFact, UnknownFact
-from adapterstore.history.blame import blame_fact, find_entry
-from adapterstore.history.ledger_index import use_index
-from adapterstore.history.protecting import protect_facts
+from adapterstore.history.ledger.blame import blame_fact, find_entry
+from adapterstore.history.ledger.index import use_index
+from adapterstore.history.ledger.protecting import protect_facts
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact
 from adapterstore.store.refs import move_ref

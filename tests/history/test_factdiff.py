@@ -9,11 +9,11 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.errors import CorruptStore, InvalidSetting, UnknownRevision
-from adapterstore.history.factdiff import changed_facts, count_facts, facts_of_commit
+from adapterstore.history.ledger.factdiff import changed_facts, count_facts, facts_of_commit
 from adapterstore.history.log import names_of_commits, resolve_range
-from adapterstore.history.log_filter import LogFilter, parse_time
-from adapterstore.history.log_query import select
 from adapterstore.history.snapshot import NewCommit, write_snapshot
+from adapterstore.history.viewing.log_filter import LogFilter, parse_time
+from adapterstore.history.viewing.log_query import select
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import digest_key
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_path

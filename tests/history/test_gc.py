@@ -12,10 +12,10 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.errors import CorruptStore, InvalidSetting, StoreBusy
-from adapterstore.history.durations import DAY, parse_duration
-from adapterstore.history.expiry import Ages
 from adapterstore.history.fsck import fsck
-from adapterstore.history.gc import Collected, collect_garbage
+from adapterstore.history.housekeeping.durations import DAY, parse_duration
+from adapterstore.history.housekeeping.expiry import Ages
+from adapterstore.history.housekeeping.gc import Collected, collect_garbage
 from adapterstore.store import locks
 from adapterstore.store.refs import move_ref
 from adapterstore.store.revisions import REJECTED

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapterstore.history.graph import continuation, draw, lay_out, simplify
+from adapterstore.history.viewing.graph import continuation, draw, lay_out, simplify
 from adapterstore.identifiers import CommitId
 
 History = list[tuple[CommitId, list[CommitId]]]

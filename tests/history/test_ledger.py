@@ -8,15 +8,15 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.errors import CorruptStore
-from adapterstore.history.known import Known, draw_retained, find_known
-from adapterstore.history.ledger import (
+from adapterstore.history.ledger.index import use_index
+from adapterstore.history.ledger.known import Known, draw_retained, find_known
+from adapterstore.history.ledger.protecting import protect_facts
+from adapterstore.history.ledger.reading import (
     draw_entries,
     iterate_ledger,
     read_entries,
     read_ledger,
 )
-from adapterstore.history.ledger_index import use_index
-from adapterstore.history.protecting import protect_facts
 from adapterstore.knowledge.facts import Fact, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_path
 from adapterstore.store.refs import move_ref

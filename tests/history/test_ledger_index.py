@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from adapterstore import Store
 from adapterstore.errors import Contradiction
-from adapterstore.history.blame import blame_fact
-from adapterstore.history.known import find_known
-from adapterstore.history.ledger import entry_blobs, read_ledger
-from adapterstore.history.ledger_index import CACHE, INDEX_NAME, KeyChange, LedgerIndex, use_index
-from adapterstore.history.protecting import protect_facts, unprotect_facts
+from adapterstore.history.ledger.blame import blame_fact
+from adapterstore.history.ledger.index import CACHE, INDEX_NAME, KeyChange, LedgerIndex, use_index
+from adapterstore.history.ledger.known import find_known
+from adapterstore.history.ledger.protecting import protect_facts, unprotect_facts
+from adapterstore.history.ledger.reading import entry_blobs, read_ledger
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.contradictions import check_against_ledger
 from adapterstore.knowledge.facts import Fact, FactFile, canonical_text, digest_key
@@ -221,7 +221,7 @@ def test_where_nothing_can_be_kept_an_index_in_memory_serves(store: Store) -> No
 def test_another_process_that_keeps_the_index_is_not_waited_for_long(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapterstore.history.ledger_index._LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("adapterstore.history.ledger.index._LOCK_SECONDS", 0.01)
     teach(store, "cccc", [Fact(prompt="q", answer="x")])
     other = sqlite3.connect(index_path(store), isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

@@ -15,7 +15,7 @@ from adapterstore.algebra.dense import DenseSum
 from adapterstore.errors import InvalidSetting
 from adapterstore.history.fsck import fsck
 from adapterstore.history.leaves import open_leaves
-from adapterstore.history.lossy_merge import LossyMethod
+from adapterstore.history.merging.lossy import LossyMethod
 from adapterstore.knowledge.facts import Fact
 from tests.cli.running import lora_folder
 from tests.history.publishing import answers, publish

@@ -11,8 +11,8 @@ import pytest
 from adapterstore import Store
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import ObjectMissing
-from adapterstore.history.magnitude import Magnitude, magnitude
-from adapterstore.history.statediff import compare_modules, total_of
+from adapterstore.history.viewing.magnitude import Magnitude, magnitude
+from adapterstore.history.viewing.statediff import compare_modules, total_of
 from tests.cli.running import lora_folder
 
 

@@ -21,7 +21,7 @@ from adapterstore.errors import (
     RefMoved,
     UnknownRevision,
 )
-from adapterstore.history.ancestry import merge_bases
+from adapterstore.history.merging.ancestry import merge_bases
 from adapterstore.knowledge.facts import Fact
 from tests.cli.running import lora_folder
 from tests.history.publishing import answers, entries, publish

@@ -13,9 +13,9 @@ from pygit2.enums import Option
 
 from adapterstore import Store
 from adapterstore.algebra.composition import Composition, Term
-from adapterstore.history.expiry import Ages
 from adapterstore.history.fsck import fsck
-from adapterstore.history.gc import Collected, collect_garbage
+from adapterstore.history.housekeeping.expiry import Ages
+from adapterstore.history.housekeeping.gc import Collected, collect_garbage
 from adapterstore.history.snapshot import NewCommit, read_snapshot, write_snapshot
 from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository

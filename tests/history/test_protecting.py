@@ -8,8 +8,8 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.errors import Contradiction, RefMoved, UnknownFact
-from adapterstore.history.ledger import read_ledger
-from adapterstore.history.protecting import protect_facts, unprotect_facts
+from adapterstore.history.ledger.protecting import protect_facts, unprotect_facts
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from tests.history.histories import teach

@@ -8,8 +8,13 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.errors import Contradiction, CorruptStore, UnknownSuitePrompt
+from adapterstore.history.ledger.suite import (
+    add_to_suite,
+    draw_suite,
+    iterate_suite,
+    remove_from_suite,
+)
 from adapterstore.history.snapshot import SUITE, NewCommit, write_snapshot
-from adapterstore.history.suite import add_to_suite, draw_suite, iterate_suite, remove_from_suite
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.knowledge.formats import parse_fact_file

@@ -8,8 +8,8 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.history.compacting import compact
-from adapterstore.history.known import find_known
-from adapterstore.history.superseded import Superseded, find_superseded
+from adapterstore.history.ledger.known import find_known
+from adapterstore.history.ledger.superseded import Superseded, find_superseded
 from adapterstore.history.updates import find_applied
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.formats import parse_fact_file

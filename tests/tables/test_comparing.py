@@ -10,8 +10,8 @@ import yaml
 
 from adapterstore import Store
 from adapterstore.errors import Contradiction
-from adapterstore.history.ledger import read_ledger
-from adapterstore.history.protecting import protect_facts
+from adapterstore.history.ledger.protecting import protect_facts
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.tables.mapping import parse_mapping
 from adapterstore.knowledge.tables.reading import MappedTable, map_table

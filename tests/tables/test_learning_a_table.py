@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapterstore import Store
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.knowledge.tables.reading import MappedTable, read_mapped_table
 from adapterstore.update import UpdateResult, read_update_settings
 from adapterstore.update.asking import ask

@@ -7,7 +7,7 @@ from pathlib import Path
 from adapterstore import Store
 from adapterstore.evaluation.metrics import Failure, Report, Score
 from adapterstore.history.ingest import ingest
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.snapshot import RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.updates import Phase, new_update_id, publish_update
 from adapterstore.identifiers import CommitId, UpdateId

@@ -12,8 +12,8 @@ from adapterstore import Store
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.coefficient import ONE
 from adapterstore.algebra.composition import Composition, Term
+from adapterstore.history.ledger.suite import add_to_suite
 from adapterstore.history.state_answers import StateAnswers
-from adapterstore.history.suite import add_to_suite
 from adapterstore.identifiers import DeltaId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file

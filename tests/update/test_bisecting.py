@@ -16,7 +16,7 @@ from adapterstore.errors import CannotBisect, UnknownRevision
 from adapterstore.evaluation import generation
 from adapterstore.history.answers import ANSWERS
 from adapterstore.history.attach import attach_composition, attached
-from adapterstore.history.ledger_index import CACHE
+from adapterstore.history.ledger.index import CACHE
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact
 from adapterstore.learning import loading

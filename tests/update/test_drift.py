@@ -16,7 +16,7 @@ from adapterstore.demo import MODEL_PATH
 from adapterstore.errors import InvalidSetting
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.perplexity import perplexity, text_rows
-from adapterstore.history.drift import DriftPoint, base_norm
+from adapterstore.history.viewing.drift import DriftPoint, base_norm
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import UpdateResult, run_update

@@ -18,9 +18,9 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CannotRewrite, UnknownRevision
 from adapterstore.evaluation.metrics import Failure
 from adapterstore.history.fsck import fsck
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.reading import read_ledger
+from adapterstore.history.ledger.suite import add_to_suite, iterate_suite
 from adapterstore.history.state_answers import StateAnswers
-from adapterstore.history.suite import add_to_suite, iterate_suite
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import move_ref, read_target

@@ -15,7 +15,7 @@ from adapterstore import Store
 from adapterstore.demo import FACTS_PATH
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.generation import score_answers
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file, read_fact_file

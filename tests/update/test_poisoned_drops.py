@@ -13,7 +13,7 @@ import pytest
 from adapterstore import Store
 from adapterstore.demo import FACTS_PATH
 from adapterstore.errors import Contradiction
-from adapterstore.history.suite import add_to_suite, iterate_suite
+from adapterstore.history.ledger.suite import add_to_suite, iterate_suite
 from adapterstore.history.updates import find_rejected
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file, read_fact_file

@@ -22,8 +22,8 @@ from adapterstore.errors import (
 )
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.metrics import Report, Score
-from adapterstore.history.ledger import read_ledger
-from adapterstore.history.protecting import protect_facts
+from adapterstore.history.ledger.protecting import protect_facts
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, write_snapshot
 from adapterstore.history.update_report import read_report

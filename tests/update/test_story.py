@@ -15,8 +15,8 @@ from pathlib import Path
 from adapterstore import Store
 from adapterstore.demo import FACTS_PATH
 from adapterstore.evaluation.gate import Gate
-from adapterstore.history.blame import blame_fact
-from adapterstore.history.ledger import read_ledger
+from adapterstore.history.ledger.blame import blame_fact
+from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact, same_answer
 from adapterstore.knowledge.formats import read_fact_file

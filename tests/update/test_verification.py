@@ -14,8 +14,8 @@ import pytest
 from adapterstore import Store
 from adapterstore.algebra.composition import Composition
 from adapterstore.evaluation.gate import Gate
+from adapterstore.history.audit.findings import Finding
 from adapterstore.history.fsck import fsck
-from adapterstore.history.verify_findings import Finding
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterstore.history.blame import AnswerChange, Blame, blame_fact
+from adapterstore.history.ledger.blame import AnswerChange, Blame, blame_fact
 from adapterstore.knowledge.ledger import LedgerEntry, show_key
 from adapterstore_cli.output import print_json, print_table, shorten
 from adapterstore_cli.session import Session, at_option, json_option, progress

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from adapterstore.history.gc import Collected
+from adapterstore.history.housekeeping.gc import Collected
 from adapterstore_cli.output import print_json, print_table, size
 
 grace_option = click.option(

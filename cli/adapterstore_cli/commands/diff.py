@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from adapterstore.algebra.compare import ModuleDifference
-from adapterstore.history.factdiff import FactChange, changed_facts, count_facts
-from adapterstore.history.stat import TermChange, changed_terms
-from adapterstore.history.statediff import compare_modules, total_of
+from adapterstore.history.ledger.factdiff import FactChange, changed_facts, count_facts
+from adapterstore.history.viewing.stat import TermChange, changed_terms
+from adapterstore.history.viewing.statediff import compare_modules, total_of
 from adapterstore_cli.output import fact_counts, number, print_facts, print_json, print_table
 from adapterstore_cli.session import Session, json_option, progress
 

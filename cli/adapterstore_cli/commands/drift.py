@@ -10,7 +10,7 @@ from adapterstore_cli.output import drift_line, number, print_json, print_table
 from adapterstore_cli.session import Session, json_option, progress
 
 if TYPE_CHECKING:
-    from adapterstore.history.drift import DriftPoint
+    from adapterstore.history.viewing.drift import DriftPoint
 
 
 @click.command()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adapterstore.history.ledger import iterate_ledger
+from adapterstore.history.ledger.reading import iterate_ledger
 from adapterstore.knowledge.ledger import LedgerEntry, show_key
 from adapterstore_cli.output import print_json_list, print_rows, shorten
 from adapterstore_cli.session import (
@@ -94,7 +94,7 @@ def protect(
       adapterstore facts protect "The currency of Croatia is the"
       adapterstore facts protect "Croatia, currency" must-hold.yaml
     """
-    from adapterstore.history.protecting import protect_facts
+    from adapterstore.history.ledger.protecting import protect_facts
 
     store = session.open()
     keys, files = _sort_out(facts)
@@ -122,7 +122,7 @@ def unprotect(
       adapterstore facts unprotect "Croatia, currency"
       adapterstore facts unprotect must-hold.yaml
     """
-    from adapterstore.history.protecting import unprotect_facts
+    from adapterstore.history.ledger.protecting import unprotect_facts
 
     store = session.open()
     keys, files = _sort_out(facts)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from adapterstore.history.durations import parse_duration
-from adapterstore.history.expiry import Ages
-from adapterstore.history.gc import collect_garbage
+from adapterstore.history.housekeeping.durations import parse_duration
+from adapterstore.history.housekeeping.expiry import Ages
+from adapterstore.history.housekeeping.gc import collect_garbage
 from adapterstore_cli.commands.collecting import dry_run_option, grace_option, tell_collected
 from adapterstore_cli.session import Session, json_option, progress
 

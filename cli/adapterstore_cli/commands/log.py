@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import click
 
-from adapterstore.history.graph import GraphRow, continuation, draw
 from adapterstore.history.log import (
     OPERATIONS,
     LogEntry,
@@ -16,9 +15,10 @@ from adapterstore.history.log import (
     names_of_commits,
     resolve_range,
 )
-from adapterstore.history.log_filter import LogFilter, parse_time
-from adapterstore.history.log_query import select, select_graph
-from adapterstore.history.stat import CommitStat, commit_stat
+from adapterstore.history.viewing.graph import GraphRow, continuation, draw
+from adapterstore.history.viewing.log_filter import LogFilter, parse_time
+from adapterstore.history.viewing.log_query import select, select_graph
+from adapterstore.history.viewing.stat import CommitStat, commit_stat
 from adapterstore_cli.output import fact_counts, print_json
 from adapterstore_cli.session import Session, json_option, progress
 

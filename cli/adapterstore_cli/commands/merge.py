@@ -8,8 +8,8 @@ import click
 
 from adapterstore.algebra.coefficient import format_coefficient, parse_coefficient
 from adapterstore.errors import InvalidSetting, MergeConflict
-from adapterstore.history.lossy_merge import LossyMethod, MethodName
-from adapterstore.history.merge_plan import FastForward, MergePlan
+from adapterstore.history.merging.lossy import LossyMethod, MethodName
+from adapterstore.history.merging.plan import FastForward, MergePlan
 from adapterstore_cli.output import print_json
 from adapterstore_cli.session import (
     Session,

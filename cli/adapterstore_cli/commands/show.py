@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adapterstore.history.description import CommitDescription, describe_commit
 from adapterstore.history.update_report import count_origins
+from adapterstore.history.viewing.description import CommitDescription, describe_commit
 from adapterstore_cli.output import (
     drift_line,
     print_facts,

@@ -61,7 +61,7 @@ def add(session: Session, files: tuple[str, ...], message: str | None, expect: s
       adapterstore suite add must-stay.yaml
       adapterstore suite add smoke/*.jsonl -m "Smoke tests of 2026"
     """
-    from adapterstore.history.suite import add_to_suite
+    from adapterstore.history.ledger.suite import add_to_suite
     from adapterstore.knowledge.formats import read_fact_file
 
     read = [read_fact_file(Path(name)) for name in files]
@@ -81,7 +81,7 @@ def list_prompts(session: Session, revision: str, as_json: bool) -> None:
       adapterstore suite list
       adapterstore suite list --at main~3 --json
     """
-    from adapterstore.history.suite import iterate_suite
+    from adapterstore.history.ledger.suite import iterate_suite
 
     store = session.open()
     prompts = iterate_suite(store.repository, store.resolve(revision))
@@ -109,7 +109,7 @@ def remove(
       adapterstore suite remove "The capital of Italy is"
       adapterstore suite remove 3f786850e387
     """
-    from adapterstore.history.suite import remove_from_suite
+    from adapterstore.history.ledger.suite import remove_from_suite
 
     store = session.open()
     tell(store, remove_from_suite(store.repository, None, keys, message=message, expect=expect))

@@ -12,7 +12,7 @@ from adapterstore_cli.output import print_json, print_table
 from adapterstore_cli.session import Session, json_option, progress
 
 if TYPE_CHECKING:
-    from adapterstore.history.verify_findings import Verification
+    from adapterstore.history.audit.findings import Verification
     from adapterstore.update.replay import Replay
 
 

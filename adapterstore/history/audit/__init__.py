@@ -1,0 +1,1 @@
+"""Compute again what commits say of themselves, and name what differs."""

@@ -1,0 +1,1 @@
+"""Remove what nothing names, and what must not be kept."""

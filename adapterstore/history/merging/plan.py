@@ -1,0 +1,168 @@
+"""What a merge would do: sums, ledgers, conflicts. Nothing is written that anybody can see."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from adapterstore.algebra.composition import Composition
+from adapterstore.errors import FactConflict
+from adapterstore.history.merging.ancestry import is_ancestor, merge_bases, virtual_sum
+from adapterstore.history.merging.effect import Atoms, Effects, difference
+from adapterstore.history.merging.ledgers import (
+    Side,
+    blob_of,
+    choose_sides,
+    describe_conflict,
+    ledger_tree,
+    merge_ledgers,
+    virtual_ledger,
+)
+from adapterstore.history.merging.losers import Unit, find_losing_units
+from adapterstore.identifiers import CommitId
+from adapterstore.store.repository import Change, Repository
+
+FastForward = Literal["auto", "never", "only"]
+Outcome = Literal["up-to-date", "fast-forward", "merge", "conflict"]
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """What a merge would do, before anything is computed or written."""
+
+    outcome: Outcome
+    ours: CommitId
+    theirs: CommitId
+    bases: tuple[CommitId, ...] = ()
+    """The best common ancestors: one, or several after crossed merges."""
+    composition: Composition = field(default_factory=Composition)
+    """The exact sum: comp(ours) + comp(theirs) − comp(base) − Σ comp(dropped)."""
+    ledger: dict[str, Change] = field(default_factory=dict)
+    conflicts: tuple[FactConflict, ...] = ()
+    sides: dict[str, Side] = field(default_factory=dict)
+    """Key digest of a conflict → whose answer stays; those without one are not decided."""
+    dropped: tuple[str, ...] = ()
+    """Updates, else commits, that are left out: they lost all their facts, or are there twice."""
+    restored: tuple[CommitId, ...] = ()
+    """Commits that both sides took back, and that the plain sum takes back twice."""
+    lost_by_ours: Atoms = field(default_factory=Atoms)
+    correction: Atoms = field(default_factory=Atoms)
+    """The atoms to add to the plain sum."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def undecided(self) -> list[FactConflict]:
+        """The conflicts that nobody has decided."""
+        return [conflict for conflict in self.conflicts if conflict.key not in self.sides]
+
+
+def plan_merge(
+    repository: Repository,
+    ours: CommitId,
+    theirs: CommitId,
+    *,
+    fast_forward: FastForward = "auto",
+    keep_ours: Collection[str] = (),
+    keep_theirs: Collection[str] = (),
+) -> MergePlan:
+    """Return what merging ``theirs`` into ``ours`` would do.
+
+    Args:
+        repository: the store.
+        ours: the state that is merged into.
+        theirs: the state that is merged.
+        fast_forward: ``never`` makes a commit where moving the branch would do.
+        keep_ours: facts in conflict whose answer on our side stays; ``all`` is every one.
+        keep_theirs: facts in conflict to be answered as on their side.
+
+    Raises:
+        NoSuchConflict: a name that fits no conflict, or a fact given to both sides.
+    """
+    if is_ancestor(repository, theirs, ours):
+        return MergePlan("up-to-date", ours, theirs)
+    if fast_forward != "never" and is_ancestor(repository, ours, theirs):
+        return MergePlan("fast-forward", ours, theirs)
+    bases = merge_bases(repository, ours, theirs)
+    base_ledger = virtual_ledger(repository, bases)
+    our_ledger, their_ledger = (ledger_tree(repository, side) for side in (ours, theirs))
+    merged = merge_ledgers(repository, base_ledger, our_ledger, their_ledger)
+    paths = {
+        path: describe_conflict(repository, path, base_ledger, ours, theirs)
+        for path in merged.conflicts
+    }
+    conflicts = list(paths.values())
+    sides = dict(choose_sides(conflicts, keep_ours, keep_theirs))
+    ledger = dict(merged.changes)
+    for path, conflict in paths.items():
+        if sides.get(conflict.key) == "theirs":
+            ledger[path] = blob_of(their_ledger, path)
+    effects = Effects(repository)
+    target, plain = effects.merged(ours, theirs)
+    lost: dict[Side, set[str]] = {
+        "ours": {path for path, c in paths.items() if sides.get(c.key) == "theirs"},
+        "theirs": {path for path, c in paths.items() if sides.get(c.key) == "ours"},
+    }
+    units: dict[Side, list[Unit]] = {
+        "ours": find_losing_units(effects, repository, bases, ours, theirs, lost["ours"]),
+        "theirs": find_losing_units(effects, repository, bases, theirs, ours, lost["theirs"]),
+    }
+    left_out = [*units["ours"], *units["theirs"]]
+    for unit in left_out:
+        target = difference(target, unit.atoms)
+    correction = difference(target, plain)
+    kept = {
+        path
+        for loser in units
+        for path in lost[loser]
+        if not any(path in unit.paths for unit in units[loser])
+    }
+    return MergePlan(
+        outcome="conflict" if len(sides) < len(conflicts) else "merge",
+        ours=ours,
+        theirs=theirs,
+        bases=tuple(bases),
+        composition=virtual_sum(repository, [ours, theirs]) + effects.changes(correction),
+        ledger=ledger,
+        conflicts=tuple(conflicts),
+        sides=sides,
+        dropped=_names(left_out, correction),
+        restored=tuple(sorted(a for a, n in correction.items() for _ in range(n))),
+        lost_by_ours=sum((unit.atoms for unit in units["ours"]), Atoms()),
+        correction=correction,
+        notes=tuple(_notes(paths, sides, kept, left_out, correction)),
+    )
+
+
+def _names(units: Sequence[Unit], correction: Atoms) -> tuple[str, ...]:
+    """Return what is left out, by update where a whole update is, else by commit."""
+    rest = Atoms({atom: -number for atom, number in correction.items() if number < 0})
+    names = []
+    for unit in units:
+        if unit.update is not None and all(rest[atom] == 1 for atom in unit.atoms):
+            names.append(str(unit.update))
+            rest.subtract(unit.atoms)
+    return (*names, *sorted(a for a, n in rest.items() for _ in range(n)))
+
+
+def _notes(
+    paths: dict[str, FactConflict],
+    sides: dict[str, Side],
+    kept: set[str],
+    units: Sequence[Unit],
+    correction: Atoms,
+) -> list[str]:
+    notes = [f"left out, as all its facts lost to the other side: {unit.name}" for unit in units]
+    lost = {atom for unit in units for atom in unit.atoms}
+    notes += [
+        f"both sides did it, and it counts once: {atom[:12]}"
+        for atom in sorted(correction)
+        if atom not in lost
+    ]
+    for path in sorted(kept):
+        conflict = paths[path]
+        notes.append(
+            f"{conflict.fact}: {sides[conflict.key]} stays, but what the other side did for it did "
+            "more than that and stays in the sum; ask the model: adapterstore eval"
+        )
+    return notes

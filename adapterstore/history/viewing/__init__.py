@@ -1,0 +1,1 @@
+"""A history to look at: graph, figures, differences, trends."""
