@@ -13,6 +13,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from transformers import set_seed
+
 from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.evaluation.encoding import (
     by_logits,
@@ -52,8 +54,13 @@ def text_start(model: Any, tokenizer: Any) -> Tokens:
     return tuple(encode_prompt(tokenizer, "\n"))
 
 
-def sample_texts(model: Any, tokenizer: Any, count: int) -> list[Tokens]:
-    """Return up to ``count`` different texts that the model writes from nothing."""
+def sample_texts(model: Any, tokenizer: Any, count: int, seed: int | None = None) -> list[Tokens]:
+    """Return up to ``count`` different texts that the model writes from nothing.
+
+    ``seed`` sets the random generators first (None: they go on from where they are).
+    """
+    if seed is not None:
+        set_seed(seed)
     start = text_start(model, tokenizer)
     if not start or not count:
         return []

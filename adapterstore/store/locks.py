@@ -1,9 +1,9 @@
 """File locks that the kernel frees when their holder dies, so that no killed process blocks others.
 
 ``writers.lock`` is held shared from the first object that somebody writes, or finds there already
-and relies on, until the ref that names it has moved; `adapterstore.history.housekeeping.gc` holds it
-alone. So nothing is removed between the moment in which a writer sees it and the moment in which a
-ref keeps it, whatever its age.
+and relies on, until the ref that names it has moved; `adapterstore.history.housekeeping.gc` holds
+it alone. So nothing is removed between the moment in which a writer sees it and the moment in which
+a ref keeps it, whatever its age.
 """
 
 from __future__ import annotations

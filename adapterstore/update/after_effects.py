@@ -202,8 +202,6 @@ def _questions(
     tokenizer: Any,
     recipe: Recipe,
 ) -> list[Question]:
-    from transformers import set_seed
-
     from adapterstore.evaluation.effect import FORGETTING, Question
     from adapterstore.evaluation.measure import answers_before
     from adapterstore.learning.sampling import control_probes, sample_texts
@@ -228,8 +226,7 @@ def _questions(
             if entry.answer is not None and key not in keys and entry.prompt not in asked
         ]
     known = asked | {entry.prompt for entry in ledger.values()}
-    set_seed(recipe.seed)
-    written = sample_texts(base, tokenizer, _CONTROL_TEXTS)
+    written = sample_texts(base, tokenizer, _CONTROL_TEXTS, recipe.seed)
     probes = [p for fact in facts for p in fact.locality]
     probes += control_probes(base, tokenizer, written, CONTROL_PROMPTS)
     unrelated = answers_before(base, tokenizer, [p for p in probes if p.prompt not in known])

@@ -1,7 +1,7 @@
 """Whether a commit's ledger is what its operation makes of its parents' ledgers.
 
-One function an operation, as in `adapterstore.history.audit.arithmetic`. Each returns, by path, what
-may stand in a ledger file; a path that it does not return has to be as in the first parent.
+One function an operation, as in `adapterstore.history.audit.arithmetic`. Each returns, by path,
+what may stand in a ledger file; a path that it does not return has to be as in the first parent.
 """
 
 from __future__ import annotations
