@@ -14,7 +14,7 @@ from adapterstore import Store
 from adapterstore.history.fsck import fsck
 from tests.cli.running import lora_folder
 
-KILLS = 25
+KILLS = 12
 
 WORKER = """
 import sys

@@ -17,7 +17,7 @@ from tests.cli.running import done, lora_folder, read_json
 from tests.durability.test_kills import check_sound, history, how_long, kill_after, start
 
 GC = ("gc", "--grace", "0", "--reflog", "0", "--unreachable", "0")
-KILLS = 16
+KILLS = 8
 
 
 def store_with_garbage(folder: Path) -> None:

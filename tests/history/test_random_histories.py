@@ -322,7 +322,7 @@ def play(
 
 
 @settings(
-    max_examples=15,
+    max_examples=6,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -369,7 +369,7 @@ def test_the_verb_asks_before_it_rewrites(built: tuple[Store, str, str], tmp_pat
     assert "Clones made before" in done(tmp_path, "forget-data", f"update/{update}", "-y")
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(4))
 def test_killed_at_any_moment_it_is_finished_by_running_it_again(
     tmp_path: Path, number: int
 ) -> None:
