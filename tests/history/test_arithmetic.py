@@ -239,5 +239,5 @@ def test_trailers_that_do_not_say_enough(
 def test_every_operation_has_its_arithmetic() -> None:
     assert set(OPERATIONS) == {
         *("init", "record-base", "commit", "add", "subtract", "revert", "cherry-pick"),
-        *("merge", "forget", "learn", "protect", "compact"),
+        *("merge", "forget", "learn", "protect", "suite", "compact"),
     }

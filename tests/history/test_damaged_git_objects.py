@@ -55,6 +55,7 @@ def verbs(folder: Path) -> list[Callable[[], object]]:
     ]
 
 
+@pytest.mark.damages_the_store
 @pytest.mark.parametrize("damage", [flip, Path.unlink])
 def test_every_object_that_is_damaged_or_gone_is_found_and_told(
     store: Store, tmp_path: Path, damage: Callable[[Path], None]
@@ -78,6 +79,7 @@ def test_every_object_that_is_damaged_or_gone_is_found_and_told(
     assert fsck(Store.open(tmp_path).repository).problems == []
 
 
+@pytest.mark.damages_the_store
 @pytest.mark.parametrize(
     ("head", "message"),
     [

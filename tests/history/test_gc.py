@@ -321,6 +321,7 @@ def test_gc_and_writers_keep_each_other_out(store: Store, monkeypatch: pytest.Mo
     other.revert(None, "HEAD")
 
 
+@pytest.mark.damages_the_store
 def test_a_damaged_store_is_left_alone(store: Store) -> None:
     tree = str(store.repository.commit(store.resolve()).tree_id)
     (store.repository.folder / "objects" / tree[:2] / tree[2:]).unlink()

@@ -50,6 +50,7 @@ def test_a_change_is_as_large_as_the_states_are_apart(store: Store) -> None:
     )
 
 
+@pytest.mark.damages_the_store
 def test_a_multiple_and_a_negative_need_no_tensor_again(store: Store) -> None:
     repository = store.repository
     one, sum_ = change(store, "HEAD~1", "HEAD"), store.snapshot().composition

@@ -101,6 +101,7 @@ def test_writing_on_top_of_a_pack_works(packed: tuple[Path, Collected, str]) -> 
     )
 
 
+@pytest.mark.damages_the_store
 def test_a_damaged_pack_is_named(packed: tuple[Path, Collected, str], tmp_path: Path) -> None:
     """Of all bits of the pack one is wrong: fsck reads every packed object too."""
     folder = tmp_path / "copy"

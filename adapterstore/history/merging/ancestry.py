@@ -10,24 +10,26 @@ from pygit2.enums import SortMode
 from adapterstore.algebra.composition import Composition
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.identifiers import CommitId
-from adapterstore.store.repository import Repository
+from adapterstore.store.repository import Repository, intact
 
 
 def is_ancestor(repository: Repository, older: CommitId, newer: CommitId) -> bool:
     """Return whether ``newer`` is ``older`` or reaches it."""
-    return older == newer or repository.git.descendant_of(
-        pygit2.Oid(hex=newer), pygit2.Oid(hex=older)
-    )
+    with intact("history"):
+        return older == newer or repository.git.descendant_of(
+            pygit2.Oid(hex=newer), pygit2.Oid(hex=older)
+        )
 
 
 def commits_between(
     repository: Repository, without: Iterable[CommitId], tip: CommitId
 ) -> list[CommitId]:
     """Return the commits that ``tip`` reaches and ``without`` do not, children before parents."""
-    walker = repository.git.walk(pygit2.Oid(hex=tip), SortMode.TOPOLOGICAL)
-    for commit_id in without:
-        walker.hide(pygit2.Oid(hex=commit_id))
-    return [CommitId(str(commit.id)) for commit in walker]
+    with intact("history"):
+        walker = repository.git.walk(pygit2.Oid(hex=tip), SortMode.TOPOLOGICAL)
+        for commit_id in without:
+            walker.hide(pygit2.Oid(hex=commit_id))
+        return [CommitId(str(commit.id)) for commit in walker]
 
 
 def merge_bases(repository: Repository, left: CommitId, right: CommitId) -> list[CommitId]:
@@ -35,7 +37,8 @@ def merge_bases(repository: Repository, left: CommitId, right: CommitId) -> list
 
     None of them lies below another. Crossed merges have several; unrelated histories none.
     """
-    first = repository.git.merge_base(pygit2.Oid(hex=left), pygit2.Oid(hex=right))
+    with intact("history"):
+        first = repository.git.merge_base(pygit2.Oid(hex=left), pygit2.Oid(hex=right))
     if first is None:
         return []
     found = CommitId(str(first))

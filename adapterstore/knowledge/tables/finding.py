@@ -37,6 +37,10 @@ def find_mapping(table: Path, store_folder: Path | None = None) -> Path | None:
     for folder in folders:
         for ending in MAPPING_ENDINGS:
             found = folder / f"{table.stem}{ending}"
-            if found.is_file():
-                return found
+            try:
+                if found.is_file():
+                    return found
+            except OSError:
+                # The table's own name may leave no room for the longer ending.
+                continue
     return None
