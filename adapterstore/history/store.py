@@ -10,30 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import UnreadableFile
-from adapterstore.history import branching, combining, reverting
+from adapterstore.history import combining
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
 from adapterstore.history.base_digests import remembered_digest
-from adapterstore.history.export import Exported, ExportKind, export_state
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
-from adapterstore.history.merging.cherry import cherry_pick
-from adapterstore.history.merging.lossy import LossyMethod
-from adapterstore.history.merging.merge import merge
-from adapterstore.history.merging.plan import FastForward, MergePlan, plan_merge
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.store.reflog import ReflogEntry
 from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
+
+# Verbs import what only they need when they are called: a command starts sooner for it.
+if TYPE_CHECKING:
+    from adapterstore.history import branching
+    from adapterstore.history.export import Exported, ExportKind
+    from adapterstore.history.merging.lossy import LossyMethod
+    from adapterstore.history.merging.plan import FastForward, MergePlan
+    from adapterstore.store.reflog import ReflogEntry
 
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
@@ -263,6 +265,8 @@ class Store:
             PartlyInEffect: a part of it was taken back already.
             RefMoved: see `commit`.
         """
+        from adapterstore.history import reverting
+
         return reverting.revert(
             self.repository, branch, revision, mainline=mainline, message=message, expect=expect
         )
@@ -296,6 +300,8 @@ class Store:
             BaseModelMismatch: it is of another base model.
             RefMoved: see `commit`.
         """
+        from adapterstore.history.merging.cherry import cherry_pick
+
         return cherry_pick(
             self.repository,
             branch,
@@ -345,6 +351,8 @@ class Store:
             UnknownRevision: no such thing.
             RefMoved: see `commit`.
         """
+        from adapterstore.history.merging.merge import merge
+
         return merge(
             self.repository,
             branch,
@@ -374,6 +382,8 @@ class Store:
             NoSuchConflict: a fact that is not in conflict.
             UnknownRevision: no such revision or branch.
         """
+        from adapterstore.history.merging.plan import plan_merge
+
         return plan_merge(
             self.repository,
             self.tip(branch)[1],
@@ -390,45 +400,65 @@ class Store:
             UnknownRevision: no such revision or branch.
             RefMoved: see `commit`.
         """
+        from adapterstore.history import branching
+
         return branching.reset(self.repository, branch, revision, expect=expect)
 
     # --- branches and tags -----------------------------------------------------------------------
 
     def branches(self) -> list[branching.Branch]:
         """Return every branch, by name."""
+        from adapterstore.history import branching
+
         return branching.list_branches(self.repository)
 
     def create_branch(self, name: str, start: str = "HEAD") -> CommitId:
         """Make a branch at a revision; see `adapterstore.history.branching.create_branch`."""
+        from adapterstore.history import branching
+
         return branching.create_branch(self.repository, name, start)
 
     def delete_branch(self, name: str, *, force: bool = False) -> CommitId:
         """Delete a branch; see `adapterstore.history.branching.delete_branch`."""
+        from adapterstore.history import branching
+
         return branching.delete_branch(self.repository, name, force=force)
 
     def rename_branch(self, old: str | None, new: str) -> None:
         """Rename a branch (None: the current one)."""
+        from adapterstore.history import branching
+
         branching.rename_branch(self.repository, old, new)
 
     def switch(self, branch: str) -> CommitId:
         """Make a branch the current one; return its commit."""
+        from adapterstore.history import branching
+
         return branching.switch_branch(self.repository, branch)
 
     def tags(self) -> list[branching.Tag]:
         """Return every tag of a commit, by name."""
+        from adapterstore.history import branching
+
         return branching.list_tags(self.repository)
 
     @writing
     def create_tag(self, name: str, revision: str = "HEAD", message: str | None = None) -> CommitId:
         """Make an annotated tag; see `adapterstore.history.branching.create_tag`."""
+        from adapterstore.history import branching
+
         return branching.create_tag(self.repository, name, revision, message)
 
     def delete_tag(self, name: str) -> CommitId:
         """Delete a tag; return the commit that it named."""
+        from adapterstore.history import branching
+
         return branching.delete_tag(self.repository, name)
 
     def reflog(self, name: str = "HEAD") -> list[ReflogEntry]:
         """Return where HEAD or a branch has been, newest first."""
+        from adapterstore.history import branching
+
         return branching.reflog(self.repository, name)
 
     def _ingest(self, path: Path, branch: str | None, progress: Progress) -> IngestedDelta:
@@ -492,6 +522,8 @@ class Store:
         """
         snapshot = self.snapshot(revision)
         base_folder = self.base_folder() if kind == "model" else None
+        from adapterstore.history.export import export_state
+
         return export_state(
             self.repository, snapshot, revision, Path(target), kind, base_folder, progress, rank
         )
