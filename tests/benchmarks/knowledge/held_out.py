@@ -10,11 +10,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import set_seed
-
 from adapterstore.evaluation.generation import score_answers
 from adapterstore.learning.loading import load_base
-from adapterstore.learning.material import gather
+from adapterstore.learning.prepared import prepare
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import read_text
 from tests.benchmarks.knowledge.bases import Base
@@ -39,9 +37,8 @@ def held_out_draw(base: Base, changed: int, seed: int, work: Path) -> Draw:
 def _filter(base: Base, draw: Draw, seed: int) -> dict[str, list[tuple[str, str]]]:
     model, tokenizer = load_base(base.folder, "cpu")
     recipe = Recipe(seed=seed).for_model(model)
-    set_seed(seed)
-    material = gather(model, tokenizer, draw.facts, [], recipe)
-    stated = "\n".join(read_text(tokenizer, tokens) for tokens in material.preserve)
+    material = prepare(model, tokenizer, draw.facts, [], recipe).material
+    stated = "\n".join(read_text(tokenizer, tokens) for tokens in material.held)
     asked = dict(draw.asked)
     for name in KEPT:
         pairs = asked.get(name, [])

@@ -9,19 +9,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
-
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import score_answers, score_examples
 from adapterstore.history.base import stored_dtype
 from adapterstore.knowledge.facts import Fact
+from adapterstore.learning.keeping import teach
 from adapterstore.learning.loading import load_base
-from adapterstore.learning.material import Material, gather, teach
+from adapterstore.learning.material import Material
 from adapterstore.learning.phase_delta import PhaseDelta, start_delta
 from adapterstore.learning.phases import forget_then_learn
+from adapterstore.learning.prepared import prepare
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.search import Candidate, choose_coefficient
-from adapterstore.learning.training import PhaseData, remember, train_phase
+from adapterstore.learning.training import PhaseData, train_phase
 from adapterstore.progress import NO_PROGRESS
 from tests.benchmarks.knowledge.draws import Draw
 from tests.benchmarks.knowledge.held_out import check_held_out
@@ -117,10 +117,10 @@ def train_on(
         seed=seed,
         **({} if written else NO_TEXTS),
     ).for_model(model)
-    set_seed(seed)
-    material = gather(model, tokenizer, facts, [], recipe)
+    prepared = prepare(model, tokenizer, facts, [], recipe)
+    material = prepared.material
     steps = plan.epochs * math.ceil(len(facts) / recipe.batch_size)
-    memory = remember(model, tokenizer, material.preserve) if plan.preserve else None
+    memory = prepared.memory if plan.preserve else None
     dtype = stored_dtype(folder)
     number = len(getattr(model, "peft_config", {}))
 
