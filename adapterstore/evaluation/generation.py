@@ -165,7 +165,10 @@ def score_examples(
             hits = (logits.argmax(-1).cpu() == targets).float()
             lengths = [len(example.targets) for example in asked]
             for number, logs, right in zip(
-                numbers, likely.split(lengths), hits.split(lengths), strict=True
+                numbers,
+                likely.split_with_sizes(lengths),
+                hits.split_with_sizes(lengths),
+                strict=True,
             ):
                 scores[number] = AnswerScore(float(logs.sum()), float(right.mean()))
     return [scores[number] for number in range(len(examples))]

@@ -60,8 +60,10 @@ def remember(model: Any, tokenizer: Any, texts: Sequence[Tokens]) -> dict[Tokens
             # Of the logarithms, only those kept are ever formed.
             logs = best.values.float() - logits.float().logsumexp(-1, keepdim=True)
             lengths = [len(row) - 1 for row in rows]
-            tokens = best.indices.to("cpu", torch.int32).split(lengths)
-            for text, likeliest, said in zip(rows, tokens, logs.cpu().split(lengths), strict=True):
+            tokens = best.indices.to("cpu", torch.int32).split_with_sizes(lengths)
+            for text, likeliest, said in zip(
+                rows, tokens, logs.cpu().split_with_sizes(lengths), strict=True
+            ):
                 # Copies: a slice would keep the whole batch in memory.
                 memory[text] = Reference(likeliest.clone(), said.clone())
     return memory
@@ -179,7 +181,7 @@ class _PhaseTrainer(Trainer):
         places = [inputs["targets"], *(inputs[f"{name}_places"] for name in held)]
         texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         logits = logits_at(model, texts, torch.cat(places))
-        taught, *others = logits.float().split([len(part) for part in places])
+        taught, *others = logits.float().split_with_sizes([len(part) for part in places])
         rows, columns = inputs["targets"].unbind(1)
         wanted = inputs["input_ids"][rows, columns + 1]
         loss = torch.nn.functional.cross_entropy(taught, wanted)
