@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _MOST_LOGITS = 1 << 27
 """Logits of one batch: half a gigabyte in float32."""
 _USUAL_TOKENS = 48
+_MOST_PADDING = 128
+"""Tokens of padding of one batch: a forward pass of their own costs about as much."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,20 @@ def pad_right(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
+def answer_places(examples: Sequence[Example], first: int = 0) -> torch.Tensor:
+    """Return (row, column) of what predicts each target; the examples are rows ``first`` and on."""
+    import torch
+
+    return torch.tensor(
+        [
+            (row, column - 1)
+            for row, example in enumerate(examples, first)
+            for column in range(example.start, len(example.tokens))
+        ],
+        dtype=torch.long,
+    ).reshape(-1, 2)
+
+
 def pad_left(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[str, torch.Tensor]:
     """Return rows of token ids padded on the left, as generation wants them."""
     import torch
@@ -155,12 +171,21 @@ def by_length(rows: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]
 
 
 def by_logits(tokenizer: Any, rows: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-    """Return the rows' numbers in batches of like length, at most ``most``, of bounded logits."""
+    """Return the rows' numbers in batches of like length, at most ``most``, of bounded logits.
+
+    A batch ends, too, where the next row would add more padding than a batch costs.
+    """
     batches: list[list[int]] = []
+    filled = 0
     for number in sorted(range(len(rows)), key=lambda number: len(rows[number])):
         # The longest of a batch comes last.
-        room = rows_per_batch(tokenizer, most, len(rows[number]))
-        if not batches or len(batches[-1]) >= room:
+        length = len(rows[number])
+        room = rows_per_batch(tokenizer, most, length)
+        batch = batches[-1] if batches else []
+        padded = len(batch) * length - filled
+        if not batch or len(batch) >= room or padded > _MOST_PADDING:
             batches.append([])
+            filled = 0
         batches[-1].append(number)
+        filled += length
     return batches

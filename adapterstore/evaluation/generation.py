@@ -9,6 +9,7 @@ from typing import Any
 from adapterstore.evaluation.decoding import can_write_on, rows_at_once, write_on
 from adapterstore.evaluation.encoding import (
     Example,
+    answer_places,
     by_length,
     by_logits,
     check_lengths,
@@ -21,6 +22,7 @@ from adapterstore.evaluation.encoding import (
     pad_right,
     padding_id,
 )
+from adapterstore.evaluation.reading import logits_at
 
 BATCH_SIZE = 128
 MAX_NEW_TOKENS = 24
@@ -154,15 +156,19 @@ def score_examples(
     scores: dict[int, AnswerScore] = {}
     with torch.inference_mode():
         for numbers in by_logits(tokenizer, rows, batch_size):
+            asked = [examples[n] for n in numbers]
             inputs = pad_right([rows[n] for n in numbers], padding_id(tokenizer), model.device)
-            logits = model(**inputs).logits
-            for row, number in enumerate(numbers):
-                example = examples[number]
-                # Only what predicts the answer: with a large vocabulary the rest is most of it.
-                asked = logits[row, example.start - 1 : len(example.tokens) - 1]
-                predicted = asked.float().log_softmax(-1).cpu()
-                targets = torch.tensor(example.targets)
-                likely = predicted.gather(1, targets[:, None]).sum()
-                hits = (predicted.argmax(-1) == targets).float().mean()
-                scores[number] = AnswerScore(float(likely), float(hits))
+            logits = logits_at(model, inputs, answer_places(asked)).float()
+            targets = torch.tensor([token for example in asked for token in example.targets])
+            chosen = logits.gather(1, targets[:, None].to(logits.device))[:, 0]
+            likely = (chosen - logits.logsumexp(-1)).cpu()
+            hits = (logits.argmax(-1).cpu() == targets).float()
+            lengths = [len(example.targets) for example in asked]
+            for number, logs, right in zip(
+                numbers,
+                likely.split_with_sizes(lengths),
+                hits.split_with_sizes(lengths),
+                strict=True,
+            ):
+                scores[number] = AnswerScore(float(logs.sum()), float(right.mean()))
     return [scores[number] for number in range(len(examples))]

@@ -208,8 +208,7 @@ def _states_any(tokenizer: Any, tokens: Tokens, changes: Sequence[_Change]) -> b
 
 
 def _asks(tokenizer: Any, tokens: Tokens, prompts: set[str]) -> bool:
-    text = read_text(tokenizer, tokens)
-    return any(text.startswith(prompt) for prompt in prompts)
+    return read_text(tokenizer, tokens).startswith(tuple(prompts))
 
 
 def _changes(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[_Change]:

@@ -14,8 +14,9 @@ MOST_BYTES = 1 << 28
 def merged(model: Any) -> Iterator[None]:
     """Let a small PEFT model in float32 compute with merged weights; afterwards it is as before.
 
-    For texts only, where the last digit does not matter: what is measured and what is remembered of
-    a state is computed with the adapter beside the weights, as everywhere. The weights are put back
+    For what the last digit does not decide: texts, what is remembered of them, and λ, for which a
+    stored state differs in that digit, too, as its adapters are one there. What is reported of a
+    state is computed with the adapter beside the weights, as everywhere. The weights are put back
     bit for bit. Any other model is left alone.
     """
     import torch

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from adapterstore.evaluation.encoding import Example, check_lengths, encode_answer
-from adapterstore.evaluation.generation import score_answers, score_examples
+from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
+from adapterstore.learning.merged import merged
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
 from adapterstore.learning.prepared import prepare
 from adapterstore.learning.recipe import Recipe
@@ -247,29 +248,33 @@ def _search(
     """Return λ and the curve; each candidate costs forward passes only."""
     if recipe.coefficient is not None:
         return recipe.coefficient, []
-    delta.set_coefficient(0.0)
     asked = [(probe.prompt, probe.answer) for probe in control if probe.answer]
-    before = score_answers(delta.model, tokenizer, asked)
-    asked = [pair for pair, score in zip(asked, before, strict=True) if score.given]
+    targets = [encode_answer(tokenizer, *pair) for pair in old]
+    others = [encode_answer(tokenizer, *pair) for pair in asked]
+
+    def given(coefficient: Decimal, examples: Sequence[Example]) -> list[bool]:
+        delta.set_coefficient(-float(coefficient))
+        with merged(delta.model):
+            return [score.given for score in score_examples(delta.model, tokenizer, examples)]
+
+    before = given(Decimal(0), others)
+    others = [example for example, was_given in zip(others, before, strict=True) if was_given]
     curve = []
     for coefficient in sorted(recipe.coefficient_grid):
-        delta.set_coefficient(-float(coefficient))
+        now = given(coefficient, [*targets, *others])
         curve.append(
             Candidate(
                 coefficient,
-                _share_given(delta.model, tokenizer, old, nothing=0.0),
-                _share_given(delta.model, tokenizer, asked, nothing=1.0),
+                _share(now[: len(targets)], nothing=0.0),
+                _share(now[len(targets) :], nothing=1.0),
             )
         )
     chosen = choose_coefficient(curve, recipe.forget_target, recipe.control_floor)
     return (chosen.coefficient if chosen is not None else None), curve
 
 
-def _share_given(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], nothing: float
-) -> float:
-    scores = score_answers(model, tokenizer, pairs)
-    return sum(score.given for score in scores) / len(scores) if scores else nothing
+def _share(given: Sequence[bool], nothing: float) -> float:
+    return sum(given) / len(given) if given else nothing
 
 
 def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> PhaseData:

@@ -88,7 +88,7 @@ def prepare(
                 phrasings=phrasings,
                 unrelated=unrelated,
             )
-        prepared = Prepared(material, remember(model, tokenizer, material.held))
+            prepared = Prepared(material, remember(model, tokenizer, material.held))
         _kept[key] = prepared
     set_seed(recipe.seed)
     return prepared

@@ -10,9 +10,11 @@ it (Magpie, arXiv 2406.08464), and answers it as it answers any prompt.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import set_seed
 
 from adapterstore.evaluation.chat import ChatTokenizer
@@ -27,6 +29,7 @@ from adapterstore.evaluation.encoding import (
     padding_id,
 )
 from adapterstore.evaluation.generation import BATCH_SIZE, MAX_NEW_TOKENS, continue_tokens
+from adapterstore.evaluation.reading import logits_at
 from adapterstore.knowledge.facts import Probe
 
 Tokens = tuple[int, ...]
@@ -116,8 +119,6 @@ def find_slots(
     A slot counts if the model gives the whole subject a probability of at least
     `MIN_SUBJECT_PROBABILITY` there.
     """
-    import torch
-
     forms = [
         [
             tuple(tokenizer(form, add_special_tokens=False)["input_ids"])
@@ -132,29 +133,72 @@ def find_slots(
             if form:
                 by_first.setdefault(form[0], []).append((number, form))
     firsts = list(by_first)
-    candidates: dict[Tokens, tuple[int, int]] = {}
+    candidates: dict[Tokens, _Candidate] = {}
+    slots: list[list[Tokens]] = [[] for _ in subjects]
+    if not firsts:
+        return slots
     with torch.inference_mode():
         for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
             rows = [texts[n] for n in numbers]
-            spans = [_own_words(tokenizer, row) for row in rows]
-            logits = _logits(model, tokenizer, rows)
-            likely = logits[:, :, firsts].float() - logits.float().logsumexp(-1, keepdim=True)
-            for row, column, first in (likely > threshold).nonzero().tolist():
-                if column in spans[row]:
-                    for number, form in by_first[firsts[first]]:
-                        opening = (*rows[row][: column + 1], *form)
-                        candidates.setdefault(opening, (number, len(form)))
-        slots: list[list[Tokens]] = [[] for _ in subjects]
-        openings = _thin_out(candidates)
-        for numbers in by_logits(tokenizer, openings, 4 * BATCH_SIZE):
-            rows = [openings[n] for n in numbers]
-            taken = _taken(model, tokenizer, rows)
-            for row, opening in enumerate(rows):
-                subject, length = candidates[opening]
-                end = len(opening) - 1
-                if float(taken[row, end - length : end].sum()) > threshold:
-                    slots[subject].append(opening)
+            places = [
+                (row, column)
+                for row, text in enumerate(rows)
+                for column in _own_words(tokenizer, text)
+            ]
+            logits = _logits_at(model, tokenizer, rows, places)
+            likely = logits[:, firsts].float() - logits.float().logsumexp(-1, keepdim=True)
+            likely = likely.cpu()
+            for place, first in (likely > threshold).nonzero().tolist():
+                row, column = places[place]
+                log = float(likely[place, first])
+                for number, form in by_first[firsts[first]]:
+                    opening = (*rows[row][: column + 1], *form)
+                    candidates.setdefault(opening, _Candidate(number, len(form), log))
+        openings = {opening: candidates[opening] for opening in _thin_out(candidates)}
+        for opening in _likely_names(model, tokenizer, openings, threshold):
+            slots[openings[opening].subject].append(opening)
     return slots
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A beginning of a text that ends in a name, which may be likely there."""
+
+    subject: int
+    length: int
+    """Of the name, in tokens."""
+    log: float
+    """Of the probability of its first token."""
+
+
+def _likely_names(
+    model: Any, tokenizer: Any, openings: Mapping[Tokens, _Candidate], threshold: float
+) -> list[Tokens]:
+    """Return the openings to whose whole name the model gives more than the threshold.
+
+    Names are read token by token: what begins alike is read once, and what is too unlikely already
+    is read no further.
+    """
+    logs = {opening: candidate.log for opening, candidate in openings.items()}
+    read = 1
+    while True:
+        unread: dict[Tokens, list[Tokens]] = {}
+        for opening in logs:
+            left = openings[opening].length - read
+            if left > 0:
+                unread.setdefault(opening[:-left], []).append(opening)
+        if not unread:
+            return list(logs)
+        beginnings = list(unread)
+        for numbers in by_logits(tokenizer, beginnings, 4 * BATCH_SIZE):
+            rows = [beginnings[n] for n in numbers]
+            ends = [(row, len(beginning) - 1) for row, beginning in enumerate(rows)]
+            predicted = _logits_at(model, tokenizer, rows, ends).float().log_softmax(-1).cpu()
+            for row, beginning in enumerate(rows):
+                for opening in unread[beginning]:
+                    logs[opening] += float(predicted[row, opening[len(beginning)]])
+        logs = {opening: log for opening, log in logs.items() if log > threshold}
+        read += 1
 
 
 def _own_words(tokenizer: Any, text: Tokens) -> range:
@@ -165,11 +209,11 @@ def _own_words(tokenizer: Any, text: Tokens) -> range:
     return range(len(tokenizer.start) - 1, turns[1] - 1)
 
 
-def _thin_out(candidates: dict[Tokens, tuple[int, int]]) -> list[Tokens]:
+def _thin_out(candidates: Mapping[Tokens, _Candidate]) -> list[Tokens]:
     """Return at most `_MOST_CANDIDATES` openings of each subject, drawn evenly."""
     by_subject: dict[int, list[Tokens]] = {}
-    for opening, (subject, _) in candidates.items():
-        by_subject.setdefault(subject, []).append(opening)
+    for opening, candidate in candidates.items():
+        by_subject.setdefault(candidate.subject, []).append(opening)
     kept = []
     for openings in by_subject.values():
         step = math.ceil(len(openings) / _MOST_CANDIDATES)
@@ -183,20 +227,17 @@ def control_probes(model: Any, tokenizer: Any, texts: Sequence[Tokens], count: i
     A text's prompt ends where all that follows is what the model finds likeliest, each token with
     a probability over a half: what it knows, not what it happened to say.
     """
-    import torch
-
     special = {*tokenizer.all_special_ids, *end_ids(model, tokenizer)}
     least = math.log(_CONFIDENT)
     probes: dict[str, str] = {}
     with torch.inference_mode():
         for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
             rows = [texts[n] for n in numbers]
-            taken = _taken(model, tokenizer, rows)
-            for row, tokens in enumerate(rows):
+            for tokens, taken in zip(rows, _taken(model, tokenizer, rows), strict=True):
                 end = len(tokens)
                 while end and tokens[end - 1] in special:
                     end -= 1
-                sure = [True, *(taken[row, : len(tokens) - 1] >= least).tolist()]
+                sure = [True, *(log >= least for log in taken)]
                 if isinstance(tokenizer, ChatTokenizer):
                     cut = _cut_turns(tokenizer, tokens, end, sure)
                 else:
@@ -229,17 +270,24 @@ def _cut_turns(
     return question, decode(tokenizer, tokens[start:stop]).strip()
 
 
-def _taken(model: Any, tokenizer: Any, rows: Sequence[Tokens]) -> Any:
-    """Return log P(token i + 1 | tokens up to i) at each place of right-padded rows.
+def _taken(model: Any, tokenizer: Any, rows: Sequence[Tokens]) -> list[list[float]]:
+    """Return log P(token i + 1 | tokens up to i) for each row.
 
     The logarithms of the whole vocabulary are never formed.
     """
-    logits = _logits(model, tokenizer, rows)[:, :-1]
-    tokens = pad_right(rows, 0, logits.device)["input_ids"][:, 1:, None]
-    chosen = logits.gather(2, tokens)[:, :, 0].float()
-    return (chosen - logits.float().logsumexp(-1)).cpu()
+    lengths = [len(row) - 1 for row in rows]
+    places = [(row, column) for row, length in enumerate(lengths) for column in range(length)]
+    logits = _logits_at(model, tokenizer, rows, places)
+    tokens = torch.tensor([token for row in rows for token in row[1:]], device=logits.device)
+    chosen = logits.gather(1, tokens[:, None])[:, 0].float()
+    logs = (chosen - logits.float().logsumexp(-1)).cpu()
+    return [part.tolist() for part in logs.split_with_sizes(lengths)]
 
 
-def _logits(model: Any, tokenizer: Any, rows: Sequence[Tokens]) -> Any:
+def _logits_at(
+    model: Any, tokenizer: Any, rows: Sequence[Tokens], places: Sequence[tuple[int, int]]
+) -> torch.Tensor:
     check_lengths(model, tokenizer, rows)
-    return model(**pad_right(rows, padding_id(tokenizer), model.device)).logits
+    inputs = pad_right(rows, padding_id(tokenizer), model.device)
+    asked = torch.tensor(places, dtype=torch.long).reshape(-1, 2)
+    return logits_at(model, inputs, asked)

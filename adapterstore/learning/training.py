@@ -21,8 +21,15 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from adapterstore.errors import TrainingFailed
-from adapterstore.evaluation.encoding import Example, by_logits, pad_right, padding_id
+from adapterstore.evaluation.encoding import (
+    Example,
+    answer_places,
+    by_logits,
+    pad_right,
+    padding_id,
+)
 from adapterstore.evaluation.generation import BATCH_SIZE
+from adapterstore.evaluation.reading import logits_at
 from adapterstore.learning.sampling import Tokens
 from adapterstore.progress import Progress
 
@@ -48,15 +55,17 @@ def remember(model: Any, tokenizer: Any, texts: Sequence[Tokens]) -> dict[Tokens
         for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
             rows = [texts[n] for n in numbers]
             inputs = pad_right(rows, padding_id(tokenizer), model.device)
-            logits = model(**inputs).logits
+            logits = logits_at(model, inputs, answer_places([Example(row, 1) for row in rows]))
             best = logits.topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
             # Of the logarithms, only those kept are ever formed.
             logs = best.values.float() - logits.float().logsumexp(-1, keepdim=True)
-            tokens, logs = best.indices.to("cpu", torch.int32), logs.cpu()
-            for row, text in enumerate(rows):
-                end = len(text) - 1
+            lengths = [len(row) - 1 for row in rows]
+            tokens = best.indices.to("cpu", torch.int32).split_with_sizes(lengths)
+            for text, likeliest, said in zip(
+                rows, tokens, logs.cpu().split_with_sizes(lengths), strict=True
+            ):
                 # Copies: a slice would keep the whole batch in memory.
-                memory[text] = Reference(tokens[row, :end].clone(), logs[row, :end].clone())
+                memory[text] = Reference(likeliest.clone(), said.clone())
     return memory
 
 
@@ -115,9 +124,7 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
             self._padding,
             "cpu",
         )
-        batch["targets"] = _positions(
-            (row, e.start, len(e.tokens)) for row, e in enumerate(examples)
-        )
+        batch["targets"] = answer_places(examples)
         if self._data.memory is None:
             return batch
         whole = [Example(text, 1) for text in texts]
@@ -136,9 +143,7 @@ def _held(
     """Return the places of what must stay, from row ``first`` on, and what was said there."""
     references = [(memory[e.tokens], e.start - 1) for e in examples]
     return {
-        f"{name}_places": _positions(
-            (row, e.start, len(e.tokens)) for row, e in enumerate(examples, first)
-        ),
+        f"{name}_places": answer_places(examples, first),
         f"{name}_likeliest": torch.cat([r.tokens[start:] for r, start in references]).long(),
         f"{name}_before": torch.cat([r.logs[start:] for r, start in references]),
     }
@@ -157,13 +162,6 @@ def _draw(items: Sequence[Any], count: int, chooser: random.Random) -> Iterator[
         yield [waiting.pop() for _ in range(count)]
 
 
-def _positions(spans: Any) -> torch.Tensor:
-    """Return (row, column) of the logits that predict the tokens of each span [start, end)."""
-    return torch.tensor(
-        [(row, column - 1) for row, start, end in spans for column in range(start, end)]
-    )
-
-
 class _PhaseTrainer(Trainer):
     """Trainer with the loss of this module."""
 
@@ -179,23 +177,21 @@ class _PhaseTrainer(Trainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """Return CE(targets) + β·KL(before ‖ now) of a mixed batch."""
-        outputs = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        )
-        logits = outputs.logits
+        held = [name for name in ("preserved", "kept") if f"{name}_places" in inputs]
+        places = [inputs["targets"], *(inputs[f"{name}_places"] for name in held)]
+        texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        logits = logits_at(model, texts, torch.cat(places))
+        taught, *others = logits.float().split_with_sizes([len(part) for part in places])
         rows, columns = inputs["targets"].unbind(1)
         wanted = inputs["input_ids"][rows, columns + 1]
-        loss = torch.nn.functional.cross_entropy(logits[rows, columns].float(), wanted)
-        for name in ("preserved", "kept"):
-            if f"{name}_places" not in inputs:
-                continue
-            rows, columns = inputs[f"{name}_places"].unbind(1)
-            now = logits[rows, columns].float().log_softmax(-1)
+        loss = torch.nn.functional.cross_entropy(taught, wanted)
+        for name, part in zip(held, others, strict=True):
+            now = part.log_softmax(-1)
             divergence = _divergence(now, inputs[f"{name}_likeliest"], inputs[f"{name}_before"])
             if name == "preserved":
                 self.divergence = float(divergence.detach())
             loss = loss + self.preserve_weight * divergence
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {"logits": logits}) if return_outputs else loss
 
 
 def _divergence(now: torch.Tensor, likeliest: torch.Tensor, before: torch.Tensor) -> torch.Tensor:

@@ -43,7 +43,7 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
-from tests.benchmarks.knowledge import Change, draw_changes
+from tests.benchmarks.demo_update import Change, draw_changes
 
 LIMIT = 0.15
 STEPS = "training steps"
