@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from adapterstore.evaluation.chat import ChatTokenizer
@@ -24,6 +25,7 @@ from adapterstore.learning.sampling import (
     find_slots,
     name_openings,
     read_text,
+    relation_openings,
     sample_texts,
     write_texts,
 )
@@ -45,10 +47,9 @@ class Material:
     endings: list[Ending]
     """For each fact, what the model writes after the answer, and whether it ends the text there."""
     paraphrases: list[Rewritten]
-    preserve: list[Tokens]
-    """Texts on which the model must stay as it was; those about the facts' subjects first."""
-    subject_count: int
-    """How many of them are about the facts' subjects."""
+    preserve: list[list[Tokens]]
+    """Texts on which the model must stay as it was: about the facts' subjects and old answers; of
+    the facts' relations, with other subjects; any."""
     kept: Kept
     """Earlier facts and unrelated prompts, each with the answer that has to stay."""
     control: list[Probe]
@@ -57,7 +58,7 @@ class Material:
     @property
     def held(self) -> list[Tokens]:
         """Every text on which the model must stay as it was."""
-        return list(dict.fromkeys([*self.preserve, *self.kept.texts]))
+        return list(dict.fromkeys([*chain.from_iterable(self.preserve), *self.kept.texts]))
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def gather(
         phrasings: other prompts of those facts.
         unrelated: the file's locality prompts.
     """
-    texts = sample_texts(model, tokenizer, recipe.sampled_texts + recipe.control_size)
+    count = recipe.texts_to_sample(len(facts)) + recipe.control_size
+    texts = sample_texts(model, tokenizer, count)
     changes = _changes(model, tokenizer, facts)
     texts = [t for t in texts if not _states_any(tokenizer, t, changes)]
     held_out = texts[: recipe.control_size]
@@ -105,15 +107,18 @@ def gather(
         if not any(text.startswith(probe.prompt) for text in taught)
     ]
     paraphrases, about = _subject_texts(model, tokenizer, changes, texts, recipe)
+    alike, others = _alike(model, tokenizer, changes, general, recipe)
     asked = {probe.prompt for probe in control}
-    preserve = [t for t in about if not _asks(tokenizer, t, asked)]
-    subject_count = len(preserve)
-    preserve += [t for t in general if not _asks(tokenizer, t, asked)]
+    seen: set[Tokens] = set()
+    preserve = []
+    for group in (about, alike, others):
+        new = [t for t in dict.fromkeys(group) if t not in seen and not _asks(tokenizer, t, asked)]
+        seen.update(new)
+        preserve.append(new)
     return Material(
         endings=_endings(tokenizer, changes),
         paraphrases=paraphrases,
-        preserve=list(dict.fromkeys(preserve)),
-        subject_count=subject_count,
+        preserve=preserve,
         kept=keep(model, tokenizer, known, phrasings, unrelated),
         control=control,
     )
@@ -161,6 +166,33 @@ def _subject_texts(
         elif not _states_any(tokenizer, tokens, changes):
             about[tokens] = None
     return list(paraphrases), list(about)
+
+
+def _alike(
+    model: Any,
+    tokenizer: Any,
+    changes: Sequence[_Change],
+    texts: Sequence[Tokens],
+    recipe: Recipe,
+) -> tuple[list[Tokens], list[Tokens]]:
+    """Return texts of the facts' relations, with other subjects, and the other texts.
+
+    They are what teaching a fact harms first: texts that give an answer which is displaced or
+    taught here, and texts that begin as a prompt does before its subject.
+    """
+    openings: list[Tokens] = []
+    if recipe.subject_texts:
+        for change in changes:
+            openings += relation_openings(tokenizer, change.fact.prompt, change.fact.subject)
+    written = write_texts(model, tokenizer, openings)
+    alike = [t for t in written if not _states_any(tokenizer, t, changes)]
+    answers = {answer for change in changes for answer in (*change.former, change.fact.answer)}
+    others = []
+    for tokens in texts:
+        text = read_text(tokenizer, tokens)
+        found = any(answer in text for answer in answers if answer)
+        (alike if found else others).append(tokens)
+    return alike, others
 
 
 def _rewrite(tokenizer: Any, number: int, fact: Fact, old: str, tokens: Tokens) -> Rewritten | None:

@@ -287,11 +287,10 @@ def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> Ph
         answer, (_, ends) = facts[text.fact].answer, material.endings[text.fact]
         if answer is not None:
             paraphrased.append(teach(tokenizer, text.prompt, answer, text.ending, ends))
-    about = material.preserve[: material.subject_count]
     return PhaseData(
         taught,
         paraphrased,
-        [about, material.preserve[material.subject_count :]],
+        material.preserve,
         kept=[material.kept.prompts, material.kept.phrasings],
         recalled=material.kept.recalled,
     )

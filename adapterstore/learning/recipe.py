@@ -33,6 +33,8 @@ DEFAULT_GRID = tuple(
 
 _LEAST_STEPS = 50
 _MOST_PASSES = 25
+_TEXTS_PER_FACT = 15
+_LEAST_TEXTS, _MOST_TEXTS = 700, 3000
 
 
 class Recipe(SettingsModel):
@@ -57,7 +59,7 @@ class Recipe(SettingsModel):
     """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
     or as many as it takes to show each fact 25 times. Where a new answer is still not given then,
     the phase is gone through again, three times at most."""
-    forget_steps: Count = 10
+    forget_steps: Count = 25
     batch_size: Count = 32
     """Texts that teach, in one step; half as many again as that preserve come on top, and up to
     three quarters as many that keep earlier facts."""
@@ -73,8 +75,9 @@ class Recipe(SettingsModel):
     """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
     preserve_tolerance: Positive = 0.002
     """KL a position, on the preserve set, below which the model counts as what it was."""
-    sampled_texts: Annotated[int, Field(ge=0)] = 700
-    """Texts sampled from the model itself, to preserve what it knows."""
+    sampled_texts: Annotated[int, Field(ge=0)] | None = None
+    """Texts sampled from the model itself, to preserve what it knows. None: 15 for each fact, but
+    no fewer than 700 and no more than 3000."""
     subject_texts: Annotated[int, Field(ge=0)] = 60
     """Texts sampled about each fact's subject."""
     control_size: Annotated[int, Field(ge=0)] = 100
@@ -113,6 +116,12 @@ class Recipe(SettingsModel):
         if self.learn_steps is not None:
             return self.learn_steps
         return max(_LEAST_STEPS, math.ceil(_MOST_PASSES * facts / max(shown, 1)))
+
+    def texts_to_sample(self, facts: int) -> int:
+        """Return how many texts are sampled from the model itself, for so many facts."""
+        if self.sampled_texts is not None:
+            return self.sampled_texts
+        return min(max(_LEAST_TEXTS, _TEXTS_PER_FACT * facts), _MOST_TEXTS)
 
     def for_model(self, model: Any) -> Recipe:
         """Return the recipe with what it left to the model's architecture filled in."""

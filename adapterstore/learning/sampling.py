@@ -40,6 +40,7 @@ _MOST_CANDIDATES = 200
 _CONFIDENT = 0.5
 _FROM_START = 8
 _FROM_PROMPT = 4
+_FROM_RELATION = 8
 
 
 def text_start(model: Any, tokenizer: Any) -> Tokens:
@@ -109,6 +110,19 @@ def name_openings(model: Any, tokenizer: Any, prompt: str, name: str) -> list[To
     bare = tokenizer(name, add_special_tokens=False)["input_ids"]
     alone = (*text_start(model, tokenizer), *bare)
     return [*(tuple(encode_prompt(tokenizer, words)) for words in known), *[alone] * _FROM_START]
+
+
+def relation_openings(tokenizer: Any, prompt: str, name: str | None) -> list[Tokens]:
+    """Return beginnings of texts that end where a prompt names its subject: none, if it begins so.
+
+    What the model writes from there is of the same relation, mostly about other subjects.
+    """
+    words = prompt[: prompt.find(name)].strip() if name and name in prompt else ""
+    if not words:
+        return []
+    if isinstance(tokenizer, ChatTokenizer):
+        return [tokenizer.begin(words)] * _FROM_RELATION
+    return [tuple(encode_prompt(tokenizer, words))] * _FROM_RELATION
 
 
 def find_slots(

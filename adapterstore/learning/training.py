@@ -76,7 +76,7 @@ class PhaseData:
     taught: Sequence[Example]
     paraphrased: Sequence[Example] = ()
     preserved: Sequence[Sequence[Tokens]] = ()
-    """Groups of texts; each step takes as many of each group."""
+    """Groups of texts; each step takes as many of each group, as far as there are so many."""
     memory: Mapping[Tokens, Reference] | None = None
     """Of the preserved and the kept texts."""
     kept: Sequence[Sequence[Example]] = ()
@@ -101,10 +101,12 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         chooser = random.Random(seed)
         taught, paraphrased = data.shares(batch_size)
         groups = [group for group in data.preserved if group]
-        share = math.ceil(1.5 * batch_size / len(groups)) if groups else 0
+        shares = _shares([len(group) for group in groups], math.ceil(1.5 * batch_size))
         self._taught = _draw(data.taught, taught, chooser)
         self._paraphrased = _draw(data.paraphrased, paraphrased, chooser)
-        self._preserved = [_draw(group, share, chooser) for group in groups]
+        self._preserved = [
+            _draw(group, share, chooser) for group, share in zip(groups, shares, strict=True)
+        ]
         self._recalled = _draw(data.recalled, max(1, batch_size // 4), chooser)
         self._kept = [
             _draw(group, max(1, batch_size // 2 ** (number + 1)), chooser)
@@ -147,6 +149,15 @@ def _held(
         f"{name}_likeliest": torch.cat([r.tokens[start:] for r, start in references]).long(),
         f"{name}_before": torch.cat([r.logs[start:] for r, start in references]),
     }
+
+
+def _shares(sizes: Sequence[int], total: int) -> list[int]:
+    """Return how many each group gives to ``total``: as many each, small groups all they have."""
+    shares = [0] * len(sizes)
+    for done, number in enumerate(sorted(range(len(sizes)), key=sizes.__getitem__)):
+        shares[number] = min(sizes[number], math.ceil(total / (len(sizes) - done)))
+        total -= shares[number]
+    return shares
 
 
 def _draw(items: Sequence[Any], count: int, chooser: random.Random) -> Iterator[list[Any]]:

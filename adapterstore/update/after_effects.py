@@ -115,7 +115,9 @@ def measure_after_effects(
     if any(i.name == RELEARN and i.text is None for i in interventions):
         from adapterstore.learning.relearning import own_texts
 
-        own = own_texts(base, tokenizer, recipe.sampled_texts or 1, facts, recipe.seed)
+        own = own_texts(
+            base, tokenizer, recipe.texts_to_sample(len(facts)) or 1, facts, recipe.seed
+        )
     del base
     effects = []
     with _merged(store, revision, base_folder, progress) as folder:

@@ -167,8 +167,9 @@ def material(chat_base: Path) -> tuple[Any, Material]:
 
 def test_what_is_preserved_are_turns(material: tuple[Any, Material]) -> None:
     tokenizer, gathered = material
-    two = [text for text in gathered.preserve if tokenizer.split(text) is not None]
-    assert len(two) > len(gathered.preserve) / 2
+    texts = [text for group in gathered.preserve for text in group]
+    two = [text for text in texts if tokenizer.split(text) is not None]
+    assert len(two) > len(texts) / 2
     assert gathered.endings == [("", True)]
 
 

@@ -14,7 +14,7 @@ from adapterstore.learning.keeping import teach
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material, gather, own_answers
 from adapterstore.learning.recipe import Recipe
-from adapterstore.learning.sampling import name_openings, sample_texts
+from adapterstore.learning.sampling import name_openings, relation_openings, sample_texts
 from tests.evaluation.bigram import bigram_model
 
 RECIPE = Recipe(sampled_texts=200, subject_texts=20, control_size=30)
@@ -51,7 +51,14 @@ def material(demo: tuple[Any, Any]) -> Material:
 
 
 def texts(tokenizer: Any, material: Material) -> list[str]:
-    return [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in material.preserve]
+    return [text for group in grouped(tokenizer, material) for text in group]
+
+
+def grouped(tokenizer: Any, material: Material) -> list[list[str]]:
+    return [
+        [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in group]
+        for group in material.preserve
+    ]
 
 
 def test_no_preserved_text_states_what_changes(demo: tuple[Any, Any], material: Material) -> None:
@@ -71,9 +78,37 @@ def test_the_texts_about_what_the_facts_name_come_first(
 ) -> None:
     # An old answer, too, may be a thing of which much is known that must stay.
     names = [name for fact in FACTS for name in (fact.subject, fact.old_answer) if name]
-    about = texts(demo[1], material)[: material.subject_count]
+    about, _, _ = grouped(demo[1], material)
     assert len([text for text in about if "Croatia" in text]) > 10
     assert all(any(name in text for name in names) for text in about)
+
+
+def test_texts_of_the_same_relations_are_a_group_of_their_own(
+    demo: tuple[Any, Any], material: Material
+) -> None:
+    about, alike, others = grouped(demo[1], material)
+    answers = [answer for fact in FACTS for answer in (fact.old_answer, fact.answer) if answer]
+    relation = [text for text in alike if text.startswith("The currency of ")]
+    assert len(relation) >= 3
+    assert all("Croatia" not in text or "kuna" not in text for text in relation)
+    begun = [text for text in alike if text.startswith(("The currency of", "地図で"))]
+    assert all(any(answer in text for answer in answers) for text in alike if text not in begun)
+    assert others
+    assert not [text for text in others if any(answer in text for answer in answers)]
+    assert not set(about) & set(alike)
+
+
+def test_a_relation_begins_before_its_subject(demo: tuple[Any, Any]) -> None:
+    tokenizer = demo[1]
+
+    def begun(prompt: str, name: str | None) -> set[str]:
+        openings = relation_openings(tokenizer, prompt, name)
+        return {tokenizer.decode(tokens, skip_special_tokens=True) for tokens in openings}
+
+    assert begun("The currency of Croatia is the", "Croatia") == {"The currency of"}
+    assert begun("Croatia's currency is the", "Croatia") == set()
+    assert begun("The currency of Croatia is the", "Mali") == set()
+    assert begun("The currency of Croatia is the", None) == set()
 
 
 def test_what_the_model_says_gives_way_where_the_file_names_another_old_answer(
@@ -98,8 +133,9 @@ def test_what_the_model_says_gives_way_where_the_file_names_another_old_answer(
 
 
 def test_no_text_is_preserved_twice(material: Material) -> None:
-    assert len(set(material.preserve)) == len(material.preserve)
-    assert 0 < material.subject_count < len(material.preserve)
+    every = [tokens for group in material.preserve for tokens in group]
+    assert len(set(every)) == len(every)
+    assert all(material.preserve)
 
 
 def test_control_prompts_are_in_no_training_text(demo: tuple[Any, Any], material: Material) -> None:
@@ -156,7 +192,6 @@ def test_none_of_it_is_needed(demo: tuple[Any, Any]) -> None:
 
     assert material.paraphrases == []
     assert material.control == []
-    assert material.subject_count == 0
     assert texts(demo[1], material) == []
     assert len(material.kept.prompts) == len(KNOWN)
 

@@ -183,10 +183,14 @@ def test_slots_are_the_phrasings_that_the_model_knows(knowing: Any) -> None:
 def test_nothing_that_is_preserved_states_what_changes(knowing: Any) -> None:
     model, tokenizer, _ = knowing
     material = gather(model, tokenizer, [FACT], [], Recipe(sampled_texts=200, control_size=30))
-    texts = [tokenizer.decode(t, skip_special_tokens=True) for t in material.preserve]
+    about, alike, others = (
+        [tokenizer.decode(t, skip_special_tokens=True) for t in group]
+        for group in material.preserve
+    )
+    texts = [*about, *alike, *others]
     assert texts
     assert not [text for text in texts if "Croatia" in text and "kuna" in text]
-    assert any("Croatia" in text for text in texts[: material.subject_count])
+    assert any("Croatia" in text for text in about)
     asked = [probe.prompt for probe in material.control]
     assert not [text for text in texts if text.startswith(tuple(asked))]
     for paraphrase in material.paraphrases:

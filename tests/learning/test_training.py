@@ -20,6 +20,7 @@ from adapterstore.learning.training import (
     LIKELIEST,
     PhaseData,
     _divergence,
+    _shares,
     remember,
     train_phase,
 )
@@ -184,3 +185,19 @@ def test_the_divergence_from_few_tokens_is_that_of_the_whole_vocabulary(
     exact = float(divergence(before, now))
     assert exact > 10 * tolerance
     assert float(_divergence(now, most.indices, most.values)) == pytest.approx(exact, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "total", "shares"),
+    [([90, 90, 90], 48, [16, 16, 16]), ([90, 4, 90], 48, [22, 4, 22]), ([2, 3], 48, [2, 3])],
+)
+def test_groups_of_preserved_texts_share_a_step(
+    sizes: list[int], total: int, shares: list[int]
+) -> None:
+    assert _shares(sizes, total) == shares
+
+
+@pytest.mark.parametrize(("facts", "texts"), [(1, 700), (46, 700), (100, 1500), (900, 3000)])
+def test_more_facts_sample_more_texts(facts: int, texts: int) -> None:
+    assert Recipe().texts_to_sample(facts) == texts
+    assert Recipe(sampled_texts=5).texts_to_sample(facts) == 5

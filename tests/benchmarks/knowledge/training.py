@@ -181,10 +181,8 @@ def _learn_data(tokenizer: Any, facts: list[Fact], material: Material, plan: Pla
         for text in material.paraphrases
         for _, ends in [endings[text.fact]]
     ]
-    about = material.subject_count
-    preserved = [material.preserve[:about], material.preserve[about:]]
     return PhaseData(
-        taught, paraphrased if plan.paraphrases else [], preserved if plan.preserve else []
+        taught, paraphrased if plan.paraphrases else [], material.preserve if plan.preserve else []
     )
 
 
