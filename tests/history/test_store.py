@@ -247,6 +247,13 @@ def test_settings_that_make_no_sense_are_named(store: Store, text: str) -> None:
         _ = store.settings
 
 
+def test_a_list_that_is_not_closed_is_named_by_the_line_where_it_begins(store: Store) -> None:
+    path = store.repository.folder / "adapterstore.yaml"
+    path.write_text("recipe:\n  lambdas: [0.1,\n    0.2\n")
+    with pytest.raises(InvalidSetting, match=r"adapterstore\.yaml:2: not YAML: .*flow sequence"):
+        _ = store.settings
+
+
 def test_init_over_something_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BaseModelUnavailable):
