@@ -15,7 +15,7 @@ from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import TrainingFailed
 from adapterstore.history.attach import attach_composition, attached
-from adapterstore.history.base import stored_dtype
+from adapterstore.history.base import stored_dtypes
 from adapterstore.history.ledger.known import Known, Retained
 from adapterstore.history.ledger.superseded import Superseded
 from adapterstore.history.snapshot import Snapshot
@@ -178,7 +178,7 @@ class Attempt:
         return load_for(self.base_folder, self.recipe)
 
     def _attach(self, repository: Repository, state: Snapshot, model: Any) -> Any:
-        return attach_composition(repository, state.composition, model, self._stored_dtype)
+        return attach_composition(repository, state.composition, model, self._stored)
 
     def _check_subtraction(
         self,
@@ -190,7 +190,7 @@ class Attempt:
     ) -> None:
         self.progress.start("measuring what is left")
         check_subtraction(
-            partial(attached, repository, model=model, stored_dtype=self._stored_dtype),
+            partial(attached, repository, model=model, stored=self._stored),
             tokenizer,
             self.start.composition,
             composing.state.composition,
@@ -227,7 +227,7 @@ class Attempt:
             phrasings=self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed),
             unrelated=self.guarded.probes,
             gone={fact.prompt for fact in self.facts if fact.key in gone},
-            stored_dtype=self._stored_dtype,
+            stored=self._stored,
             forgotten=forgotten,
             progress=self.progress,
         )
@@ -241,7 +241,7 @@ class Attempt:
     def _measure(self, repository: Repository, final: Composition, outcome: Outcome) -> Measured:
         self.progress.start("measuring")
         # Training has changed the model that it was given: start from the files again.
-        measurement = Measurement(repository, self.answers, self._load, self._stored_dtype)
+        measurement = Measurement(repository, self.answers, self._load, self._stored)
         return measurement.measure(
             self.start.composition,
             final,
@@ -256,8 +256,8 @@ class Attempt:
         return [Probe(prompt=e.prompt, answer=e.answer) for e in self.retained.entries]
 
     @cached_property
-    def _stored_dtype(self) -> torch.dtype | None:
-        return stored_dtype(self.base_folder)
+    def _stored(self) -> dict[str, torch.dtype]:
+        return stored_dtypes(self.base_folder)
 
     def _notes_on_draws(self) -> list[str]:
         notes = []

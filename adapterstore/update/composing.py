@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from adapterstore.adapters.dense import write_delta
 from adapterstore.algebra.coefficient import format_coefficient
+from adapterstore.algebra.dense import match_weight
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora
 from adapterstore.history.export import write_lora
@@ -76,8 +77,11 @@ class Composing:
                 shapes = {name: tuple(tensor.shape) for name, tensor in phase.tensors.items()}
                 write_lora(MaterializedLora(config, phase.tensors, shapes), folder)
             else:
+                # A model and its files may name one weight differently; a delta is of the files.
                 weights = {
-                    name: DenseWeight(tuple(tensor.shape), partial(phase.tensors.__getitem__, name))
+                    match_weight(name, base.shapes) or name: DenseWeight(
+                        tuple(tensor.shape), partial(phase.tensors.__getitem__, name)
+                    )
                     for name, tensor in phase.tensors.items()
                 }
                 write_delta(folder, weights, base.name)

@@ -175,7 +175,7 @@ def _with_perplexity(
 ) -> DriftPoint:
     from adapterstore.evaluation.perplexity import perplexity
     from adapterstore.history.attach import attach_composition
-    from adapterstore.history.base import stored_dtype
+    from adapterstore.history.base import stored_dtypes
     from adapterstore.learning.loading import load_for
     from adapterstore.update.held_text import make_held_text
 
@@ -189,7 +189,7 @@ def _with_perplexity(
     held = make_held_text(store.repository, base, path, recipe.chat_template, model, tokenizer)
     progress.start("measuring")
     model = attach_composition(
-        store.repository, snapshot.composition, model, stored_dtype(folder), progress
+        store.repository, snapshot.composition, model, stored_dtypes(folder), progress
     )
     return replace(
         now,
