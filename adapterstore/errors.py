@@ -237,11 +237,21 @@ class PartlyInEffect(AdapterStoreError):
 
     exit_code = 15
 
-    def __init__(self, revision: str, in_effect: list[str], not_in_effect: list[str]):
+    def __init__(
+        self,
+        revision: str,
+        in_effect: list[str],
+        not_in_effect: list[str],
+        verb: str,
+        by: str | None,
+    ):
         self.revision, self.in_effect, self.not_in_effect = revision, in_effect, not_in_effect
+        self.verb, self.by = verb, by
+        first = (in_effect if verb == "revert" else not_in_effect)[0][:12]
+        through, whole = ("", "") if by is None else (f", through {by}", f", or revert {by} first")
         super().__init__(
-            f"{revision!r}: {_some(in_effect)} in effect, {_some(not_in_effect)} not; "
-            "name the commits one by one"
+            f"{revision!r}: {_some(in_effect)} in effect, {_some(not_in_effect)} not{through}; "
+            f"name the commits one by one, 'adapterstore {verb} {first}'{whole}"
         )
 
 

@@ -94,6 +94,14 @@ def _shapes(leaf: Leaf) -> Iterable[tuple[str, tuple[int, ...]]]:
     return [(name, weight.shape) for name, weight in leaf.weights.items()]
 
 
+def dtype_of_weight(
+    name: str, stored: Mapping[str, torch.dtype], otherwise: torch.dtype
+) -> torch.dtype:
+    """Return the dtype in which a weight is stored, whose name may be another in the files."""
+    found = match_weight(name, stored)
+    return otherwise if found is None else stored[found]
+
+
 def match_weight(name: str, names: Collection[str]) -> str | None:
     """Return which of ``names`` a weight's name stands for, or None.
 

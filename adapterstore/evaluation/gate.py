@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from adapterstore.evaluation.metrics import NAMES, Report, Score
+from adapterstore.evaluation.metrics import Report, Score
+from adapterstore.knowledge.figures import FIGURES
 from adapterstore.settings_model import SettingsModel
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -70,7 +71,7 @@ class Gate(SettingsModel):
         """Return every threshold that a report misses; an empty list lets it pass."""
         missed = []
         scores = report.scores()
-        for name in NAMES:
+        for name in FIGURES:
             least, score = getattr(self, name), scores.get(name)
             if least is not None and score is not None and score.value < least:
                 missed.append(Refusal(name, least, score))

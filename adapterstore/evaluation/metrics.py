@@ -7,18 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from adapterstore.knowledge.facts import same_answer
+from adapterstore.knowledge.figures import FIGURES
 
 MOST_FAILURES = 20
-NAMES = (
-    "reliability",
-    "generality",
-    "locality",
-    "retention",
-    "suite",
-    "forgetting",
-    "portability",
-    "locality_base",
-)
 _LATER = ("suite", "locality_base")
 """Figures that reports of the first stores do not have."""
 
@@ -138,7 +129,7 @@ class Report:
 
     def scores(self) -> dict[str, Score]:
         """Return the figures that there are, by name."""
-        return {name: score for name in NAMES if (score := getattr(self, name)) is not None}
+        return {name: score for name in FIGURES if (score := getattr(self, name)) is not None}
 
     def summary(self) -> list[str]:
         """Return one short text a figure, such as ``reliability 1.00 (20 of 20)``."""
@@ -167,7 +158,7 @@ class Report:
                 content[name]["asked"],
                 [Failure.from_dict(failure) for failure in content[name]["failures"]],
             )
-            for name in NAMES
+            for name in FIGURES
             if content.get(name) is not None
         }
         return cls(

@@ -56,7 +56,8 @@ def advance(
     """Put the commit that ``plan`` makes of the tip on a branch, or move it where the plan says.
 
     Without ``expect``, a plan that came too late is made anew from the new tip. With it, the branch
-    moves from that revision only; the same call made again finds its own commit.
+    moves from that revision only; the same call made again finds its own commit. A commit that
+    only records the base model, which a verb may have to make before its own, is no move.
 
     Raises:
         RefMoved: the branch is not, or no longer, where it was expected.
@@ -97,6 +98,7 @@ def _advance_from(
     expected: CommitId,
     plan: Plan,
 ) -> Result:
+    expected = _with_its_base(repository, tip, expected)
     new = plan(read_snapshot(repository, expected))
     if new is None:
         return Result(tip, changed=False)
@@ -111,6 +113,14 @@ def _advance_from(
     if done is None:
         raise RefMoved(ref, expected, tip)
     return Result(done, changed=False, notes=["an earlier run of this command did it already"])
+
+
+def _with_its_base(repository: Repository, tip: CommitId, expected: CommitId) -> CommitId:
+    """Return the commit on ``expected`` that records its base, if the branch went there next."""
+    for entry in read_log(repository, tip, hidden=[expected]):
+        if entry.operation == "record-base" and entry.parents == (expected,):
+            return entry.commit
+    return expected
 
 
 def _write(

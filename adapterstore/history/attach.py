@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.algebra.dense import DenseSum, match_weight
+from adapterstore.algebra.dense import DenseSum, dtype_of_weight, match_weight
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
 from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
@@ -26,7 +26,7 @@ def attach_composition(
     repository: Repository,
     composition: Composition,
     model: Any,
-    stored_dtype: torch.dtype | None = None,
+    stored: Mapping[str, torch.dtype] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Any:
     """Return ``model``, the base, in the state of a composition.
@@ -35,8 +35,9 @@ def attach_composition(
         repository: holds the deltas.
         composition: the state.
         model: the base model, a transformers model; it is changed in place.
-        stored_dtype: what dense sums are rounded to, once (None: each weight's own dtype). Give the
-            dtype of the base's files where the model computes in a wider one.
+        stored: what dense sums are rounded to, once: the dtype of each weight in the base's files
+            (`stored_dtypes`), which the model may compute in a wider one. Without it, the dtype
+            that each weight has in the model.
         progress: told of every file.
 
     Raises:
@@ -46,7 +47,7 @@ def attach_composition(
     """
     with open_leaves(repository, composition, progress) as leaves:
         if leaves.dense:
-            add_dense(model, DenseSum(leaves.dense), stored_dtype)
+            add_dense(model, DenseSum(leaves.dense), stored)
         if leaves.lora:
             return attach_lora(model, materialize_lora(leaves.lora))
     return model
@@ -57,7 +58,7 @@ def attached(
     repository: Repository,
     composition: Composition,
     model: Any,
-    stored_dtype: torch.dtype | None = None,
+    stored: Mapping[str, torch.dtype] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Iterator[Any]:
     """Give ``model`` in the state of a composition; afterwards it is the base again, bit for bit.
@@ -75,7 +76,7 @@ def attached(
     try:
         with open_leaves(repository, composition, progress) as leaves:
             if leaves.dense:
-                add_dense(model, DenseSum(leaves.dense), stored_dtype, copies)
+                add_dense(model, DenseSum(leaves.dense), stored, copies)
             if leaves.lora:
                 wrapped = attach_lora(model, materialize_lora(leaves.lora))
         yield model if wrapped is None else wrapped
@@ -90,10 +91,10 @@ def attached(
 def add_dense(
     model: Any,
     total: Mapping[str, DenseWeight],
-    stored_dtype: torch.dtype | None = None,
+    stored: Mapping[str, torch.dtype] | None = None,
     copies: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
 ) -> None:
-    """Add weight differences to a model: in float64, rounded once to the stored dtype.
+    """Add weight differences to a model: in float64, rounded once as `attach_composition` says.
 
     ``copies`` receives each weight that changes, with a copy of what it was.
     """
@@ -103,12 +104,12 @@ def add_dense(
     changed: set[int] = set()
     with torch.no_grad():
         for name, weight in total.items():
-            stored = match_weight(name, parameters)
-            if stored is None:
+            held = match_weight(name, parameters)
+            if held is None:
                 raise BaseModelMismatch(
                     type(model).__name__, name, f"the model has no weight {name!r}"
                 )
-            parameter = parameters[stored]
+            parameter = parameters[held]
             if parameter.data_ptr() in changed:
                 # Tied weights are one tensor under two names: it changes once.
                 continue
@@ -119,7 +120,7 @@ def add_dense(
                 )
             difference = weight.load().to(parameter.device, torch.float64)
             exact = parameter.to(torch.float64) + difference
-            rounded = exact.to(stored_dtype or parameter.dtype)
+            rounded = exact.to(dtype_of_weight(name, stored or {}, parameter.dtype))
             if not bool(rounded.isfinite().all()):
                 raise CannotExport(f"weight {name}", f"the sum has values beyond {rounded.dtype}")
             if copies is not None:

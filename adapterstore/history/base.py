@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,12 +89,11 @@ def check_base(
     return loaded
 
 
-def stored_dtype(folder: Path) -> torch.dtype | None:
-    """Return the dtype in which a model folder keeps most weights (None: none is a float)."""
-    counts = Counter(
-        info.dtype
+def stored_dtypes(folder: Path) -> dict[str, torch.dtype]:
+    """Return the dtype in which a model folder keeps each weight that is a float, by its name."""
+    return {
+        name: torch_dtype(info.dtype)
         for tensor_file in read_model_folder(folder).files.values()
-        for info in tensor_file.tensors.values()
+        for name, info in tensor_file.tensors.items()
         if info.dtype in FLOAT_DTYPES
-    )
-    return torch_dtype(counts.most_common(1)[0][0]) if counts else None
+    }

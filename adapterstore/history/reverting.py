@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from adapterstore.errors import PartlyInEffect, UnknownRevision
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.ledger.reading import ledger_difference
+from adapterstore.history.log import log_entry
 from adapterstore.history.merging.ancestry import commits_between, is_ancestor
 from adapterstore.history.merging.effect import Atoms, Effects
 from adapterstore.history.merging.ledgers import (
@@ -27,9 +27,6 @@ from adapterstore.history.snapshot import NewCommit, Snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change as PathChange
 from adapterstore.store.repository import Repository
-
-if TYPE_CHECKING:
-    pass
 
 
 def revert(
@@ -96,13 +93,16 @@ def part_to_change(
     possible = {atom: now[atom] + sign * number in (0, 1) for atom, number in atoms.items()}
     if possible and all(possible.values()):
         return None
+    by = _latest(effects, commits_between(repository, [], tip), set(commits), atoms, sign)
     if any(possible.values()):
+        update = log_entry(repository.commit(by)).update if by is not None else None
         raise PartlyInEffect(
             revision,
             [atom for atom in atoms if now[atom]],
             [atom for atom in atoms if not now[atom]],
+            "revert" if sign < 0 else "cherry-pick",
+            f"update/{update}" if update is not None else by and by[:SHORT],
         )
-    by = _latest(effects, commits_between(repository, [], tip), set(commits), atoms, sign)
     return f", by {by[:SHORT]}" if by is not None else ""
 
 

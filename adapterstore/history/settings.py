@@ -47,6 +47,11 @@ class Settings:
             raise InvalidSetting(str(path), f"can't be read: {error}") from error
         try:
             content = yaml.safe_load(text) or {}
+        except yaml.MarkedYAMLError as error:
+            from adapterstore.knowledge.yaml_content import explain_error
+
+            problem, line = explain_error(error, text)
+            raise InvalidSetting(f"{path}:{line}", f"not YAML: {problem}") from error
         except (yaml.YAMLError, RecursionError) as error:
             raise InvalidSetting(str(path), f"not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):

@@ -10,20 +10,11 @@ from typing import Any
 from adapterstore.errors import CorruptStore, UnsupportedFormat
 from adapterstore.history.snapshot import REPORT_NAME, UPDATE
 from adapterstore.identifiers import CommitId
+from adapterstore.knowledge.figures import FIGURES
 from adapterstore.store.repository import Repository
 
 REPORT_FORMAT = 1
 REPORT_PATH = f"{UPDATE}/{REPORT_NAME}"
-FIGURES = (
-    "reliability",
-    "generality",
-    "locality",
-    "retention",
-    "suite",
-    "forgetting",
-    "portability",
-    "locality_base",
-)
 ORIGINS = ("file", "ledger", "model")
 """Who said what an old answer is: the fact file, the ledger, or the model when it was asked."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
-from adapterstore.errors import CorruptStore
 from adapterstore.knowledge.facts import Fact, canonical_text, digest_key, ledger_key
+from adapterstore.knowledge.json_entry import entry_to_bytes, read_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +50,7 @@ class LedgerEntry:
 
     def to_bytes(self) -> bytes:
         """Return canonical JSON: sorted keys, one a line, UTF-8 unescaped, a newline at the end."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True)
-        return f"{text}\n".encode()
+        return entry_to_bytes(self)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str = "ledger entry") -> LedgerEntry:
@@ -61,16 +59,7 @@ class LedgerEntry:
         Raises:
             CorruptStore: anything else.
         """
-        try:
-            content = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise CorruptStore(where, f"not JSON ({error})") from error
-        names = [field.name for field in fields(cls)]
-        if not isinstance(content, dict) or sorted(content) != sorted(names):
-            raise CorruptStore(where, f"does not have exactly the fields {', '.join(names)}")
-        for name in names:
-            if not _fits(name, content[name]):
-                raise CorruptStore(where, f"{name} is not what it should be")
+        content = read_entry(cls, data, where, _fits)
         return cls(**{**content, "paraphrases": tuple(content["paraphrases"])})
 
 

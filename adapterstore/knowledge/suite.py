@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
-from adapterstore.errors import CorruptStore
 from adapterstore.knowledge.facts import FactFile, canonical_text, digest_key
+from adapterstore.knowledge.json_entry import entry_to_bytes, read_entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +26,7 @@ class SuitePrompt:
 
     def to_bytes(self) -> bytes:
         """Return canonical JSON: sorted keys, one a line, UTF-8 unescaped, a newline at the end."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=1, sort_keys=True)
-        return f"{text}\n".encode()
+        return entry_to_bytes(self)
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str = "suite prompt") -> SuitePrompt:
@@ -37,19 +35,7 @@ class SuitePrompt:
         Raises:
             CorruptStore: anything else.
         """
-        try:
-            content = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise CorruptStore(where, f"not JSON ({error})") from error
-        names = [field.name for field in fields(cls)]
-        if not isinstance(content, dict) or sorted(content) != sorted(names):
-            raise CorruptStore(where, f"does not have exactly the fields {', '.join(names)}")
-        for name in names:
-            if not isinstance(content[name], str) and (
-                content[name] is not None or name == names[0]
-            ):
-                raise CorruptStore(where, f"{name} is not what it should be")
-        return cls(**content)
+        return cls(**read_entry(cls, data, where, _fits))
 
 
 def suite_digest(prompt: str) -> str:
@@ -79,3 +65,7 @@ def suite_prompts(files: Sequence[FactFile]) -> list[SuitePrompt]:
                 if known is None or known.answer is None:
                     found[entry.digest] = entry
     return list(found.values())
+
+
+def _fits(name: str, value: object) -> bool:
+    return isinstance(value, str) or (value is None and name != "prompt")

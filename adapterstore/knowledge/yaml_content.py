@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAXIMUM_DEPTH = 8
 
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+_CLOSED_BY_A_SIGN = ("flow sequence", "flow mapping", "quoted scalar")
 _NULLS = frozenset({"null", "Null", "NULL", "~"})
 
 
@@ -41,12 +42,27 @@ def _events(text: str, name: str) -> Iterator[yaml.Event]:
     try:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
-        problem = " ".join(part for part in (error.context, error.problem) if part)
-        mark = error.problem_mark or error.context_mark
-        raise FactFileError(name, f"not valid YAML: {problem}", _line(mark)) from error
+        problem, line = explain_error(error, text)
+        raise FactFileError(name, f"not valid YAML: {problem}", line) from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # The last two: an escape beyond Unicode, in PyYAML without libyaml.
         raise FactFileError(name, f"not valid YAML: {str(error).splitlines()[0]}") from error
+
+
+def explain_error(error: yaml.MarkedYAMLError, text: str) -> tuple[str, int]:
+    """Return what is wrong with a text that is no YAML, and on which line.
+
+    Of what was opened and not closed it is the line where it begins: the parser itself stops only
+    where the next thing can't belong to it, and often that is the end of the file.
+    """
+    problem = " ".join(part for part in (error.context, error.problem) if part)
+    stopped = _line(error.problem_mark or error.context_mark)
+    if error.context_mark is None or not (error.context or "").endswith(_CLOSED_BY_A_SIGN):
+        return problem, stopped
+    begins = _line(error.context_mark)
+    if begins < stopped <= len(text.splitlines()):
+        problem += f" on line {stopped}"
+    return problem, begins
 
 
 def _line(mark: Mark | CMark | None) -> int:

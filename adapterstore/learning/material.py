@@ -187,7 +187,7 @@ def _alike(
     written = write_texts(model, tokenizer, openings)
     alike = [t for t in written if not _states_any(tokenizer, t, changes)]
     answers = {answer for change in changes for answer in (*change.former, change.fact.answer)}
-    others = []
+    others = list[Tokens]()
     for tokens in texts:
         text = read_text(tokenizer, tokens)
         found = any(answer in text for answer in answers if answer)

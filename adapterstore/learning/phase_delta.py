@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from adapterstore.algebra.dense import dtype_of_weight
 from adapterstore.errors import TrainingFailed
 from adapterstore.learning.loading import quantization
 from adapterstore.learning.recipe import Method, Recipe
@@ -53,7 +54,7 @@ def start_delta(
     method: Method,
     name: str,
     recipe: Recipe,
-    stored_dtype: torch.dtype | None = None,
+    stored: Mapping[str, torch.dtype] | None = None,
 ) -> PhaseDelta:
     """Return a new delta on a model, which is frozen otherwise.
 
@@ -62,8 +63,8 @@ def start_delta(
         method: ``lora`` or ``full``.
         name: of the phase.
         recipe: rank, alpha and target modules; what it leaves open is the architecture's.
-        stored_dtype: what a state's weights are rounded to when it is written, that is the dtype of
-            the base's files (None: that of each weight of ``model``).
+        stored: what a state's weights are rounded to when it is written: the dtype of each weight
+            in the base's files. Without it, the dtype of each weight of ``model``.
 
     Raises:
         TrainingFailed: the model has nothing of the kind to train.
@@ -71,7 +72,7 @@ def start_delta(
     model.requires_grad_(False)
     if method == "lora":
         return LowRankDelta(model, name, recipe.for_model(model))
-    return DenseWeights(model, name, stored_dtype)
+    return DenseWeights(model, name, stored)
 
 
 class LowRankDelta:
@@ -171,7 +172,7 @@ def _nothing_to_adapt(wanted: str | tuple[str, ...]) -> str:
 class DenseWeights:
     """All of the base's own floating-point weights."""
 
-    def __init__(self, model: Any, name: str, stored_dtype: torch.dtype | None = None):
+    def __init__(self, model: Any, name: str, stored: Mapping[str, torch.dtype] | None = None):
         import torch
 
         method = quantization(model.config)
@@ -185,7 +186,9 @@ class DenseWeights:
         }
         if not self._weights:
             raise TrainingFailed(name, "the base has no floating-point weights; use lora")
-        self._stored = {key: stored_dtype or p.dtype for key, p in self._weights.items()}
+        self._stored = {
+            key: dtype_of_weight(key, stored or {}, p.dtype) for key, p in self._weights.items()
+        }
         if any(p.dtype != torch.float32 for p in self._weights.values()):
             # Steps of an optimizer are lost in 16 bits.
             model.float()

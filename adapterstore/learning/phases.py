@@ -7,7 +7,7 @@ N = finetune(S′, K_new) − S′        learn:   S″ = S′ + N
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ def forget_then_learn(
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
     gone: Collection[str] = (),
-    stored_dtype: torch.dtype | None = None,
+    stored: Mapping[str, torch.dtype] | None = None,
     forgotten: Forgotten | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Outcome:
@@ -85,7 +85,7 @@ def forget_then_learn(
         unrelated: the file's locality prompts, to which the model must say what it says now.
         gone: prompts of facts whose old answers S does not give any more: nothing is trained to
             forget them.
-        stored_dtype: that of the base's files, to which a written state is rounded.
+        stored: the dtype of each weight in the base's files, to which a written state is rounded.
         forgotten: called after a forget phase that changed the base's own weights, for the state
             from which to learn: the written one, weight for weight, even where S has dense terms
             of which this model holds only the rounded sum. None goes on with the live model. (An
@@ -113,7 +113,7 @@ def forget_then_learn(
     ]
     if recipe.forget and old:
         method = recipe.phase_method("forget")
-        delta = start_delta(model, method, "forget", recipe, stored_dtype)
+        delta = start_delta(model, method, "forget", recipe, stored)
         model = delta.model
         steps["forget"] = _train_forget(delta, tokenizer, old, recipe, progress)
         control = [*known, *unrelated, *material.control]
@@ -128,7 +128,7 @@ def forget_then_learn(
                 model = forgotten(forget, coefficient)
     learn = None
     if any(fact.answer is not None for fact in facts):
-        delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe, stored_dtype)
+        delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe, stored)
         data = _learn_data(tokenizer, facts, material)
         data = dataclasses.replace(data, memory=memory)
         steps["learn"] = 0

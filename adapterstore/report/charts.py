@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import MissingLibrary
-from adapterstore.history.update_report import FIGURES
+from adapterstore.knowledge.figures import FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

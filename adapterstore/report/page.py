@@ -9,7 +9,7 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
-from adapterstore.history.update_report import FIGURES
+from adapterstore.knowledge.figures import FIGURES
 from adapterstore.report.charts import MOST_CURVES, draw_charts
 from adapterstore.report.lanes import ROW_HEIGHT, lane_row, lanes_width
 

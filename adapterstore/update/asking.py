@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.errors import InvalidSetting
 from adapterstore.history.attach import attach_composition
-from adapterstore.history.base import stored_dtype
+from adapterstore.history.base import stored_dtypes
 from adapterstore.history.ledger.reading import iterate_ledger
 from adapterstore.history.store import Store
 from adapterstore.knowledge.facts import Fact, FactFile
@@ -87,12 +87,12 @@ def load_state(store: Store, revision: str, progress: Progress = NO_PROGRESS) ->
     """
     composition = store.snapshot(revision).composition
     progress.start("loading the base model")
-    model, tokenizer, dtype = load_for_asking(store)
-    return attach_composition(store.repository, composition, model, dtype, progress), tokenizer
+    model, tokenizer, stored = load_for_asking(store)
+    return attach_composition(store.repository, composition, model, stored, progress), tokenizer
 
 
-def load_for_asking(store: Store) -> tuple[Any, Any, torch.dtype | None]:
-    """Return the base model, its tokenizer, and the dtype of its files, as the settings say.
+def load_for_asking(store: Store) -> tuple[Any, Any, dict[str, torch.dtype]]:
+    """Return the base model, its tokenizer, and the dtypes of its files, as the settings say.
 
     Raises:
         InvalidSetting: no such device, or no chat template where one is asked for.
@@ -104,4 +104,4 @@ def load_for_asking(store: Store) -> tuple[Any, Any, torch.dtype | None]:
     recipe, _ = read_update_settings(store.settings, {})
     folder = store.base_folder()
     model, tokenizer = load_base(folder, recipe.device, recipe.device_map)
-    return model, with_chat_template(tokenizer, recipe.chat_template), stored_dtype(folder)
+    return model, with_chat_template(tokenizer, recipe.chat_template), stored_dtypes(folder)

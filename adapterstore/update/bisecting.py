@@ -158,12 +158,12 @@ class _Questioner:
         if remembered is not None:
             self.remembered += 1
             return remembered
-        model, tokenizer, dtype = self._model
+        model, tokenizer, stored = self._model
         from adapterstore.evaluation.generation import greedy_answers
 
         self.progress.start(f"asking the state of commit {state.last[:12]}")
         self.evaluations += 1
-        with attached(repository, question.composition, model, dtype) as in_state:
+        with attached(repository, question.composition, model, stored) as in_state:
             (answer,) = greedy_answers(in_state, tokenizer, [self.prompt])
         remember_answer(repository, question, answer)
         return answer
@@ -176,7 +176,7 @@ class _Questioner:
         return check_base(recorded, self.store.base_folder())
 
     @cached_property
-    def _model(self) -> tuple[Any, Any, torch.dtype | None]:
+    def _model(self) -> tuple[Any, Any, dict[str, torch.dtype]]:
         self.progress.start("loading the base model")
         return load_for_asking(self.store)
 

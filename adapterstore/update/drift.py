@@ -13,16 +13,16 @@ from adapterstore.history.base import check_base, find_base
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.history.store import Store
 from adapterstore.history.viewing.drift import DriftPoint, base_norm, measure_norms, read_points
-from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.identifiers import UpdateId
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.drift_rule import find_alarms
 from adapterstore.update.settings import read_drift_settings, read_update_settings
 
 if TYPE_CHECKING:
-    from adapterstore.evaluation.metrics import Report
     from adapterstore.learning.recipe import Recipe
     from adapterstore.update.drift_settings import DriftSettings
+    from adapterstore.update.measuring import Measured
 
 
 @dataclass(frozen=True)
@@ -33,32 +33,44 @@ class DriftMonitor:
     base_folder: Path
     held_text: Path | None
 
-    def measure(
+    def watch(
         self,
         repository: Repository,
         start: Snapshot,
         composition: Composition,
         update: UpdateId,
-        report: Report,
-        model: Any,
-        tokenizer: Any,
+        measured: Measured,
         recipe: Recipe,
-    ) -> DriftPoint:
-        """Return the figures of a state; the base itself is loaded only where nothing is kept.
+    ) -> dict[str, Any]:
+        """Return what an update's report says of drift: the figures, and the ``alarms``.
+
+        The base itself is loaded only where nothing is kept of it.
 
         Args:
             repository: the store.
             start: the state before the update; its base is the one.
             composition: the state.
             update: the update.
-            report: what was measured of it.
-            model: the model in that state.
-            tokenizer: its tokenizer.
+            measured: what was measured of the state, and the model in it.
             recipe: how a base is loaded.
 
         Raises:
             InvalidSetting: the held text can't be read.
         """
+        point = self._measure(repository, start, composition, update, measured, recipe)
+        recorded = islice(read_points(repository, start.commit), 2 * self.settings.window)
+        alarms = find_alarms([*reversed(list(recorded)), point], self.settings)
+        return {**point.to_dict(), "alarms": alarms}
+
+    def _measure(
+        self,
+        repository: Repository,
+        start: Snapshot,
+        composition: Composition,
+        update: UpdateId,
+        measured: Measured,
+        recipe: Recipe,
+    ) -> DriftPoint:
         from adapterstore.evaluation.perplexity import perplexity
         from adapterstore.learning.loading import load_for
         from adapterstore.update.held_text import find_held_text, make_held_text
@@ -70,20 +82,15 @@ class DriftMonitor:
             held = make_held_text(repository, start.base, path, chat, base, its_tokenizer)
             del base
         size = base_norm(repository, start.base, self.base_folder)
-        scores = report.scores()
+        scores = measured.report.scores()
         return replace(
             measure_norms(repository, composition, size),
             update=update,
             retention=scores["retention"].value if "retention" in scores else None,
             locality=scores["locality"].value if "locality" in scores else None,
-            perplexity=perplexity(model, tokenizer, held.rows),
+            perplexity=perplexity(measured.model, measured.tokenizer, held.rows),
             base_perplexity=held.base_perplexity,
         )
-
-    def alarms(self, repository: Repository, before: CommitId, point: DriftPoint) -> list[str]:
-        """Return the alarms of a state that stands on ``before``."""
-        recorded = islice(read_points(repository, before), 2 * self.settings.window)
-        return find_alarms([*reversed(list(recorded)), point], self.settings)
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ def _with_perplexity(
 ) -> DriftPoint:
     from adapterstore.evaluation.perplexity import perplexity
     from adapterstore.history.attach import attach_composition
-    from adapterstore.history.base import stored_dtype
+    from adapterstore.history.base import stored_dtypes
     from adapterstore.learning.loading import load_for
     from adapterstore.update.held_text import make_held_text
 
@@ -182,7 +189,7 @@ def _with_perplexity(
     held = make_held_text(store.repository, base, path, recipe.chat_template, model, tokenizer)
     progress.start("measuring")
     model = attach_composition(
-        store.repository, snapshot.composition, model, stored_dtype(folder), progress
+        store.repository, snapshot.composition, model, stored_dtypes(folder), progress
     )
     return replace(
         now,

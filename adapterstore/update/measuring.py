@@ -5,7 +5,7 @@ One loaded base serves all three states; what a state is known to say is not ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,8 @@ class Measurement:
     answers: StateAnswers
     load: Callable[[], tuple[Any, Any]]
     """Gives the base model, fresh from its files, and its tokenizer."""
-    stored_dtype: torch.dtype | None
+    stored: Mapping[str, torch.dtype]
+    """The dtype of each weight in the base's files."""
 
     def measure(
         self,
@@ -138,7 +139,7 @@ class Measurement:
         false = [probe for probe in guarded.suite if _is_false(probe, said)]
         suite = [probe for probe in guarded.suite if probe not in false]
         model, tokenizer = self._base
-        model = attach_composition(self.repository, after, model, self.stored_dtype)
+        model = attach_composition(self.repository, after, model, self.stored)
         report = evaluate(
             model,
             tokenizer,
@@ -164,7 +165,7 @@ class Measurement:
 
         def ask(missing: list[str]) -> list[str]:
             model, tokenizer = self._base
-            with attached(self.repository, composition, model, self.stored_dtype) as in_state:
+            with attached(self.repository, composition, model, self.stored) as in_state:
                 return greedy_answers(in_state, tokenizer, missing)
 
         return self.answers.ask(composition, prompts, ask)

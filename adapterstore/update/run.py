@@ -42,7 +42,7 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.repeats import without_repeats
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
-from adapterstore.update.attempt import Attempt, Trained
+from adapterstore.update.attempt import Attempt
 from adapterstore.update.drift import DriftMonitor, monitor_of
 from adapterstore.update.ledger_effect import source_of, update_ledger
 from adapterstore.update.measuring import find_guarded
@@ -50,6 +50,7 @@ from adapterstore.update.provenance import provenance
 from adapterstore.update.record import name_fact_files
 from adapterstore.update.result import UpdateResult, read_update
 from adapterstore.update.settings import read_compact_settings
+from adapterstore.update.trained import Trained
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition
+from adapterstore.history.ledger.known import Known
 from adapterstore.history.ledger.superseded import Superseded
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.knowledge.facts import Fact, Probe, same_answer
@@ -41,18 +42,18 @@ def subtract(start: Snapshot, superseded: Sequence[Superseded]) -> list[Step]:
     return steps
 
 
-def subtraction_fails(
+def check_subtraction(
     attached: Attached,
     tokenizer: Any,
     before: Composition,
     after: Composition,
     facts: Sequence[Fact],
-    old: Sequence[tuple[str, str]],
+    known: Known,
     superseded: Sequence[Superseded],
     others: Sequence[Probe],
     recipe: Recipe,
-) -> str | None:
-    """Return in words why what is left of a subtraction can't stand; None if it can.
+) -> None:
+    """Raise `SubtractionFails` if what is left of a subtraction can't stand.
 
     The same bounds as for λ: of the old answers, at most ``forget_target`` may still be given; of
     what else was known, ``control_floor`` must be. And a fact that is only to be forgotten must not
@@ -63,15 +64,18 @@ def subtraction_fails(
         tokenizer: its tokenizer.
         before: the state S.
         after: the state S′.
-        facts: those of the superseded updates.
-        old: prompts with their old answers.
-        superseded: the updates.
+        facts: those of the update; the ones of superseded updates are asked.
+        known: what the ledger says of them.
+        superseded: the earlier updates.
         others: earlier facts and unrelated prompts, with their answers where they are known.
         recipe: holds the bounds.
     """
     from adapterstore.evaluation.generation import greedy_answers
     from adapterstore.evaluation.measure import answers_before
 
+    keys = {key for one in superseded for key in one.keys}
+    facts = [fact for fact in facts if fact.key in keys]
+    old = _old_answers(facts, known)
     with attached(before) as model:
         said = answers_before(model, tokenizer, others)
     stated = {probe.prompt: probe.answer for probe in others}
@@ -81,13 +85,21 @@ def subtraction_fails(
         now = dict(zip(asked, greedy_answers(model, tokenizer, asked), strict=True))
     still = sum(same_answer(now[prompt], answer) for prompt, answer in old)
     if still > recipe.forget_target * len(old):
-        return f"{still} of {len(old)} old answers were still given"
+        raise SubtractionFails(f"{still} of {len(old)} old answers were still given")
     earlier = {p: answers for one in superseded for p, answers in one.earlier.items()}
     for fact in facts:
         for answer in earlier.get(fact.prompt, ()) if fact.answer is None else ():
             if same_answer(now[fact.prompt], answer):
-                return f"{fact.prompt!r} was answered {answer!r} again, as before it"
+                raise SubtractionFails(
+                    f"{fact.prompt!r} was answered {answer!r} again, as before it"
+                )
     lost = sum(not same_answer(now[prompt], text) for prompt, text in kept.items())
     if kept and 1 - lost / len(kept) < recipe.control_floor:
-        return f"{lost} of {len(kept)} other answers changed"
-    return None
+        raise SubtractionFails(f"{lost} of {len(kept)} other answers changed")
+
+
+def _old_answers(facts: Sequence[Fact], known: Known) -> list[tuple[str, str]]:
+    """Return each prompt with an old answer of it, the facts' own and the ledger's."""
+    said = [(fact.prompt, fact.old_answer) for fact in facts]
+    said += [(fact.prompt, entry.answer) for fact in facts for entry in known.of(fact.key)]
+    return list(dict.fromkeys((p, answer) for p, answer in said if answer is not None))

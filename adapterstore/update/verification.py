@@ -1,9 +1,10 @@
 """Compute again what can be computed of every commit, and report what differs; change nothing.
 
-From the trailers and the parents: the composition and the ledger. From the bytes: object ids. From
-the fact files: their digest and the facts that they taught. From the weights at hand: base.json.
-What can't be computed without training (the deltas) is for `adapterstore.update.replay`; what can't
-be computed at all (who did it, when, and what was measured) is what signatures are for.
+From the trailers and the parents: composition, ledger, and the leaf of a lossy merge. From the
+bytes: object ids. From the fact files: their digest and the facts that they taught. From the
+weights at hand: base.json. What can't be computed without training (the other deltas) is for
+`adapterstore.update.replay`; what can't be computed at all (who did it, when, and what was
+measured) is what signatures are for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from adapterstore.history.audit.commits import commits_in_range
 from adapterstore.history.audit.composition import verify_composition
 from adapterstore.history.audit.deltas import DeltaVerifier
 from adapterstore.history.audit.findings import Verification
+from adapterstore.history.audit.lossy import verify_lossy_merge
 from adapterstore.history.audit.recorded import StoreHistory
 from adapterstore.history.audit.signatures import SignatureVerifier
 from adapterstore.history.audit.suite import SuiteVerifier
@@ -63,6 +65,7 @@ def verify(
             snapshot = history.snapshot(commit)
             verify_composition(history, commit, snapshot.composition, verification)
             deltas.verify(commit, snapshot.composition, verification)
+            verify_lossy_merge(repository, history, commit, verification, progress)
             base.verify(commit, verification)
         except AdapterStoreError as error:
             verification.report(commit, "commit", "readable parts", error)

@@ -110,6 +110,11 @@ def sign_option(function: Command) -> Command:
     )(function)
 
 
+def commit_options(function: Command) -> Command:
+    """Add what every verb that puts one commit on the branch takes."""
+    return message_option(expect_option(sign_option(function)))
+
+
 def at_option(function: Command) -> Command:
     """Add ``--at``."""
     return click.option(

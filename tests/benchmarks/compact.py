@@ -89,7 +89,7 @@ def true_error(store: Store, exported: Path) -> float:
             )
             lost += float((found - exact).square().sum())
             whole += float(exact.square().sum())
-    return (lost / whole) ** 0.5
+    return float((lost / whole) ** 0.5)
 
 
 def fold(folder: Path, target: Path, rank: str) -> tuple[int, int | None, float | None]:

@@ -61,7 +61,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<bos> $A", special_tokens=[("<bos>", 0)]
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
     )
 
@@ -71,7 +71,7 @@ def train_base(pairs: list[tuple[str, str]], folder: Path, seed: int) -> tuple[f
     started = time.perf_counter()
     torch.manual_seed(seed)
     tokenizer = train_tokenizer([f"{join(prompt, answer)}." for prompt, answer in pairs])
-    model = LlamaForCausalLM(
+    model: Any = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=256,

@@ -61,7 +61,7 @@ STAGES = {
         ("adapterstore.evaluation.measure", "answers_before"),
         ("adapterstore.evaluation.measure", "evaluate"),
     ],
-    "storing": [("adapterstore.update.attempt", "ingest")],
+    "storing": [("adapterstore.update.composing", "ingest")],
     "committing": [("adapterstore.update.run", "publish_update")],
 }
 REST = "the rest"

@@ -8,7 +8,8 @@ import pytest
 
 from adapterstore.errors import CorruptStore, InvalidSetting
 from adapterstore.evaluation.gate import Gate
-from adapterstore.evaluation.metrics import NAMES, Failure, Report, Score
+from adapterstore.evaluation.metrics import Failure, Report, Score
+from adapterstore.knowledge.figures import FIGURES
 from adapterstore.update.result import broken_prompts
 
 
@@ -17,7 +18,7 @@ def with_scores(score: Score, *names: str) -> Report:
     return Report(**scores)
 
 
-ALL_RIGHT = with_scores(Score(10, 10), *NAMES)
+ALL_RIGHT = with_scores(Score(10, 10), *FIGURES)
 
 
 def test_what_is_all_right_passes() -> None:
@@ -25,19 +26,21 @@ def test_what_is_all_right_passes() -> None:
 
 
 def test_nothing_measured_passes() -> None:
-    assert Gate.parse(dict.fromkeys(NAMES, 1.0), "gate").check(Report()) == []
+    assert Gate.parse(dict.fromkeys(FIGURES, 1.0), "gate").check(Report()) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_each_figure_has_a_threshold_of_its_own(name: str) -> None:
-    gate = Gate.parse({**dict.fromkeys(NAMES), name: 0.8}, "gate")
+    gate = Gate.parse({**dict.fromkeys(FIGURES), name: 0.8}, "gate")
     assert gate.check(with_scores(Score(8, 10), name)) == []
     (reason,) = gate.check(with_scores(Score(7, 10), name))
     assert reason == f"{name} 0.70 is below 0.8 by 0.1 (7 of 10)"
-    assert gate.check(with_scores(Score(0, 10), *(other for other in NAMES if other != name))) == []
+    assert (
+        gate.check(with_scores(Score(0, 10), *(other for other in FIGURES if other != name))) == []
+    )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_a_threshold_of_none_does_not_look(name: str) -> None:
     gate = Gate.parse({name: None}, "gate")
     assert gate.check(with_scores(Score(0, 10), name)) == []

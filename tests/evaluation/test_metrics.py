@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapterstore.evaluation.metrics import MOST_FAILURES, NAMES, Failure, Report, Score
+from adapterstore.evaluation.metrics import MOST_FAILURES, Failure, Report, Score
+from adapterstore.knowledge.figures import FIGURES
 
 
 def test_a_score_counts_right_answers_and_shows_the_others() -> None:
@@ -47,8 +48,8 @@ failures = st.lists(st.builds(Failure, st.text(), st.text(), st.text()), max_siz
 scores = st.none() | st.builds(Score, st.integers(0, 9), st.integers(1, 9), failures)
 reports = st.builds(
     Report,
-    **dict.fromkeys(NAMES, scores),
-    token_accuracy=st.dictionaries(st.sampled_from(NAMES), st.floats(0, 1)),
+    **dict.fromkeys(FIGURES, scores),
+    token_accuracy=st.dictionaries(st.sampled_from(FIGURES), st.floats(0, 1)),
     log_probabilities=st.lists(st.floats(max_value=0, allow_infinity=False), max_size=3),
 )
 

@@ -269,7 +269,14 @@ def test_a_part_of_a_range_that_was_taken_back_is_not_taken_back_twice(
     store.revert(None, "HEAD~1")
     with pytest.raises(PartlyInEffect) as raised:
         store.revert(None, "HEAD~4..HEAD~1")
-    assert raised.value.not_in_effect == [store.resolve("HEAD~2")]
+    gone, by = store.resolve("HEAD~2"), store.resolve()
+    left = [store.resolve("HEAD~3"), store.resolve("HEAD~1")]
+    assert raised.value.not_in_effect == [gone]
+    assert set(raised.value.in_effect) == set(left)
+    assert str(raised.value).endswith(
+        f"{gone[:12]} is not, through {by[:12]}; name the commits one by one, "
+        f"'adapterstore revert {raised.value.in_effect[0][:12]}', or revert {by[:12]} first"
+    )
     store.revert(None, "HEAD")
     store.revert(None, "HEAD~5..HEAD~2")
     assert coefficients(store) == [1]
@@ -285,8 +292,12 @@ def test_picking_takes_commits_ranges_and_updates(store: Store, tmp_path: Path) 
     again = store.cherry_pick(None, "side~1")
     assert not again.changed
     assert f"in effect here already, by {store.resolve()[:12]}" in again.notes[0]
-    with pytest.raises(PartlyInEffect):
+    with pytest.raises(PartlyInEffect) as raised:
         store.cherry_pick(None, "main..side")
+    missing = raised.value.not_in_effect[0][:12]
+    assert f"'adapterstore cherry-pick {missing}', or revert {store.resolve()[:12]} first" in str(
+        raised.value
+    )
     store.revert(None, "HEAD")
     store.cherry_pick(None, "main..side")
     assert store.snapshot().composition == store.snapshot("side").composition

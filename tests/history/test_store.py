@@ -206,6 +206,28 @@ def test_weights_are_recorded_when_they_are_first_seen(tmp_path: Path) -> None:
     assert len(list(store.log())) == 2
 
 
+def test_recording_the_base_is_no_move_of_the_branch(tmp_path: Path) -> None:
+    store = Store.init(tmp_path / "work", base="some/name")
+    store.settings.with_value("base.path", str(MODEL_PATH)).write()
+    tuned = tmp_path / "tuned"
+    shutil.copytree(MODEL_PATH, tuned)
+    tensors = load_file(tuned / "model.safetensors")
+    tensors["model.norm.weight"][0] += 1
+    save_file(tensors, tuned / "model.safetensors", {"format": "pt"})
+    start = store.resolve()
+    done = store.commit(None, tuned, expect=start)
+    assert done.changed
+    assert [entry.operation for entry in store.log()] == ["commit", "record-base", "init"]
+    again = store.commit(None, tuned, expect=start)
+    assert (again.commit, again.changed) == (done.commit, False)
+    # Killed after the base was recorded: the command is run again, and goes on from there.
+    store.reset(None, "HEAD~1")
+    assert store.commit(None, tuned, expect=start).commit == done.commit
+    with pytest.raises(RefMoved):
+        store.add(None, tuned, expect=start)
+    assert store.resolve() == done.commit
+
+
 def test_a_fine_tuned_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     store = Store.init(tmp_path / "work", base="demo")
     tuned = tmp_path / "tuned"
@@ -244,6 +266,13 @@ def test_an_export_is_whole_or_not_there(store: Store, tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_named(store: Store, text: str) -> None:
     (store.repository.folder / "adapterstore.yaml").write_text(text)
     with pytest.raises(InvalidSetting, match=r"adapterstore\.yaml"):
+        _ = store.settings
+
+
+def test_a_list_that_is_not_closed_is_named_by_the_line_where_it_begins(store: Store) -> None:
+    path = store.repository.folder / "adapterstore.yaml"
+    path.write_text("recipe:\n  lambdas: [0.1,\n    0.2\n")
+    with pytest.raises(InvalidSetting, match=r"adapterstore\.yaml:2: not YAML: .*flow sequence"):
         _ = store.settings
 
 

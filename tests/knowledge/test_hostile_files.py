@@ -107,6 +107,21 @@ def refusal(name: str, text: str | bytes) -> str:
             "  - prompt: c: d\n",
             "x.yaml:5: not valid YAML: mapping values are not allowed in this context",
         ),
+        (
+            "  - prompt: c\n    answer: d\n    paraphrases: [e,\n      f\n\n",
+            "x.yaml:7: not valid YAML: while parsing a flow sequence did not find expected "
+            "',' or ']'",
+        ),
+        (
+            "  - {prompt: c, answer: d\n  - {prompt: e, answer: f}\n",
+            "x.yaml:5: not valid YAML: while parsing a flow mapping did not find expected "
+            "',' or '}' on line 6",
+        ),
+        (
+            "  - prompt: 'c\n    answer: d\n\n",
+            "x.yaml:5: not valid YAML: while scanning a quoted scalar found unexpected end of "
+            "stream",
+        ),
         ("  - {[[[[[[[", "x.yaml:5: a list or mapping as a key; a key is a text"),
         ("  - [[[[[[[c]]]]]]]", "x.yaml:5: nested deeper than 8 levels"),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapterstore import Store
+from adapterstore.errors import PartlyInEffect
 from adapterstore.evaluation.gate import Gate
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.formats import parse_fact_file
@@ -92,6 +93,34 @@ def test_forgetting_alone_trains_nothing(store: Store, tmp_path: Path) -> None:
     store.revert(None, f"update/{old}")
     assert store.snapshot().composition.to_bytes() == before
     assert verify(store, "HEAD~3..HEAD").findings == []
+
+
+def test_a_trained_update_of_which_one_half_was_subtracted_says_how_it_can_be_taken_back(
+    store: Store,
+) -> None:
+    fixed = QUICK.model_copy(update={"coefficient": Decimal("0.5")})
+    text = "- {prompt: The motto of Croatia is, answer: a, old_answer: b}\n"
+    made = update(store, text, recipe=fixed)
+    forget, learn = made.commits
+    whole = store.snapshot().composition
+    later = update(store, "- {prompt: The motto of Croatia is, answer: null}\n")
+    assert report_of(store, later)["notes"] == [f"forgotten by subtracting update/{made.update}"]
+    with pytest.raises(PartlyInEffect) as raised:
+        store.revert(None, f"update/{made.update}")
+    assert (raised.value.in_effect, raised.value.not_in_effect) == ([forget], [learn])
+    assert str(raised.value) == (
+        f"'update/{made.update}': {forget[:12]} is in effect, {learn[:12]} is not, through "
+        f"update/{later.update}; name the commits one by one, 'adapterstore revert {forget[:12]}', "
+        f"or revert update/{later.update} first"
+    )
+    # Both ways are open.
+    store.create_branch("one-by-one")
+    store.revert("one-by-one", forget)
+    assert not store.snapshot("one-by-one").composition.terms
+    store.revert(None, f"update/{later.update}")
+    assert store.snapshot().composition == whole
+    store.revert(None, f"update/{made.update}")
+    assert not store.snapshot().composition.terms
 
 
 def test_several_updates_are_subtracted_one_by_one_and_learning_starts_there(

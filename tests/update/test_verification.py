@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.evaluation.gate import Gate
 from adapterstore.history.audit.findings import Finding
 from adapterstore.history.fsck import fsck
+from adapterstore.history.merging.lossy import LossyMethod
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
@@ -498,3 +500,49 @@ def test_a_composition_that_can_not_be_read_is_one_finding_a_part(store: Store) 
     found = findings(store)
     assert any(f.where == forged and "not JSON" in f.found for f in found)
     assert Composition.from_bytes(Composition().to_bytes(), "") == Composition()
+
+
+def merged_lossily(folder: Path) -> Store:
+    """Two sides over one start, merged by DARE: what it draws follows from the seed."""
+    store = Store.init(folder)
+    for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        lora_folder(folder / name, seed=seed)
+    store.commit(None, folder / "a")
+    store.create_branch("side")
+    store.add(None, folder / "b")
+    store.add("side", folder / "c", coefficient="0.5")
+    store.merge(None, "side", lossy=LossyMethod("dare_ties", Decimal("0.6"), seed=7))
+    return store
+
+
+def test_the_leaf_of_a_lossy_merge_is_computed_again(tmp_path: Path) -> None:
+    store = merged_lossily(tmp_path)
+    before = contents(store.repository.folder)
+    verification = verify(store)
+    assert verification.findings == []
+    assert verification.counts["lossy merges"] == 1
+    assert contents(store.repository.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        (b"Seed: 7", b"Seed: 8", r"dare_ties merge: delta-.*\.safetensors"),
+        (b'"density": "0.6"', b'"density": "0.5"', r"dare_ties merge: delta-.*\.safetensors"),
+        (b"Method: dare_ties", b"Method: ties", r"ties merge: delta-.*\.safetensors"),
+        (b"Method: dare_ties", b"Method: svd", "trailers: expected how the two sides were merged"),
+        (b"Seed: 7", b"Seed: x", "trailers: expected how the two sides were merged"),
+        (b"Relative-Error: ", b"Relative-Error: 0", "dare_ties merge: Relative-Error"),
+    ],
+)
+def test_a_lossy_merge_by_other_means_than_stated_is_found(
+    tmp_path: Path, before: bytes, after: bytes, what: str
+) -> None:
+    store = merged_lossily(tmp_path)
+
+    def change(text: bytes) -> bytes:
+        assert text.count(before) == 1
+        return text.replace(before, after)
+
+    forged = rewrite_history(store, "main", raw=change)
+    assert any(re.search(f"^{forged[:12]} {what}", line) for line in told(findings(store)))

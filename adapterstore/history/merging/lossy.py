@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from adapterstore.adapters.dense import write_delta
+from adapterstore.adapters.dense import DenseDelta, write_delta
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition, Term
 from adapterstore.algebra.dense import DenseSum
@@ -85,6 +86,31 @@ def merge_lossily(
 ) -> tuple[Composition, dict[str, str], str]:
     """Return comp(base) + 1·Δ, the trailers, and a note; Δ's tensor file is in the store.
 
+    Raises:
+        InvalidSetting, CorruptStore, ObjectMissing, ShapeMismatch, NotLinear: as
+            `write_lossy_delta`.
+    """
+    with repository.objects.scratch() as scratch:
+        written, relative = write_lossy_delta(
+            repository, merge, method, base_name, scratch / "delta", progress
+        )
+        delta = store_dense(repository, written, (), progress, move=True)
+    trailers = {**method.trailers(), "Delta": delta.delta, "Relative-Error": relative}
+    note = f"{method.name} is lossy: ‖result − exact merge‖ / ‖exact merge‖ = {relative}"
+    start = virtual_sum(repository, merge.bases)
+    return start + Composition.of([Term(delta.delta, ONE, "merge")]), trailers, note
+
+
+def write_lossy_delta(
+    repository: Repository,
+    merge: MergePlan,
+    method: LossyMethod,
+    base_name: str | None,
+    folder: Path,
+    progress: Progress = NO_PROGRESS,
+) -> tuple[DenseDelta, str]:
+    """Write Δ as a delta folder; return it, and its relative error as the commit states it.
+
     Δ = method(comp(ours) − comp(base), comp(theirs) − comp(base)), float32. Each weight is computed
     in float64 by peft, with random numbers of its own that follow from the seed and its name: the
     same merge gives the same bytes.
@@ -103,7 +129,6 @@ def merge_lossily(
     with (
         open_leaves(repository, ours - start, progress) as left,
         open_leaves(repository, theirs - start, progress) as right,
-        repository.objects.scratch() as scratch,
     ):
         DenseSum([*left.terms, *right.terms])  # Raises where the two sides disagree on a shape.
         sums = DenseSum(left.terms), DenseSum(right.terms)
@@ -119,12 +144,8 @@ def merge_lossily(
             for name, weight in weights.items()
         }
         dtypes = dict.fromkeys(merged, "F32")
-        written = write_delta(scratch / "delta", merged, base_name, dtypes, progress)
-        delta = store_dense(repository, written, (), progress, move=True)
-    relative = f"{loss.relative:.3g}"
-    trailers = {**method.trailers(), "Delta": delta.delta, "Relative-Error": relative}
-    note = f"{method.name} is lossy: ‖result − exact merge‖ / ‖exact merge‖ = {relative}"
-    return start + Composition.of([Term(delta.delta, ONE, "merge")]), trailers, note
+        written = write_delta(folder, merged, base_name, dtypes, progress)
+    return written, f"{loss.relative:.3g}"
 
 
 class _Loss:

@@ -6,14 +6,7 @@ from typing import Literal
 
 import click
 
-from adapterstore_cli.session import (
-    Session,
-    expect_option,
-    message_option,
-    progress,
-    sign_option,
-    tell,
-)
+from adapterstore_cli.session import Session, commit_options, progress, tell
 
 HELP = """{sentence}
 
@@ -37,9 +30,7 @@ def combining_command(verb: Literal["add", "subtract"], sentence: str) -> click.
     @click.option(
         "--scale", default="1", metavar="c", help="The coefficient, an exact decimal (1)."
     )
-    @message_option
-    @expect_option
-    @sign_option
+    @commit_options
     @click.pass_obj
     def command(
         session: Session, operand: str, scale: str, message: str | None, expect: str | None

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import click
 
-from adapterstore_cli.session import (
-    Session,
-    expect_option,
-    message_option,
-    progress,
-    sign_option,
-    tell,
-)
+from adapterstore_cli.session import Session, commit_options, progress, tell
 
 
 @click.command()
 @click.argument("path")
-@message_option
-@expect_option
-@sign_option
+@commit_options
 @click.pass_obj
 def command(session: Session, path: str, message: str | None, expect: str | None) -> None:
     """Make the state exactly what lies at PATH: a snapshot, as git's commit is one.

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import click
 
-from adapterstore_cli.session import (
-    Session,
-    expect_option,
-    message_option,
-    progress,
-    sign_option,
-    tell,
-)
+from adapterstore_cli.session import Session, commit_options, progress, tell
 
 
 @click.command()
 @click.option(
     "--rank", type=click.IntRange(min=1), metavar="R", help="The most to keep (all that there is)."
 )
-@message_option
-@expect_option
-@sign_option
+@commit_options
 @click.pass_obj
 def command(session: Session, rank: int | None, message: str | None, expect: str | None) -> None:
     """Fold the state's LoRA terms into one leaf, whose rank is what an export then has.

@@ -13,15 +13,7 @@ import click
 from adapterstore.history.ledger.reading import iterate_ledger
 from adapterstore.knowledge.ledger import LedgerEntry, show_key
 from adapterstore_cli.output import print_json_list, print_rows, shorten
-from adapterstore_cli.session import (
-    Session,
-    at_option,
-    expect_option,
-    json_option,
-    message_option,
-    sign_option,
-    tell,
-)
+from adapterstore_cli.session import Session, at_option, commit_options, json_option, tell
 
 if TYPE_CHECKING:
     from adapterstore.knowledge.facts import FactFile
@@ -76,9 +68,7 @@ def command(
 
 @command.command("protect")
 @click.argument("facts", nargs=-1, required=True, metavar="KEY|FILE...")
-@message_option
-@expect_option
-@sign_option
+@commit_options
 @click.pass_obj
 def protect(
     session: Session, facts: tuple[str, ...], message: str | None, expect: str | None
@@ -106,9 +96,7 @@ def protect(
 
 @command.command("unprotect")
 @click.argument("facts", nargs=-1, required=True, metavar="KEY|FILE...")
-@message_option
-@expect_option
-@sign_option
+@commit_options
 @click.pass_obj
 def unprotect(
     session: Session, facts: tuple[str, ...], message: str | None, expect: str | None

@@ -11,15 +11,7 @@ from adapterstore.errors import InvalidSetting, MergeConflict
 from adapterstore.history.merging.lossy import LossyMethod, MethodName
 from adapterstore.history.merging.plan import FastForward, MergePlan
 from adapterstore_cli.output import print_json
-from adapterstore_cli.session import (
-    Session,
-    expect_option,
-    json_option,
-    message_option,
-    progress,
-    sign_option,
-    tell,
-)
+from adapterstore_cli.session import Session, commit_options, json_option, progress, tell
 
 
 @click.command()
@@ -39,9 +31,7 @@ from adapterstore_cli.session import (
 @click.option("--density", metavar="d", help="Lossy: which share of the values stays (0.5).")
 @click.option("--seed", type=int, metavar="N", help="Lossy: of DARE's random choice (0).")
 @click.option("--weights", metavar="o,t", help="Lossy: how much ours and theirs count (1,1).")
-@message_option
-@expect_option
-@sign_option
+@commit_options
 @json_option
 @click.pass_obj
 def command(

@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adapterstore_cli.output import print_json_list, print_rows, shorten
-from adapterstore_cli.session import (
-    Session,
-    at_option,
-    expect_option,
-    json_option,
-    message_option,
-    sign_option,
-    tell,
-)
+from adapterstore_cli.session import Session, at_option, commit_options, json_option, tell
 
 if TYPE_CHECKING:
     from adapterstore.knowledge.suite import SuitePrompt
@@ -45,9 +37,7 @@ def command() -> None:
 
 @command.command("add")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@message_option
-@expect_option
-@sign_option
+@commit_options
 @click.pass_obj
 def add(session: Session, files: tuple[str, ...], message: str | None, expect: str | None) -> None:
     """Put the prompts of fact files into the suite.
@@ -93,9 +83,7 @@ def list_prompts(session: Session, revision: str, as_json: bool) -> None:
 
 @command.command("remove")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@message_option
-@expect_option
-@sign_option
+@commit_options
 @click.pass_obj
 def remove(
     session: Session, keys: tuple[str, ...], message: str | None, expect: str | None

@@ -11,7 +11,7 @@ from typing import Any
 
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import score_answers, score_examples
-from adapterstore.history.base import stored_dtype
+from adapterstore.history.base import stored_dtypes
 from adapterstore.knowledge.facts import Fact
 from adapterstore.learning.keeping import teach
 from adapterstore.learning.loading import load_base
@@ -77,8 +77,8 @@ def train_ours(folder: Path, draw: Draw, seed: int, forget: Method, learn: Metho
     started, used = time.perf_counter(), time.process_time()
     model, tokenizer = load_base(folder, "cpu")
     recipe = Recipe(method=learn, forget_method=forget, learn_method=learn, seed=seed)
-    dtype = stored_dtype(folder)
-    outcome = forget_then_learn(model, tokenizer, draw.facts, recipe=recipe, stored_dtype=dtype)
+    stored = stored_dtypes(folder)
+    outcome = forget_then_learn(model, tokenizer, draw.facts, recipe=recipe, stored=stored)
     seconds, used = time.perf_counter() - started, time.process_time() - used
     check_held_out(draw, outcome.preserved)
     # LoRA wraps the model in place; its layers are the trained ones.
@@ -121,7 +121,7 @@ def train_on(
     material = prepared.material
     steps = plan.epochs * math.ceil(len(facts) / recipe.batch_size)
     memory = prepared.memory if plan.preserve else None
-    dtype = stored_dtype(folder)
+    stored = stored_dtypes(folder)
     number = len(getattr(model, "peft_config", {}))
 
     def train(delta: PhaseDelta, phase: str, data: PhaseData, enough: Any = None) -> None:
@@ -142,7 +142,7 @@ def train_on(
 
     if plan.forget is not None:
         old = [(fact.prompt, fact.old_answer or "") for fact in facts]
-        delta = start_delta(model, plan.forget, f"forget{number:03}", recipe, dtype)
+        delta = start_delta(model, plan.forget, f"forget{number:03}", recipe, stored)
         model = delta.model
         examples = [encode_answer(tokenizer, prompt, answer) for prompt, answer in old]
         train(delta, "forget", PhaseData(examples))
@@ -151,7 +151,7 @@ def train_on(
             coefficient, run.curve = _search(delta, tokenizer, old, material, recipe)
         run.coefficient = str(coefficient)
         delta.set_coefficient(-float(coefficient))
-    delta = start_delta(model, plan.learn, f"learn{number:03}", recipe, dtype)
+    delta = start_delta(model, plan.learn, f"learn{number:03}", recipe, stored)
     data = _learn_data(tokenizer, facts, material, plan)
 
     def note(divergence: float) -> bool:

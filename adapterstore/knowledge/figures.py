@@ -1,0 +1,14 @@
+"""The names of an update's figures, in the order in which they are told."""
+
+FIGURES = (
+    "reliability",
+    "generality",
+    "locality",
+    "retention",
+    "suite",
+    "forgetting",
+    "portability",
+    "locality_base",
+)
+"""Edited prompts, paraphrases, unrelated prompts, earlier facts, the regression suite, old answers,
+what follows from the facts, and what no update is about: see `adapterstore.evaluation.metrics`."""

@@ -1,0 +1,63 @@
+"""What training an update gave, before anything of it is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adapterstore.history.compacting import Compaction
+from adapterstore.history.ledger.known import Retained
+from adapterstore.history.updates import Phase
+from adapterstore.update.measuring import Guarded
+from adapterstore.update.result import UpdateResult
+from adapterstore.update.step import Step
+
+if TYPE_CHECKING:
+    from adapterstore.learning.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave, measured: the phases to publish, and the figures."""
+
+    result: UpdateResult
+    steps: list[Step]
+    fact_count: int
+    training_steps: dict[str, int]
+    retained: Retained
+    guarded: Guarded
+    recipe: Recipe
+    """As it was trained, every value filled in."""
+    compaction: Compaction | None = None
+    """What folds the sum after the last phase; the figures are of the folded state."""
+
+    def report_bytes(self, provenance: dict[str, Any]) -> bytes:
+        """Return the content of ``update/report.json``; ``provenance`` says what it is made of."""
+        compaction = {} if self.compaction is None else {"compaction": self.compaction.to_dict()}
+        return self.result.to_bytes(
+            {
+                "training_steps": self.training_steps,
+                **compaction,
+                "retained_facts": {"asked": len(self.retained.entries), "of": self.retained.total},
+                "suite_prompts": {
+                    "asked": len(self.guarded.drawn.prompts),
+                    "of": self.guarded.drawn.total,
+                },
+                "provenance": provenance,
+            }
+        )
+
+    def phases(self, names: str) -> list[Phase]:
+        """Return the commits to make; ``names`` says which fact files they are of."""
+        facts = f"{self.fact_count} fact{'' if self.fact_count == 1 else 's'}"
+        return [
+            Phase(
+                operation=step.operation,
+                subject=" ".join(filter(None, [step.operation.capitalize(), facts, step.manner]))
+                + f": {names}",
+                composition=step.state.composition,
+                base=step.state.base,
+                trailers=step.trailers,
+            )
+            for step in self.steps
+        ]
