@@ -98,10 +98,57 @@ def curve_of(report: dict[str, Any], where: str) -> list[dict[str, Any]]:
         raise CorruptStore(where, f"its λ curve is not as it was written ({error})") from error
 
 
-def count_origins(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return how many old answers are of which origin, in words; empty if there are none."""
+def old_answers_of(report: dict[str, Any], where: str) -> list[dict[str, str]]:
+    """Return what was forgotten, a row a fact; raise `CorruptStore` if it is not as written."""
+    try:
+        return [
+            {name: str(row[name]) for name in ("prompt", "old_answer", "origin")}
+            for row in report.get("old_answers") or []
+        ]
+    except (KeyError, TypeError) as error:
+        raise CorruptStore(where, f"its old answers are not as written ({error})") from error
+
+
+def table_of(report: dict[str, Any], where: str) -> dict[str, Any] | None:
+    """Return the table that an update's facts came from, with the cells that changed, if one did.
+
+    Raises:
+        CorruptStore: it is not as it was written.
+    """
+    table = report.get("table")
+    if table is None:
+        return None
+    try:
+        return {
+            "name": str(table["name"]),
+            "rows": int(table["rows"]),
+            "columns": [str(column) for column in table["columns"]],
+            "cells": {str(status): int(count) for status, count in table["cells"].items()},
+            "changed": [
+                {
+                    name: change[name]
+                    for name in (
+                        *("status", "row", "line", "column"),
+                        *("subject", "prompt", "old", "new"),
+                    )
+                }
+                for change in table["changed"]
+            ],
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptStore(where, f"its table is not as it was written ({error})") from error
+
+
+def origins_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many old answers are of which origin."""
     counts = dict.fromkeys(ORIGINS, 0)
     for row in rows:
         if row.get("origin") in counts:
             counts[row["origin"]] += 1
+    return counts
+
+
+def count_origins(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return how many old answers are of which origin, in words; empty if there are none."""
+    counts = origins_of(rows)
     return ", ".join(f"{count} of the {origin}" for origin, count in counts.items() if count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,12 @@ from adapterstore.errors import FactFileError
 from adapterstore.history.ledger.factdiff import changed_facts
 from adapterstore.history.log import LogEntry
 from adapterstore.history.snapshot import UPDATE
+from adapterstore.history.update_report import (
+    REPORT_PATH,
+    find_report,
+    old_answers_of,
+    table_of,
+)
 from adapterstore.history.viewing.log_filter import fact_file_names
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
@@ -31,22 +38,56 @@ def fact_rows(
     """
 
     @cache
-    def files_of(update: str) -> Mapping[str, Sequence[str]]:
-        return _files_by_key(repository, updates[update][0])
+    def taught_by(update: str) -> _Taught:
+        return _read_taught(repository, updates[update][0])
 
     rows = []
     for fact in changed_facts(repository, start, tip):
         commits = updates.get(fact.update or "", ())
-        files = files_of(str(fact.update)) if commits else {}
+        taught = taught_by(str(fact.update)) if commits else _Taught()
         rows.append(
             {
                 **fact.to_dict(),
-                "files": list(files.get(fact.key, files.get("", ()))),
+                "files": list(taught.files.get(fact.key, taught.files.get("", ()))),
+                "old_answer": taught.old_answers.get(fact.prompt),
+                "cell": taught.cells.get(fact.prompt),
                 "commit": commits[0].commit if commits else None,
                 "time": commits[0].time.isoformat() if commits else None,
             }
         )
     return rows
+
+
+@dataclass(frozen=True)
+class _Taught:
+    """What an update says of the facts that it taught."""
+
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By the digest of a fact's key; "" stands for the rest."""
+    old_answers: Mapping[str, dict[str, str]] = field(default_factory=dict)
+    """What was forgotten of a fact, and who said so, by its prompt."""
+    cells: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Where in a table a fact stands, by its prompt."""
+
+
+def _read_taught(repository: Repository, entry: LogEntry) -> _Taught:
+    report = find_report(repository, entry.commit) or {}
+    where = f"commit {entry.commit[:12]}: {REPORT_PATH}"
+    table = table_of(report, where) or {"name": "", "changed": []}
+    return _Taught(
+        files=_files_by_key(repository, entry),
+        old_answers={
+            row["prompt"]: {"answer": row["old_answer"], "origin": row["origin"]}
+            for row in old_answers_of(report, where)
+        },
+        cells={
+            change["prompt"]: {
+                "table": table["name"],
+                **{name: change[name] for name in ("row", "line", "column")},
+            }
+            for change in table["changed"]
+        },
+    )
 
 
 def _files_by_key(repository: Repository, entry: LogEntry) -> dict[str, list[str]]:

@@ -15,6 +15,8 @@ from adapterstore.report.lanes import ROW_HEIGHT, lane_row, lanes_width
 
 PAGE_SIZE = 100
 """Facts shown at a time."""
+MOST_LISTED = 40
+"""Old answers and cells that are listed of one update; the data has all."""
 
 
 def render_page(content: Mapping[str, Any]) -> str:
@@ -53,6 +55,7 @@ def render_page(content: Mapping[str, Any]) -> str:
         row_height=ROW_HEIGHT,
         lanes_width=lanes_width(commit["graph"] for commit in content["commits"]),
         page_size=PAGE_SIZE,
+        most_listed=MOST_LISTED,
         style=Markup(style),
         script=Markup(script),
         script_digest=_digest(script),

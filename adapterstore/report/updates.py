@@ -10,7 +10,15 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.history.ledger.factdiff import changed_facts, count_facts
 from adapterstore.history.log import LogEntry, LogRange, read_log
 from adapterstore.history.operands import Change
-from adapterstore.history.update_report import REPORT_PATH, curve_of, figures_of, find_report
+from adapterstore.history.update_report import (
+    REPORT_PATH,
+    curve_of,
+    figures_of,
+    find_report,
+    old_answers_of,
+    origins_of,
+    table_of,
+)
 from adapterstore.history.viewing.log_filter import fact_file_names
 from adapterstore.history.viewing.magnitude import Magnitude
 from adapterstore.identifiers import CommitId
@@ -96,6 +104,7 @@ def update_row(
     report = find_report(repository, last.commit) or {}
     where = f"commit {last.commit[:12]}: {REPORT_PATH}"
     facts = changed_facts(repository, record.before, last.commit)
+    old_answers = old_answers_of(report, where)
     return {
         "update": record.update,
         "status": record.status,
@@ -107,6 +116,9 @@ def update_row(
         "figures": {n: f.to_dict() for n, f in figures_of(report, where).items()},
         "coefficient": report.get("coefficient"),
         "curve": curve_of(report, where),
+        "old_answers": old_answers,
+        "origins": origins_of(old_answers),
+        "table": table_of(report, where),
         "reasons": report.get("reasons") or [],
         "notes": report.get("notes") or [],
         "seconds": report.get("seconds") or {},

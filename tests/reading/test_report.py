@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapterstore import Store
 from adapterstore.errors import UnknownRevision
+from adapterstore.knowledge.tables.reading import read_mapped_table
 from adapterstore.report import collect_report, render_page
 from adapterstore.report.charts import HEAT_LEVELS, MOST_CURVES, draw_layers, heat_level
 from adapterstore.report.layers import OTHER, layer_of
-from adapterstore.report.page import PAGE_SIZE
+from adapterstore.report.page import MOST_LISTED, PAGE_SIZE
+from adapterstore.update.table_update import update_from_table
 from tests.cli.running import adapterstore, done, read_json
 from tests.reading.html_page import Page
-from tests.reading.story import CROATIA, HOSTILE, KAZAKHSTAN, Story
+from tests.reading.story import CROATIA, HOSTILE, KAZAKHSTAN, NO_GATE, TINY, Story
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +80,8 @@ def test_every_fact_update_and_commit_is_shown(page: Page, content: dict[str, An
     for number, fact in enumerate(content["facts"]):
         keys = {"prompt", "update", "commit", "time", "files/0"}
         keys |= {"after"} if fact["after"] is not None else set()
+        keys |= {"old_answer/answer", "old_answer/origin"} if fact["old_answer"] else set()
+        keys |= {"cell/column"} if fact["cell"] else set()
         assert {f"/facts/{number}/{key}" for key in keys} <= shown
     for number, update in enumerate(content["updates"]):
         for name in update["figures"]:
@@ -85,6 +91,9 @@ def test_every_fact_update_and_commit_is_shown(page: Page, content: dict[str, An
             assert f"/updates/{number}/curve/{place}/old_answers" in shown
         for place in range(len(update["reasons"])):
             assert f"/updates/{number}/reasons/{place}" in shown
+        for place in range(len(update["old_answers"])):
+            for key in ("prompt", "old_answer", "origin"):
+                assert f"/updates/{number}/old_answers/{place}/{key}" in shown
     for number in range(len(content["commits"])):
         assert f"/commits/{number}/commit" in shown
     for row, norms in enumerate(content["layers"]["norms"]):
@@ -101,6 +110,7 @@ def test_its_figures_are_those_of_log_show_and_diff(story: Story, content: dict[
         assert update["files"] == show["files"]
         assert update["curve"] == report["curve"]
         assert update["reasons"] == report["reasons"]
+        assert update["old_answers"] == report["old_answers"]
         for name, figure in update["figures"].items():
             score = report["report"][name]
             assert (figure["right"], figure["asked"]) == (score["right"], score["asked"])
@@ -271,6 +281,77 @@ def test_provenance_leads_to_the_file_and_the_commit(story: Story, content: dict
     }
 
 
+def test_each_old_answer_says_where_it_came_from(content: dict[str, Any]) -> None:
+    facts = {fact["prompt"]: fact["old_answer"] for fact in content["facts"]}
+    assert facts[CROATIA] == {"answer": "kuna", "origin": "file"}
+    assert facts[KAZAKHSTAN]["origin"] == "model"
+    for update in content["updates"]:
+        counted = Counter(row["origin"] for row in update["old_answers"])
+        assert {origin: n for origin, n in update["origins"].items() if n} == counted
+    assert sum(sum(update["origins"].values()) for update in content["updates"]) >= 3
+
+
+@pytest.fixture(scope="module")
+def by_tables(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with two updates by one table: new cells; then one changed, and a row that went."""
+    folder = tmp_path_factory.mktemp("tables")
+    store = Store.init(folder, base="demo")
+    mapping = (
+        "source: coins\nkey: country\nremoved: forget\n"
+        "columns:\n  coin:\n    prompts: ['The coin of {country} is the']\n"
+        "  year 2:\n    prompts: ['In {country} it came in the year']\n"
+    )
+    (folder / "coins.map.yaml").write_text(mapping)
+    for rows in ("A-1,kuna,1994\nB <b>,lev,\n", "A-1,euro,1994\n"):
+        (folder / "coins.csv").write_text(f"country,coin,year 2\n{rows}")
+        mapped = read_mapped_table(folder / "coins.csv", None, store.repository.folder)
+        update_from_table(store, mapped, recipe=TINY, gate=NO_GATE)
+    return store
+
+
+def test_rows_and_columns_of_a_table_are_shown(by_tables: Store) -> None:
+    content = collect_report(by_tables)
+    html = render_page(content)
+    page = Page(html)
+    test_each_number_and_id_shown_is_that_of_json(page, content)
+    test_no_number_stands_outside_of_such_an_element(page)
+    test_every_fact_update_and_commit_is_shown(page, content)
+    first, second = content["updates"]
+    for update in (first, second):
+        shown = read_json(by_tables.repository.folder.parent, "show", f"update/{update['update']}")
+        recorded = shown["report"]["table"]
+        assert update["table"] == {key: recorded[key] for key in update["table"]}
+        assert update["old_answers"] == shown["report"]["old_answers"]
+    counts = {"same": 0, "new": 3, "changed": 0, "emptied": 0, "removed": 0}
+    assert first["table"]["cells"] == counts
+    assert [(c["status"], c["row"], c["column"]) for c in second["table"]["changed"]] == [
+        ("changed", "A-1", "coin"),
+        ("removed", None, "coin"),
+    ]
+    assert second["origins"] == {"file": 0, "ledger": 2, "model": 0}
+    facts = {fact["prompt"]: fact for fact in content["facts"]}
+    coin = facts["The coin of A-1 is the"]
+    assert coin["old_answer"] == {"answer": "kuna", "origin": "ledger"}
+    assert coin["cell"] == {"table": "coins.csv", "row": "A-1", "line": 2, "column": "coin"}
+    assert facts["The coin of B <b> is the"]["cell"]["row"] is None
+    values = {e.attributes["data-at"]: "".join(e.text) for e in page.all("data")}
+    number = content["facts"].index(coin)
+    assert values[f"/facts/{number}/cell/row"] == "A-1"
+    assert values["/updates/1/table/changed/0/line"] == "2"
+    assert values["/updates/1/table/changed/0/old"] == "kuna"
+    assert values["/updates/1/table/changed/1/subject"] == "B <b>"
+
+
+def test_of_very_many_cells_the_first_are_listed(by_tables: Store) -> None:
+    content = collect_report(by_tables)
+    table = content["updates"][0]["table"]
+    table["changed"] = [{**table["changed"][0], "line": n} for n in range(2, MOST_LISTED + 9)]
+    page = Page(render_page(content))
+    places = [str(element.attributes["data-at"]) for element in page.all("data")]
+    listed = [p for p in places if re.fullmatch(r"/updates/0/table/changed/\d+/line", p)]
+    assert len(listed) == MOST_LISTED
+
+
 def test_what_was_reverted_says_so(story: Story) -> None:
     content = collect_report(story.store, "main")
     statuses = {update["update"]: update["status"] for update in content["updates"]}
@@ -317,7 +398,8 @@ def test_ten_thousand_facts_are_a_page_at_a_time(story: Story) -> None:
     content["facts"] = [{**fact, "prompt": f"Prompt {number}"} for number in range(10_000)]
     content["counts"]["facts"] = 10_000
     page = Page(render_page(content))
-    rows = [e for e in page.all("data") if str(e.attributes["data-at"]).endswith("/prompt")]
+    places = [str(element.attributes["data-at"]) for element in page.all("data")]
+    rows = [place for place in places if re.fullmatch(r"/facts/\d+/prompt", place)]
     assert len(rows) == PAGE_SIZE
     assert len(json.loads("".join(page.with_id("content").text))["facts"]) == 10_000
 

@@ -23,6 +23,8 @@
         fact.prompt, fact.subject, fact.relation, fact.before, fact.after, fact.source, fact.update,
         fact.commit, (fact.time || "").slice(0, 10), fact.status, ...fact.files,
         fact.protected ? "protected" : "",
+        ...(fact.old_answer ? [fact.old_answer.answer, `from the ${fact.old_answer.origin}`] : []),
+        ...(fact.cell ? [fact.cell.table, fact.cell.row, fact.cell.column] : []),
       ].filter((part) => part !== null).join("\n"),
     ),
   }));
@@ -57,6 +59,21 @@
     const missing = row.fact.status === absent ? "not in the ledger" : "forgotten";
     return cell(label, "answer", value === null ? element("span", "quiet", missing) : data(row.index, key, value));
   };
+  const old = (row) => {
+    const said = row.fact.old_answer;
+    if (!said) return cell("Old answer", "answer");
+    const origin = element("span", "quiet", "from the ");
+    origin.append(data(row.index, "old_answer/origin", said.origin));
+    return cell("Old answer", "answer", span(data(row.index, "old_answer/answer", said.answer), element("br"), " ", origin));
+  };
+  const place = (row) => {
+    const said = row.fact.cell;
+    if (!said) return [];
+    const made = element("span", "quiet");
+    if (said.row !== null) made.append("row ", data(row.index, "cell/row", said.row), ", ");
+    made.append("column ", data(row.index, "cell/column", said.column));
+    return [element("br"), " ", made];
+  };
   const code = (label, row, key) => {
     if (!row.fact[key]) return cell(label, "");
     const made = element("code");
@@ -71,7 +88,7 @@
     if (fact.protected) prompt.append(" ", element("span", "pill", "protected"));
     line.append(cell("Prompt", "prompt", prompt));
     if (!whole) line.append(answer("Before", row, "before", "added"));
-    line.append(answer("Answer", row, "after", "removed"));
+    line.append(answer("Answer", row, "after", "removed"), old(row));
     const day = fact.time ? [data(index, "time", fact.time, fact.time.slice(0, 10))] : [];
     line.append(cell("Since", "day", ...day));
     const files = span();
@@ -79,6 +96,7 @@
       if (number) files.append(", ");
       files.append(data(index, `files/${number}`, file));
     });
+    files.append(...place(row));
     line.append(cell("File", "file", files), code("Update", row, "update"), code("Commit", row, "commit"));
     return line;
   };

@@ -20,10 +20,11 @@ from adapterstore_cli.session import Session, json_option, progress
 def command(session: Session, revision: str, target: Path | None, as_json: bool) -> None:
     """Write one HTML file about a revision's history, or about a range, for people to look at.
 
-    It shows the facts with their provenance, the updates with what was measured, the search for λ,
-    which layers changed, and the history as a graph. The file opens from disk, loads nothing, and
-    is the same whenever it is made from the same history. --json prints what it is made from.
-    Needs the extra 'report' (matplotlib).
+    It shows the facts with their provenance and the old answers that they replaced, the updates
+    with what was measured and which cells of a table they came from, the search for λ, which layers
+    changed, and the history as a graph. The file opens from disk, loads nothing, and is the same
+    whenever it is made from the same history. --json prints what it is made from. Needs the extra
+    'report' (matplotlib).
 
     \b
     Examples:
