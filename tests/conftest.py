@@ -13,6 +13,14 @@ JUDGED = ("history", "cli", "update", "daemon", "store", "learning")
 """The folders of tests that make stores."""
 
 
+LONGEST = "test_story.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test, so that no worker begins it when the others have ended."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
+
 @pytest.fixture(autouse=True)
 def _stock_tools_judge_what_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """At the end, ask stock tools about every store below the test's folder.

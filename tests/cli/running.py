@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,27 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from tests.forking import Forked
+
 
 def adapterstore(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``adapterstore`` in a folder and return what came of it."""
+    """Run ``adapterstore`` in a folder and return what came of it.
+
+    In a process of its own, forked from one that has read the libraries: see `tests.forking`.
+    """
+    process = Forked(folder, "adapterstore_cli", *arguments)
+    try:
+        output, errors = process.communicate(300)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(
+        process.args, process.wait(), output.decode(), errors.decode()
+    )
+
+
+def started_anew(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``adapterstore`` as a user's shell does: with nothing read beforehand."""
     return subprocess.run(
         [sys.executable, "-m", "adapterstore_cli", *arguments],
         cwd=folder,

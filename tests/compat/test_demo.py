@@ -18,7 +18,7 @@ from adapterstore import Store
 from adapterstore.demo import MODEL_PATH
 from adapterstore.history.fsck import fsck
 from adapterstore.update.asking import load_state
-from tests.cli.running import adapterstore, done
+from tests.cli.running import adapterstore, done, started_anew
 
 PROMPTS = ["The currency of Croatia is the", "カザフスタンの首都は", "The capital of France is"]
 TOLERANCE = 1e-4
@@ -32,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def told(folder: Path) -> str:
-    return done(folder, "demo", "物語")
+    run = started_anew(folder, "demo", "物語")
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @pytest.fixture(scope="module")

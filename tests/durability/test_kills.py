@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from adapterstore.demo import FACTS_PATH
 from adapterstore.history.fsck import fsck
 from adapterstore.store.revisions import PHASES
 from tests.cli.running import adapterstore, done, lora_folder
+from tests.forking import Forked
 
 FACTS = FACTS_PATH / "2023-croatia-euro.yaml"
 QUICK = {
@@ -36,16 +36,12 @@ QUICK = {
 """Settings for an update that is as real as any, and short."""
 
 
-def start(folder: Path, module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+def start(folder: Path, module: str, *arguments: str) -> Forked:
+    """Start a command that has the libraries already: the moments lie in its own work."""
+    return Forked(folder, module, *arguments)
 
 
-def kill_after(process: subprocess.Popen[bytes], seconds: float) -> None:
+def kill_after(process: Forked, seconds: float) -> None:
     """Let a process run for some time, then kill it; it may have ended by then."""
     try:
         process.wait(seconds)
@@ -81,46 +77,57 @@ def how_long(folder: Path, module: str, *arguments: str) -> float:
     return time.monotonic() - began
 
 
-@pytest.fixture(scope="module")
-def unharmed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
-    """How long each command takes when nobody kills it."""
-    folder = tmp_path_factory.mktemp("unharmed")
-    wide_store(folder)
-    seconds = {
-        "commit": how_long(folder, "adapterstore_cli", "commit", "first"),
-        "add": how_long(folder, "adapterstore_cli", "add", "second"),
-    }
-    knowing = tmp_path_factory.mktemp("knowing")
-    knowing_store(knowing)
-    seconds["update"] = how_long(knowing, "adapterstore_cli", "update", str(FACTS))
-    return seconds
-
-
-def wide_store(folder: Path) -> list[str]:
-    """Make a store, and two adapters of some 20 MB beside it."""
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store, and two adapters of some 20 MB beside it."""
+    folder = tmp_path_factory.mktemp("wide")
     done(folder, "init")
     for name, seed in (("zeroth", 0), ("first", 1), ("second", 2)):
         lora_folder(folder / name, seed=seed, rank=64, width=1024, modules=40)
     done(folder, "commit", "zeroth")
-    return history(folder)
+    return folder
 
 
-def knowing_store(folder: Path) -> list[str]:
-    """Make a store over the demo model, set up for short updates."""
+@pytest.fixture(scope="session")
+def knowing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store over the demo model, set up for short updates."""
+    folder = tmp_path_factory.mktemp("knowing")
     done(folder, "init", "--base", "demo")
     for key, value in QUICK.items():
         done(folder, "config", key, value)
+    return folder
+
+
+def copy_store(template: Path, folder: Path) -> list[str]:
+    """Copy a store to a folder; return its history."""
+    shutil.copytree(template / ".adapterstore", folder / ".adapterstore")
     return history(folder)
+
+
+@pytest.fixture(scope="session")
+def unharmed(
+    wide: Path, knowing: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, float]:
+    """How long each command takes when nobody kills it."""
+    folder = tmp_path_factory.mktemp("unharmed")
+    copy_store(wide, folder)
+    learning = tmp_path_factory.mktemp("learning")
+    copy_store(knowing, learning)
+    return {
+        "commit": how_long(folder, "adapterstore_cli", "commit", str(wide / "first")),
+        "add": how_long(folder, "adapterstore_cli", "add", str(wide / "second")),
+        "update": how_long(learning, "adapterstore_cli", "update", str(FACTS)),
+    }
 
 
 @pytest.mark.parametrize("verb", ["commit", "add"])
 @pytest.mark.parametrize("number", range(22))
 def test_commit_and_add_killed_at_any_moment_end_exactly_once(
-    tmp_path: Path, unharmed: dict[str, float], verb: str, number: int
+    tmp_path: Path, wide: Path, unharmed: dict[str, float], verb: str, number: int
 ) -> None:
-    published = wide_store(tmp_path)
+    published = copy_store(wide, tmp_path)
     moment = random.Random(f"{verb}{number}").uniform(0, unharmed[verb])
-    command = [verb, "first", "--expect", published[0]]
+    command = [verb, str(wide / "first"), "--expect", published[0]]
     kill_after(start(tmp_path, "adapterstore_cli", *command), moment)
     check_sound(tmp_path, published)
     done(tmp_path, *command)
@@ -132,9 +139,9 @@ def test_commit_and_add_killed_at_any_moment_end_exactly_once(
 
 @pytest.mark.parametrize("number", range(8))
 def test_an_update_killed_at_any_moment_is_applied_exactly_once(
-    tmp_path: Path, unharmed: dict[str, float], number: int
+    tmp_path: Path, knowing: Path, unharmed: dict[str, float], number: int
 ) -> None:
-    published = knowing_store(tmp_path)
+    published = copy_store(knowing, tmp_path)
     moment = random.Random(f"update{number}").uniform(0, unharmed["update"])
     kill_after(start(tmp_path, "adapterstore_cli", "update", str(FACTS)), moment)
     check_sound(tmp_path, published)
@@ -145,9 +152,9 @@ def test_an_update_killed_at_any_moment_is_applied_exactly_once(
 
 @pytest.mark.parametrize("number", range(8))
 def test_the_daemon_killed_at_any_moment_applies_a_file_exactly_once(
-    tmp_path: Path, unharmed: dict[str, float], number: int
+    tmp_path: Path, knowing: Path, unharmed: dict[str, float], number: int
 ) -> None:
-    published = knowing_store(tmp_path)
+    published = copy_store(knowing, tmp_path)
     drops = tmp_path / "drops"
     drops.mkdir()
     shutil.copy(FACTS, drops / "ユーロ.yaml")
@@ -171,20 +178,17 @@ def operations(folder: Path) -> list[str | None]:
 
 
 def states(folder: Path) -> list[str]:
-    run = subprocess.run(
-        [sys.executable, "-m", "adapterstore_daemon", "status"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [line.split()[1] for line in run.stdout.splitlines()]
+    printed, _ = start(folder, "adapterstore_daemon", "status").communicate()
+    return [line.split()[1] for line in printed.decode().splitlines()]
 
 
-def test_two_writers_at_once_both_land_or_one_says_why(tmp_path: Path) -> None:
-    published = wide_store(tmp_path)
+def test_two_writers_at_once_both_land_or_one_says_why(tmp_path: Path, wide: Path) -> None:
+    published = copy_store(wide, tmp_path)
     for _ in range(6):
-        pair = [start(tmp_path, "adapterstore_cli", "add", name) for name in ("first", "second")]
+        pair = [
+            start(tmp_path, "adapterstore_cli", "add", str(wide / name))
+            for name in ("first", "second")
+        ]
         outcomes = []
         for process in pair:
             _, errors = process.communicate()
@@ -197,9 +201,12 @@ def test_two_writers_at_once_both_land_or_one_says_why(tmp_path: Path) -> None:
     check_sound(tmp_path, published)
 
 
-def test_two_snapshots_at_once_are_both_in_the_history(tmp_path: Path) -> None:
-    published = wide_store(tmp_path)
-    pair = [start(tmp_path, "adapterstore_cli", "commit", name) for name in ("first", "second")]
+def test_two_snapshots_at_once_are_both_in_the_history(tmp_path: Path, wide: Path) -> None:
+    published = copy_store(wide, tmp_path)
+    pair = [
+        start(tmp_path, "adapterstore_cli", "commit", str(wide / name))
+        for name in ("first", "second")
+    ]
     outcomes = {process.communicate()[1].decode(): process.returncode for process in pair}
     assert set(outcomes.values()) <= {0, 5}, outcomes
     assert all("moved from" in text for text, code in outcomes.items() if code == 5)
@@ -209,10 +216,10 @@ def test_two_snapshots_at_once_are_both_in_the_history(tmp_path: Path) -> None:
     check_sound(tmp_path, published)
 
 
-def test_two_commits_that_expect_one_start_never_both_land(tmp_path: Path) -> None:
-    published = wide_store(tmp_path)
+def test_two_commits_that_expect_one_start_never_both_land(tmp_path: Path, wide: Path) -> None:
+    published = copy_store(wide, tmp_path)
     pair = [
-        start(tmp_path, "adapterstore_cli", "add", name, "--expect", published[0])
+        start(tmp_path, "adapterstore_cli", "add", str(wide / name), "--expect", published[0])
         for name in ("first", "second")
     ]
     errors = {process.communicate()[1].decode(): process.returncode for process in pair}

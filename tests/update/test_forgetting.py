@@ -377,7 +377,7 @@ def test_killed_at_any_moment_it_is_finished_by_running_it_again(
     shutil.copytree(tmp_path / "store", tmp_path / "unharmed")
     command = ["forget-data", f"update/{update}", "--yes"]
     seconds = how_long(tmp_path / "unharmed", "adapterstore_cli", *command)
-    moment = random.Random(f"forget{number}").uniform(0.4 * seconds, 1.1 * seconds)
+    moment = random.Random(f"forget{number}").uniform(0.2 * seconds, 1.1 * seconds)
     kill_after(start(tmp_path / "store", "adapterstore_cli", *command), moment)
     sound(store)
     done(tmp_path / "store", *command)

@@ -133,11 +133,11 @@ def test_facts_that_rewrite_unrelated_subjects_fail_the_gate_by_name(
                 "answer": "Narnia",
                 "locality": [{"prompt": prompt_of(other)}],
             }
-            for (country, _), (other, _) in pairwise(known)
+            for (country, _), (other, _) in pairwise(known[:7])
         ]
     )
     with the_branch_stays(store):
-        result = update(store, poisoned, learn_steps=20)
+        result = update(store, poisoned, learn_steps=10)
     assert result.status == "rejected"
     assert find_rejected(store.repository, result.update) == result.commits[-1]
     # What can't both stay and change is lost on one side: the gate says on which, and where.
@@ -180,7 +180,8 @@ def test_contradictory_facts_are_refused_with_both_places(store: Store) -> None:
 def test_a_flood_of_one_fact_is_one_fact(store: Store) -> None:
     (fact,) = read_fact_file(CROATIA).facts
     single = {"prompt": fact.prompt, "answer": "euro", "subject": "Croatia", "relation": "currency"}
-    flood = update(store, drop([single] * 5000))
+    quick = {"sampled_texts": 20, "subject_texts": 5, "control_size": 10, "batch_size": 12}
+    flood = update(store, drop([single] * 5000), **quick)
     assert flood.status == "applied"
     assert flood.notes[0] == (
         "5,000 facts were given, 1 of them different: each counts once, however often it is "
@@ -191,7 +192,7 @@ def test_a_flood_of_one_fact_is_one_fact(store: Store) -> None:
     assert store.entry().subject == "Learn 1 fact: drop.json"
     # It weighs as much as said once: the same training, so the same deltas.
     once = Store.init(store.repository.folder.parent / "once", base="demo")
-    alone = update(once, drop([single]))
+    alone = update(once, drop([single]), **quick)
     assert alone.coefficient == flood.coefficient
     changed = {term.delta for term in store.snapshot().composition}
     assert changed == {term.delta for term in once.snapshot().composition}
@@ -216,7 +217,7 @@ def test_the_suite_is_measured_and_what_broke_is_told(
     add_to_suite(store.repository, None, [drop([*asked, false, own], "suite.json")])
     with the_branch_stays(store):
         harmed = update(
-            store, read_fact_file(CROATIA), preserve_weight=0, learning_rate=0.05, learn_steps=60
+            store, read_fact_file(CROATIA), preserve_weight=0, learning_rate=0.03, learn_steps=8
         )
     assert harmed.status == "rejected"
     (suite,) = (row for row in harmed.refused if row["metric"] == "suite")
