@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,19 @@ A, B, C = ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc")
 KEY = {"subject": "クロアチア", "relation": "通貨"}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    done(tmp_path, "init")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    done(folder, "init")
     for number, name in enumerate("abc", 1):
-        lora_folder(tmp_path / name, seed=number)
-    done(tmp_path, "commit", "a")
+        lora_folder(folder / name, seed=number)
+    done(folder, "commit", "a")
+    return folder
+
+
+@pytest.fixture
+def folder(template: Path, tmp_path: Path) -> Path:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

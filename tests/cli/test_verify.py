@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,19 @@ from tests.signing import configure, git, make_key
 from tests.tampering import replacing, rewrite_history
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    done(folder, "init", "--base", "example/base")
+    lora_folder(folder / "a", seed=1)
+    done(folder, "commit", "a")
+    done(folder, "add", "HEAD", "--scale", "0.5")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    done(tmp_path, "init", "--base", "example/base")
-    lora_folder(tmp_path / "a", seed=1)
-    done(tmp_path, "commit", "a")
-    done(tmp_path, "add", "HEAD", "--scale", "0.5")
+def folder(template: Path, tmp_path: Path) -> Path:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

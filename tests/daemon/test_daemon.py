@@ -16,14 +16,16 @@ import pytest
 from adapterstore import Store
 from adapterstore.demo import FACTS_PATH
 from tests.cli.running import done
+from tests.forking import Forked
 from tests.signing import configure, git, make_key
 from tests.waiting import wait_until
 
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
 QUICK = {
-    "recipe.sampled_texts": "100",
-    "recipe.subject_texts": "10",
-    "recipe.control_size": "20",
+    "recipe.sampled_texts": "40",
+    "recipe.subject_texts": "6",
+    "recipe.control_size": "10",
+    "recipe.learn_steps": "10",
     "daemon.settle_seconds": "0.2",
     "daemon.rescan_seconds": "1",
     "daemon.retry_seconds": "0.3",
@@ -61,12 +63,19 @@ class Daemon:
         return self.process.wait(60)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    done(tmp_path, "init", "--base", "demo")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    done(folder, "init", "--base", "demo")
     for key, value in QUICK.items():
-        done(tmp_path, "config", key, value)
-    (tmp_path / "drops").mkdir()
+        done(folder, "config", key, value)
+    (folder / "drops").mkdir()
+    return folder
+
+
+@pytest.fixture
+def folder(template: Path, tmp_path: Path) -> Path:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -77,6 +86,13 @@ def daemon(folder: Path) -> Iterator[Daemon]:
     yield running
     if running.process.poll() is None:
         assert running.end() == 0
+
+
+def once(folder: Path) -> tuple[int, str]:
+    """Run a daemon that ends when it has handled what is there; return its code and its log."""
+    daemon = Forked(folder, "adapterstore_daemon", "run", "drops", "--once")
+    _, said = daemon.communicate(120)
+    return daemon.wait(), said.decode()
 
 
 def operations(folder: Path) -> list[str | None]:
@@ -192,24 +208,23 @@ def test_sigterm_lays_the_work_down_and_the_next_start_takes_it_up(
     if operations(folder) == ["init"]:
         assert (folder / "drops" / CROATIA.name).exists()
         assert [row["state"] for row in journal(folder)] == ["pending"]
-    again = Daemon(folder, "--once")
-    assert again.process.wait(120) == 0
+    assert once(folder)[0] == 0
     assert operations(folder) == ["learn", "forget", "init"]
     assert [row["state"] for row in journal(folder)] == ["applied"]
 
 
 def test_once_says_by_its_exit_code_what_came_of_the_files(folder: Path) -> None:
-    assert Daemon(folder, "--once").process.wait(60) == 0
+    assert once(folder)[0] == 0
     (folder / "drops" / "bad.json").write_text("{")
-    assert Daemon(folder, "--once").process.wait(60) == 13
+    assert once(folder)[0] == 13
 
 
 def test_a_content_lands_again_after_it_was_reverted(folder: Path) -> None:
     shutil.copy(CROATIA, folder / "drops")
-    assert Daemon(folder, "--once").process.wait(120) == 0
+    assert once(folder)[0] == 0
     done(folder, "revert", "HEAD~2..HEAD")
     shutil.copy(CROATIA, folder / "drops")
-    assert Daemon(folder, "--once").process.wait(120) == 0
+    assert once(folder)[0] == 0
     assert operations(folder) == ["learn", "forget", "revert", "learn", "forget", "init"]
     first, second = (str(row["update_id"]) for row in journal(folder))
     assert second == f"{first}-2"
@@ -233,7 +248,7 @@ def test_what_the_daemon_publishes_is_signed_as_git_is_configured(folder: Path) 
     key = make_key(folder / "keys", "robot")
     configure(folder / ".adapterstore", key)
     shutil.copy(CROATIA, folder / "drops")
-    assert Daemon(folder, "--once").process.wait(120) == 0
+    assert once(folder)[0] == 0
     assert operations(folder) == ["learn", "forget", "init"]
     for revision in ("main", "main~1"):
         verified = git(folder / ".adapterstore", "verify-commit", revision)
@@ -244,10 +259,10 @@ def test_what_the_daemon_publishes_is_signed_as_git_is_configured(folder: Path) 
 def test_a_locked_key_is_told_before_any_training_and_the_file_stays(folder: Path) -> None:
     configure(folder / ".adapterstore", make_key(folder / "keys", "locked", passphrase="secret"))
     shutil.copy(CROATIA, folder / "drops")
-    daemon = Daemon(folder, "--once")
-    assert daemon.process.wait(120) == 1
-    assert daemon.said(f"later {CROATIA.name}: can't sign with")
-    assert daemon.said("the key needs its passphrase")
-    assert not daemon.said("forgetting")
+    code, said = once(folder)
+    assert code == 1
+    assert f"later {CROATIA.name}: can't sign with" in said
+    assert "the key needs its passphrase" in said
+    assert "forgetting" not in said
     assert operations(folder) == ["init"]
     assert (folder / "drops" / CROATIA.name).exists()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from adapterstore.update.table_update import update_from_table
 from adapterstore.update.verification import verify
 from tests.cli.running import adapterstore, done, read_json
 from tests.daemon.test_daemon import QUICK
+from tests.forking import Forked
 
 TABLE = """\
 country,国,currency,首都,calling code
@@ -188,14 +187,8 @@ def test_the_daemon_takes_tables_up(tmp_path: Path, table: Path) -> None:
 
     def run(text: str) -> str:
         (drops / table.name).write_text(text, encoding="utf-8")
-        return subprocess.run(
-            [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"],
-            cwd=tmp_path,
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            timeout=300,
-        ).stderr
+        daemon = Forked(tmp_path, "adapterstore_daemon", "run", "drops", "--once")
+        return daemon.communicate(300)[1].decode()
 
     said = run(TABLE)
     assert "applied 国々.csv already: every cell is as the ledger has it" in said
