@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import struct
 import subprocess
 import sys
@@ -148,11 +149,18 @@ CASES: dict[str, tuple[Make, int, str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    done(folder, "init", "--base", "example/base")
+    lora_folder(folder / "good")
+    done(folder, "commit", "good")
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    done(tmp_path, "init", "--base", "example/base")
-    lora_folder(tmp_path / "good")
-    done(tmp_path, "commit", "good")
+def store(template: Path, tmp_path: Path) -> Path:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

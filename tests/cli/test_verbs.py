@@ -19,12 +19,19 @@ from tests.cli.running import adapterstore, contents, done, lora_folder, read_js
 from tests.history.histories import teach
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    done(folder, "init")
+    lora_folder(folder / "a", seed=1)
+    lora_folder(folder / "b", seed=2, rank=3)
+    done(folder, "commit", "a", "-m", "サポート用アダプター")
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    done(tmp_path, "init")
-    lora_folder(tmp_path / "a", seed=1)
-    lora_folder(tmp_path / "b", seed=2, rank=3)
-    done(tmp_path, "commit", "a", "-m", "サポート用アダプター")
+def store(template: Path, tmp_path: Path) -> Path:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 

@@ -21,7 +21,7 @@ from adapterstore.learning.quantizing import quantize
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
 from adapterstore.update.after_effects import Intervention, measure_after_effects
-from tests.cli.running import adapterstore, read_json
+from tests.cli.running import adapterstore, read_json, started_anew
 from tests.learning.families import family_model
 
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
@@ -32,7 +32,7 @@ NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 @pytest.fixture(scope="module")
 def updated(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store.init(tmp_path_factory.mktemp("updated"), base="demo")
-    recipe = Recipe(sampled_texts=150, subject_texts=15, control_size=30)
+    recipe = Recipe(sampled_texts=60, subject_texts=10, control_size=20)
     result = run_update(store, [read_fact_file(CROATIA)], recipe=recipe, gate=NO_GATE)
     assert result.status == "applied"
     return store
@@ -171,7 +171,7 @@ def test_what_is_missing_is_found_before_a_model_is_loaded(
 
 def test_the_command_prints_before_and_after(updated: Store) -> None:
     folder = updated.repository.folder.parent
-    run = adapterstore(folder, "eval", "--after", "quantize-8bit")
+    run = started_anew(folder, "eval", "--after", "quantize-8bit")
     assert run.returncode == 0, run.stderr
     assert "after quantize-8bit" in run.stdout
     assert "1.000 → 1.000" in run.stdout

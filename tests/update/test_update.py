@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,12 @@ def test_an_update_is_two_commits_that_appear_at_once(tmp_path: Path) -> None:
 def test_what_harms_is_refused_and_stays_readable(tmp_path: Path) -> None:
     store = make_store(tmp_path)
     start = store.resolve()
-    harmful = {"preserve_weight": 0, "learning_rate": 0.02, "gate": {"locality": 1.0}}
+    harmful: dict[str, Any] = {
+        "preserve_weight": 0,
+        "learning_rate": 0.02,
+        "learn_steps": 8,
+        "gate": {"locality": 1.0},
+    }
     result = update(store, read_fact_file(CROATIA), **harmful)
     assert result.status == "rejected"
     assert any(reason.startswith("locality ") for reason in result.reasons)
