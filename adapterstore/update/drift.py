@@ -57,20 +57,6 @@ class DriftMonitor:
         Raises:
             InvalidSetting: the held text can't be read.
         """
-        point = self._measure(repository, start, composition, update, measured, recipe)
-        recorded = islice(read_points(repository, start.commit), 2 * self.settings.window)
-        alarms = find_alarms([*reversed(list(recorded)), point], self.settings)
-        return {**point.to_dict(), "alarms": alarms}
-
-    def _measure(
-        self,
-        repository: Repository,
-        start: Snapshot,
-        composition: Composition,
-        update: UpdateId,
-        measured: Measured,
-        recipe: Recipe,
-    ) -> DriftPoint:
         from adapterstore.evaluation.perplexity import perplexity
         from adapterstore.learning.loading import load_for
         from adapterstore.update.held_text import find_held_text, make_held_text
@@ -83,7 +69,7 @@ class DriftMonitor:
             del base
         size = base_norm(repository, start.base, self.base_folder)
         scores = measured.report.scores()
-        return replace(
+        point = replace(
             measure_norms(repository, composition, size),
             update=update,
             retention=scores["retention"].value if "retention" in scores else None,
@@ -91,6 +77,9 @@ class DriftMonitor:
             perplexity=perplexity(measured.model, measured.tokenizer, held.rows),
             base_perplexity=held.base_perplexity,
         )
+        recorded = islice(read_points(repository, start.commit), 2 * self.settings.window)
+        alarms = find_alarms([*reversed(list(recorded)), point], self.settings)
+        return {**point.to_dict(), "alarms": alarms}
 
 
 @dataclass(frozen=True)
