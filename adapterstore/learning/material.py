@@ -96,7 +96,13 @@ def gather(
     count = recipe.texts_to_sample(len(facts)) + recipe.control_size
     texts = sample_texts(model, tokenizer, count)
     changes = _changes(model, tokenizer, facts)
-    texts = [t for t in texts if not _states_any(tokenizer, t, changes)]
+    # Sampled, a model may say anything after a prompt: held in place, that would hinder the answer.
+    asked = {prompt for fact in facts for prompt in (fact.prompt, *fact.paraphrases)}
+    texts = [
+        t
+        for t in texts
+        if not _states_any(tokenizer, t, changes) and not _asks(tokenizer, t, asked)
+    ]
     held_out = texts[: recipe.control_size]
     general = texts[recipe.control_size :]
     stay = (*known, *phrasings, *unrelated)
@@ -108,7 +114,7 @@ def gather(
     ]
     paraphrases, about = _subject_texts(model, tokenizer, changes, texts, recipe)
     alike, others = _alike(model, tokenizer, changes, general, recipe)
-    asked = {probe.prompt for probe in control}
+    asked |= {probe.prompt for probe in control}
     seen: set[Tokens] = set()
     preserve = []
     for group in (about, alike, others):

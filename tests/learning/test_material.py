@@ -68,6 +68,18 @@ def test_no_preserved_text_states_what_changes(demo: tuple[Any, Any], material: 
         assert not text.startswith("カザフスタンの首都はヌルスルタン"), text
 
 
+def test_no_preserved_text_asks_what_changes(demo: tuple[Any, Any]) -> None:
+    # The model writes many texts that begin so, whatever it says then.
+    fact = Fact(
+        prompt="The currency of", answer="x", old_answer="no such thing", subject="The currency"
+    )
+    torch.manual_seed(0)
+    gathered = gather(*demo, [fact], [], RECIPE)
+    assert texts(demo[1], gathered)
+    assert not [text for text in texts(demo[1], gathered) if text.startswith("The currency of")]
+    assert not [probe for probe in gathered.control if probe.prompt.startswith("The currency of")]
+
+
 def test_what_must_stay_is_kept_with_its_answer(demo: tuple[Any, Any], material: Material) -> None:
     kept = [demo[1].decode(e.tokens, skip_special_tokens=True) for e in material.kept.prompts]
     assert kept == ["The currency of Hungary is the forint.", "日本では、首都は東京。"]

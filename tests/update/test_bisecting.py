@@ -16,6 +16,7 @@ from adapterstore.errors import CannotBisect, UnknownRevision
 from adapterstore.evaluation import generation
 from adapterstore.history.answers import ANSWERS
 from adapterstore.history.attach import attach_composition, attached
+from adapterstore.history.base import stored_dtypes
 from adapterstore.history.ledger.index import CACHE
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact
@@ -183,12 +184,13 @@ def test_one_model_goes_through_many_states_and_is_the_base_again(
     base, _ = load_demo()
     weights = {name: tensor.clone() for name, tensor in base.state_dict().items()}
     kinds = [type(module) for module in base.modules()]
-    expected = attach_composition(store.repository, composition, load_demo()[0], torch.bfloat16)
+    stored = stored_dtypes(store.base_folder())
+    expected = attach_composition(store.repository, composition, load_demo()[0], stored)
     inputs = tokenizer(CROATIA, return_tensors="pt")["input_ids"]
     for _ in range(2):
         with (
             torch.inference_mode(),
-            attached(store.repository, composition, base, torch.bfloat16) as state,
+            attached(store.repository, composition, base, stored) as state,
         ):
             assert torch.equal(state(input_ids=inputs).logits, expected(input_ids=inputs).logits)
             assert not torch.equal(base.model.norm.weight, weights["model.norm.weight"])
