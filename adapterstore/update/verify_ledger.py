@@ -14,6 +14,7 @@ from adapterstore.history.audit.arithmetic import CannotCompute, Record, best_co
 from adapterstore.history.audit.findings import Verification
 from adapterstore.history.audit.recorded import StoreHistory
 from adapterstore.history.audit.trees import Blob, LedgerTrees, blob_id
+from adapterstore.history.housekeeping.rewriting import REDACTED
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import canonical_text, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_path
@@ -21,8 +22,6 @@ from adapterstore.store.repository import Repository
 from adapterstore.update.ledger_effect import update_ledger
 from adapterstore.update.record import read_update_record
 
-REDACTED = "Redacted"
-"""Trailer of commits out of which texts had to be taken; it names the updates."""
 Allowed = dict[str, set[Blob]]
 Changed = Mapping[str, tuple[Blob, Blob]]
 """Path → (in the first parent, in the commit)."""
