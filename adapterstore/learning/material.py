@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,12 +21,14 @@ from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
 from adapterstore.learning.keeping import Ending, Kept, ending_of, keep, usual_ending
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
+    FROM_RELATION,
     Tokens,
     control_probes,
     find_slots,
     name_openings,
     read_text,
     relation_openings,
+    relation_words,
     sample_texts,
     write_texts,
 )
@@ -112,8 +115,9 @@ def gather(
         for probe in control_probes(model, tokenizer, held_out, recipe.control_size)
         if not any(text.startswith(probe.prompt) for text in taught)
     ]
-    paraphrases, about = _subject_texts(model, tokenizer, changes, texts, recipe)
-    alike, others = _alike(model, tokenizer, changes, general, recipe)
+    openings = _openings(model, tokenizer, changes, texts, recipe)
+    paraphrases, about = _subject_texts(model, tokenizer, changes, openings.subjects)
+    alike, others = _alike(model, tokenizer, changes, general, openings.relations)
     asked |= {probe.prompt for probe in control}
     seen: set[Tokens] = set()
     preserve = []
@@ -130,40 +134,65 @@ def gather(
     )
 
 
-def _subject_texts(
+@dataclass(frozen=True)
+class _Openings:
+    """Beginnings of texts, which the model is to write on from."""
+
+    subjects: list[tuple[int, Tokens]]
+    """With the number of the fact that each is for."""
+    relations: list[Tokens]
+
+
+def _openings(
     model: Any,
     tokenizer: Any,
     changes: Sequence[_Change],
     texts: Sequence[Tokens],
     recipe: Recipe,
-) -> tuple[list[Rewritten], list[Tokens]]:
-    """Return texts that state a fact to be changed, and texts that say else of what it names.
+) -> _Openings:
+    """Return beginnings that end in what the facts name, and those that end in their relations.
 
     The old answer may be a thing of its own ("Turkey", of which much is known that must stay), so
-    some texts that begin with it are written too.
+    it is named too. A relation is what stands before the subject of a prompt or, where the subject
+    comes first, behind it.
     """
+    subjects: list[tuple[int, Tokens]] = []
+    relations: list[Tokens] = []
+    if not recipe.subject_texts:
+        return _Openings(subjects, relations)
     facts = [change.fact for change in changes]
     named = [number for number, fact in enumerate(facts) if fact.subject]
-    if not recipe.subject_texts:
-        return [], []
+    following = [relation_words(fact.prompt, fact.subject) for fact in facts]
+    wanted = Counter(words for words in following if words)
+    slots = find_slots(
+        model, tokenizer, texts, [*(str(facts[number].subject) for number in named), *wanted]
+    )
     chooser = random.Random(recipe.seed)
-    slots = find_slots(model, tokenizer, texts, [str(facts[number].subject) for number in named])
-    openings: list[Tokens] = []
-    owners: list[int] = []
-    for number, found in zip(named, slots, strict=True):
+    for number, found in zip(named, slots, strict=False):
         chosen = chooser.sample(found, min(len(found), recipe.subject_texts))
         chosen += name_openings(model, tokenizer, facts[number].prompt, str(facts[number].subject))
-        openings += chosen
-        owners += [number] * len(chosen)
+        subjects += [(number, opening) for opening in chosen]
+    for found, count in zip(slots[len(named) :], wanted.values(), strict=True):
+        relations += chooser.sample(found, min(len(found), count * FROM_RELATION))
     for number, fact in enumerate(facts):
+        relations += relation_openings(tokenizer, fact.prompt, fact.subject)
         if fact.old_answer is not None:
             chosen = name_openings(model, tokenizer, "", fact.old_answer)
-            openings += chosen
-            owners += [number] * len(chosen)
-    written = write_texts(model, tokenizer, openings)
+            subjects += [(number, opening) for opening in chosen]
+    return _Openings(subjects, relations)
+
+
+def _subject_texts(
+    model: Any,
+    tokenizer: Any,
+    changes: Sequence[_Change],
+    openings: Sequence[tuple[int, Tokens]],
+) -> tuple[list[Rewritten], list[Tokens]]:
+    """Return texts that state a fact to be changed, and texts that say else of what it names."""
+    written = write_texts(model, tokenizer, [opening for _, opening in openings])
     paraphrases: dict[Rewritten, None] = {}
     about: dict[Tokens, None] = {}
-    for number, tokens in zip(owners, written, strict=True):
+    for (number, _), tokens in zip(openings, written, strict=True):
         change = changes[number]
         cut = [_rewrite(tokenizer, number, change.fact, old, tokens) for old in change.former]
         rewritten = [text for text in cut if text is not None]
@@ -179,17 +208,13 @@ def _alike(
     tokenizer: Any,
     changes: Sequence[_Change],
     texts: Sequence[Tokens],
-    recipe: Recipe,
+    openings: Sequence[Tokens],
 ) -> tuple[list[Tokens], list[Tokens]]:
     """Return texts of the facts' relations, with other subjects, and the other texts.
 
     They are what teaching a fact harms first: texts that give an answer which is displaced or
-    taught here, and texts that begin as a prompt does before its subject.
+    taught here, and what the model writes on from a relation.
     """
-    openings: list[Tokens] = []
-    if recipe.subject_texts:
-        for change in changes:
-            openings += relation_openings(tokenizer, change.fact.prompt, change.fact.subject)
     written = write_texts(model, tokenizer, openings)
     alike = [t for t in written if not _states_any(tokenizer, t, changes)]
     answers = {answer for change in changes for answer in (*change.former, change.fact.answer)}

@@ -1,7 +1,8 @@
 """What the model itself writes: the material of the preserve set and of paraphrases.
 
 Texts about a subject are found without any template: wherever the model, in a text of its own,
-finds it likely that the subject comes next, the subject is put there and the model goes on.
+finds it likely that the subject comes next, the subject is put there and the model goes on. Texts
+of a relation ("... plays for") are found in the same way.
 
 With a chat template a text is two turns. The model writes the user's by itself when it is begun for
 it (Magpie, arXiv 2406.08464), and answers it as it answers any prompt.
@@ -34,13 +35,14 @@ from adapterstore.knowledge.facts import Probe
 
 Tokens = tuple[int, ...]
 MAX_TEXT_TOKENS = 48
-MIN_SUBJECT_PROBABILITY = 2e-4
+MIN_PHRASE_PROBABILITY = 2e-4
 MAX_CONTROL_TOKENS = 8
 _MOST_CANDIDATES = 200
 _CONFIDENT = 0.5
 _FROM_START = 8
 _FROM_PROMPT = 4
-_FROM_RELATION = 8
+FROM_RELATION = 8
+"""Texts of a fact's relation."""
 
 
 def text_start(model: Any, tokenizer: Any) -> Tokens:
@@ -121,26 +123,37 @@ def relation_openings(tokenizer: Any, prompt: str, name: str | None) -> list[Tok
     if not words:
         return []
     if isinstance(tokenizer, ChatTokenizer):
-        return [tokenizer.begin(words)] * _FROM_RELATION
-    return [tuple(encode_prompt(tokenizer, words))] * _FROM_RELATION
+        return [tokenizer.begin(words)] * FROM_RELATION
+    return [tuple(encode_prompt(tokenizer, words))] * FROM_RELATION
+
+
+def relation_words(prompt: str, name: str | None) -> str | None:
+    """Return what follows the subject that a prompt begins with: "plays", of "Marián Hossa plays".
+
+    None: the prompt begins otherwise, or nothing but marks follows.
+    """
+    if not name or not prompt.startswith(name):
+        return None
+    words = prompt[len(name) :].strip()
+    return words if any(character.isalnum() for character in words) else None
 
 
 def find_slots(
-    model: Any, tokenizer: Any, texts: Sequence[Tokens], subjects: Sequence[str]
+    model: Any, tokenizer: Any, texts: Sequence[Tokens], phrases: Sequence[str]
 ) -> list[list[Tokens]]:
-    """Return, for each subject, texts cut where it may well come next, with it appended.
+    """Return, for each phrase, beginnings of the texts that may well go on with it, and it.
 
-    A slot counts if the model gives the whole subject a probability of at least
-    `MIN_SUBJECT_PROBABILITY` there.
+    A slot counts if the model gives the whole phrase a probability of at least
+    `MIN_PHRASE_PROBABILITY` there.
     """
     forms = [
         [
             tuple(tokenizer(form, add_special_tokens=False)["input_ids"])
-            for form in (f" {subject}", subject)
+            for form in (f" {phrase}", phrase)
         ]
-        for subject in subjects
+        for phrase in phrases
     ]
-    threshold = math.log(MIN_SUBJECT_PROBABILITY)
+    threshold = math.log(MIN_PHRASE_PROBABILITY)
     by_first: dict[int, list[tuple[int, Tokens]]] = {}
     for number, alternatives in enumerate(forms):
         for form in alternatives:
@@ -148,7 +161,7 @@ def find_slots(
                 by_first.setdefault(form[0], []).append((number, form))
     firsts = list(by_first)
     candidates: dict[Tokens, _Candidate] = {}
-    slots: list[list[Tokens]] = [[] for _ in subjects]
+    slots: list[list[Tokens]] = [[] for _ in phrases]
     if not firsts:
         return slots
     with torch.inference_mode():
@@ -169,29 +182,29 @@ def find_slots(
                     opening = (*rows[row][: column + 1], *form)
                     candidates.setdefault(opening, _Candidate(number, len(form), log))
         openings = {opening: candidates[opening] for opening in _thin_out(candidates)}
-        for opening in _likely_names(model, tokenizer, openings, threshold):
-            slots[openings[opening].subject].append(opening)
+        for opening in _likely_phrases(model, tokenizer, openings, threshold):
+            slots[openings[opening].phrase].append(opening)
     return slots
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A beginning of a text that ends in a name, which may be likely there."""
+    """A beginning of a text that ends in a phrase, which may be likely there."""
 
-    subject: int
+    phrase: int
     length: int
-    """Of the name, in tokens."""
+    """Of the phrase, in tokens."""
     log: float
     """Of the probability of its first token."""
 
 
-def _likely_names(
+def _likely_phrases(
     model: Any, tokenizer: Any, openings: Mapping[Tokens, _Candidate], threshold: float
 ) -> list[Tokens]:
-    """Return the openings to whose whole name the model gives more than the threshold.
+    """Return the openings to whose whole phrase the model gives more than the threshold.
 
-    Names are read token by token: what begins alike is read once, and what is too unlikely already
-    is read no further.
+    Phrases are read token by token: what begins alike is read once, and what is too unlikely
+    already is read no further.
     """
     logs = {opening: candidate.log for opening, candidate in openings.items()}
     read = 1
@@ -224,12 +237,12 @@ def _own_words(tokenizer: Any, text: Tokens) -> range:
 
 
 def _thin_out(candidates: Mapping[Tokens, _Candidate]) -> list[Tokens]:
-    """Return at most `_MOST_CANDIDATES` openings of each subject, drawn evenly."""
-    by_subject: dict[int, list[Tokens]] = {}
+    """Return at most `_MOST_CANDIDATES` openings of each phrase, drawn evenly."""
+    by_phrase: dict[int, list[Tokens]] = {}
     for opening, candidate in candidates.items():
-        by_subject.setdefault(candidate.subject, []).append(opening)
+        by_phrase.setdefault(candidate.phrase, []).append(opening)
     kept = []
-    for openings in by_subject.values():
+    for openings in by_phrase.values():
         step = math.ceil(len(openings) / _MOST_CANDIDATES)
         kept += openings[::step]
     return kept

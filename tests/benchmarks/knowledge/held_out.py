@@ -17,6 +17,7 @@ from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import read_text
 from tests.benchmarks.knowledge.bases import Base
 from tests.benchmarks.knowledge.draws import Draw
+from tests.benchmarks.knowledge.figures import ALL_NEIGHBOURS
 
 KEPT = ("locality", "retention", "same-subject")
 """Figures of what an update must leave alone."""
@@ -43,11 +44,10 @@ def _filter(base: Base, draw: Draw, seed: int) -> dict[str, list[tuple[str, str]
     for name in KEPT:
         pairs = asked.get(name, [])
         known = score_answers(model, tokenizer, pairs) if pairs else []
-        asked[name] = [
-            pair
-            for pair, score in zip(pairs, known, strict=True)
-            if score.given and pair[0] not in stated
-        ]
+        right = [pair for pair, score in zip(pairs, known, strict=True) if score.given]
+        if name == "locality":
+            asked[ALL_NEIGHBOURS] = right
+        asked[name] = [pair for pair in right if pair[0] not in stated]
         if not asked[name]:
             del asked[name]
     return asked
