@@ -14,7 +14,12 @@ from adapterstore.learning.keeping import teach
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material, gather, own_answers
 from adapterstore.learning.recipe import Recipe
-from adapterstore.learning.sampling import name_openings, relation_openings, sample_texts
+from adapterstore.learning.sampling import (
+    name_openings,
+    relation_openings,
+    relation_words,
+    sample_texts,
+)
 from tests.evaluation.bigram import bigram_model
 
 RECIPE = Recipe(sampled_texts=200, subject_texts=20, control_size=30)
@@ -121,6 +126,40 @@ def test_a_relation_begins_before_its_subject(demo: tuple[Any, Any]) -> None:
     assert begun("Croatia's currency is the", "Croatia") == set()
     assert begun("The currency of Croatia is the", "Mali") == set()
     assert begun("The currency of Croatia is the", None) == set()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name", "words"),
+    [
+        ("Croatia's currency is the", "Croatia", "'s currency is the"),
+        ("Hajduk Split plays", "Hajduk Split", "plays"),
+        ("日本では、首都は", "日本", "では、首都は"),
+        ("The currency of Croatia is the", "Croatia", None),
+        ("Croatia:", "Croatia", None),
+        ("Croatia", "Croatia", None),
+        ("Croatia's currency is the", "Mali", None),
+        ("Croatia's currency is the", None, None),
+    ],
+)
+def test_a_relation_may_follow_its_subject(
+    prompt: str, name: str | None, words: str | None
+) -> None:
+    assert relation_words(prompt, name) == words
+
+
+def test_texts_of_a_relation_are_written_where_a_prompt_begins_with_its_subject(
+    demo: tuple[Any, Any],
+) -> None:
+    words = "has as its currency the"
+    fact = Fact(prompt=f"Croatia {words}", answer="euro", old_answer="kuna", subject="Croatia")
+    torch.manual_seed(0)
+    # So few of the model's own texts are about currencies that chance does not give as many.
+    gathered = gather(*demo, [fact], [], RECIPE)
+    _, alike, others = grouped(demo[1], gathered)
+    relation = [text for text in alike if words in text]
+    assert len(set(relation)) >= 4
+    assert not [text for text in relation if text.startswith("Croatia")]
+    assert len(relation) > 2 * len([text for text in others if words in text])
 
 
 def test_what_the_model_says_gives_way_where_the_file_names_another_old_answer(
