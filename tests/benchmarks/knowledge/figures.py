@@ -9,9 +9,9 @@ from adapterstore.knowledge.facts import same_answer
 from tests.benchmarks.knowledge.draws import Pair
 
 FOUR = ("reliability", "generality", "locality", "retention")
-ALL_NEIGHBOURS = "all neighbours"
-"""Locality over what the base knows, whether a text of the preserve set states it or not."""
-COLUMNS = (*FOUR, ALL_NEIGHBOURS, "same-subject", "harmonic mean")
+UNSTATED = "unstated neighbours"
+"""Locality over prompts that no text of the preserve set states."""
+COLUMNS = (*FOUR, UNSTATED, "same-subject", "harmonic mean")
 
 
 def measure(model: Any, tokenizer: Any, asked: dict[str, list[Pair]]) -> dict[str, float]:

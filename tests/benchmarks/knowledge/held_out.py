@@ -1,7 +1,9 @@
-"""Which prompts are asked: what the base knows, and no text of ours states.
+"""Which prompts are asked: what the base knows; for retention, what no text of ours states.
 
 A preserve set that states the very prompt on which retention is measured would measure memory of
-the training data. All rows of a base and seed are asked the same prompts.
+the training data. Locality is over all neighbours that the base knows, for no method is told which
+they are; those that no preserved text states have a figure of their own. All rows of a base and
+seed are asked the same prompts.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import read_text
 from tests.benchmarks.knowledge.bases import Base
 from tests.benchmarks.knowledge.draws import Draw
-from tests.benchmarks.knowledge.figures import ALL_NEIGHBOURS
+from tests.benchmarks.knowledge.figures import UNSTATED
 
 KEPT = ("locality", "retention", "same-subject")
 """Figures of what an update must leave alone."""
+UNTOLD = (UNSTATED, "retention", "same-subject")
+"""Those of them that are asked only what no text of the preserve set states."""
 
 
 def held_out_draw(base: Base, changed: int, seed: int, work: Path) -> Draw:
@@ -44,10 +48,10 @@ def _filter(base: Base, draw: Draw, seed: int) -> dict[str, list[tuple[str, str]
     for name in KEPT:
         pairs = asked.get(name, [])
         known = score_answers(model, tokenizer, pairs) if pairs else []
-        right = [pair for pair, score in zip(pairs, known, strict=True) if score.given]
-        if name == "locality":
-            asked[ALL_NEIGHBOURS] = right
-        asked[name] = [pair for pair in right if pair[0] not in stated]
+        asked[name] = [pair for pair, score in zip(pairs, known, strict=True) if score.given]
+    asked[UNSTATED] = asked["locality"]
+    for name in UNTOLD:
+        asked[name] = [pair for pair in asked.get(name, []) if pair[0] not in stated]
         if not asked[name]:
             del asked[name]
     return asked
@@ -56,5 +60,5 @@ def _filter(base: Base, draw: Draw, seed: int) -> dict[str, list[tuple[str, str]
 def check_held_out(draw: Draw, preserved: list[str]) -> None:
     """Raise `AssertionError` if a text that training preserved states a prompt that is asked."""
     stated = "\n".join(preserved)
-    found = [p for name in KEPT for p, _ in draw.asked.get(name, []) if p in stated]
+    found = [p for name in UNTOLD for p, _ in draw.asked.get(name, []) if p in stated]
     assert not found, f"preserved and asked: {found[:3]}"
