@@ -19,6 +19,7 @@ WEIGHT_BYTES = 4 * WIDTH**2
 FEW, MANY = 8, 48
 ROOM = 8 * WEIGHT_BYTES
 """What may be more with 40 weights more: a fifth of them, for what the allocator keeps."""
+TRIES = 3
 
 EXPORT = """
 import sys
@@ -67,8 +68,12 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("kind", ["lora", "delta", "model"])
 def test_an_export_takes_memory_for_one_tensor(stores: tuple[Path, Path], kind: str) -> None:
     few, many = stores
-    peaks = peak_bytes(few, kind), peak_bytes(many, kind)
     out = many / f"out-{kind}"
-    assert sum(path.stat().st_size for path in out.iterdir()) > 2 * ROOM
-    assert peaks[1] - peaks[0] < ROOM, peaks
-    shutil.rmtree(out)
+    grown = []
+    # How much of its libraries a process has in memory varies by some 30 MB from run to run.
+    while not grown or (grown[-1] >= ROOM and len(grown) < TRIES):
+        grown.append(peak_bytes(many, kind) - peak_bytes(few, kind))
+        assert sum(path.stat().st_size for path in out.iterdir()) > 2 * ROOM
+        shutil.rmtree(out)
+        shutil.rmtree(few / out.name)
+    assert min(grown) < ROOM, grown
