@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-demo-update bench-knowledge bench-knowledge-quick bench-counterfact bench-history bench-sequence bench-compact bench-update clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-demo-update bench-knowledge bench-knowledge-quick bench-counterfact bench-history bench-sequence bench-compact bench-update bench-after-effects clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-history      blame, search and log in 1,000 commits and 10,000 facts"
 	@echo "make bench-sequence     ten fact files, one small update after the other"
 	@echo "make bench-update       what one update costs beside its training steps"
+	@echo "make bench-after-effects  do forgotten answers come back, quantised or trained on?"
 	@echo "make bench-counterfact  60 CounterFact records (DATA=folder, ../shared/data by default)"
 
 $(READY): pyproject.toml constraints.txt
@@ -77,6 +78,9 @@ bench-sequence: $(READY)
 
 bench-update: $(READY)
 	$(BIN)/python -m tests.benchmarks.update
+
+bench-after-effects: $(READY)
+	$(BIN)/python -m tests.benchmarks.after_effects
 
 bench-history: $(READY)
 	$(BIN)/python -m tests.benchmarks.history
