@@ -117,7 +117,7 @@ def forget_then_learn(
         model = delta.model
         steps["forget"] = _train_forget(delta, tokenizer, old, recipe, progress)
         control = [*known, *unrelated, *material.control]
-        coefficient, curve = _search(delta, tokenizer, old, control, recipe)
+        coefficient, curve = search_coefficient(delta, tokenizer, old, control, recipe)
         delta.set_coefficient(-float(coefficient) if coefficient is not None else 0.0)
         if coefficient is None:
             notes.append("nothing was forgotten: every λ of the grid harmed the control set")
@@ -238,14 +238,24 @@ def _train_learn(
     )
 
 
-def _search(
+def search_coefficient(
     delta: PhaseDelta,
     tokenizer: Any,
     old: Sequence[tuple[str, str]],
     control: Sequence[Probe],
     recipe: Recipe,
 ) -> tuple[Decimal | None, list[Candidate]]:
-    """Return λ and the curve; each candidate costs forward passes only."""
+    """Return λ (None: each harms the control set) and the curve.
+
+    Each candidate costs forward passes only; none are made where the recipe states λ.
+
+    Args:
+        delta: what forgetting trained, live; its coefficient is left at the last candidate's.
+        tokenizer: the model's.
+        old: prompts with the answers to be forgotten.
+        control: prompts that must stay; those that count are answered rightly at λ = 0.
+        recipe: the grid, and the rule's bounds.
+    """
     if recipe.coefficient is not None:
         return recipe.coefficient, []
     asked = [(probe.prompt, probe.answer) for probe in control if probe.answer]

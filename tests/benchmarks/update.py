@@ -54,7 +54,7 @@ STAGES = {
     "old answers": [("adapterstore.learning.phases", "_with_old_answers")],
     "sampling": [("adapterstore.learning.prepared", "gather")],
     "remembering": [("adapterstore.learning.prepared", "remember")],
-    "search for λ": [("adapterstore.learning.phases", "_search")],
+    "search for λ": [("adapterstore.learning.phases", "search_coefficient")],
     "asking whether to stop": [("adapterstore.learning.phases", "_all_given")],
     "around the steps": [("adapterstore.learning.phases", "train_phase")],
     "measuring": [

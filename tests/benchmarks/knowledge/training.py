@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from adapterstore.evaluation.encoding import encode_answer
-from adapterstore.evaluation.generation import score_answers, score_examples
+from adapterstore.evaluation.generation import score_examples
 from adapterstore.history.base import stored_dtypes
 from adapterstore.knowledge.facts import Fact
 from adapterstore.learning.keeping import teach
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material
 from adapterstore.learning.phase_delta import PhaseDelta, start_delta
-from adapterstore.learning.phases import forget_then_learn
+from adapterstore.learning.phases import forget_then_learn, search_coefficient
 from adapterstore.learning.prepared import prepare
 from adapterstore.learning.recipe import Method, Recipe
-from adapterstore.learning.search import Candidate, choose_coefficient
 from adapterstore.learning.training import PhaseData, train_phase
 from adapterstore.progress import NO_PROGRESS
 from tests.benchmarks.knowledge.draws import Draw
@@ -148,7 +147,9 @@ def train_on(
         train(delta, "forget", PhaseData(examples))
         coefficient = plan.coefficient
         if coefficient is None:
-            coefficient, run.curve = _search(delta, tokenizer, old, material, recipe)
+            found, curve = search_coefficient(delta, tokenizer, old, material.control, recipe)
+            run.curve = [candidate.to_dict() for candidate in curve]
+            coefficient = found if found is not None else Decimal(0)
         run.coefficient = str(coefficient)
         delta.set_coefficient(-float(coefficient))
     delta = start_delta(model, plan.learn, f"learn{number:03}", recipe, stored)
@@ -184,27 +185,3 @@ def _learn_data(tokenizer: Any, facts: list[Fact], material: Material, plan: Pla
     return PhaseData(
         taught, paraphrased if plan.paraphrases else [], material.preserve if plan.preserve else []
     )
-
-
-def _search(
-    delta: PhaseDelta,
-    tokenizer: Any,
-    old: list[tuple[str, str]],
-    material: Material,
-    recipe: Recipe,
-) -> tuple[Decimal, list[dict[str, Any]]]:
-    """Return λ by the product's rule, and the curve; 0 where every λ harms the control set."""
-    control = [(probe.prompt, probe.answer or "") for probe in material.control]
-
-    def shares(coefficient: Decimal) -> tuple[float, float]:
-        delta.set_coefficient(-float(coefficient))
-        found = []
-        for pairs in (old, control):
-            scores = score_answers(delta.model, tokenizer, pairs)
-            found.append(sum(score.given for score in scores) / max(1, len(scores)))
-        return found[0], found[1]
-
-    curve = [Candidate(c, *shares(c)) for c in sorted(recipe.coefficient_grid)]
-    chosen = choose_coefficient(curve, recipe.forget_target, recipe.control_floor)
-    rows = [candidate.to_dict() for candidate in curve]
-    return (chosen.coefficient if chosen is not None else Decimal(0)), rows
