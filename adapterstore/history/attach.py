@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from adapterstore.algebra.dense import DenseSum, dtype_of_weight, match_weight
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
 from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
-from adapterstore.history.leaves import open_leaves
+from adapterstore.history.leaves import open_leaves, summarize_delta
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 
@@ -86,6 +86,31 @@ def attached(
         with torch.no_grad():
             for parameter, copy in copies:
                 parameter.copy_(copy)
+
+
+@contextmanager
+def base_beside(
+    repository: Repository, composition: Composition, model: Any, load: Callable[[], Any]
+) -> Iterator[Any]:
+    """Give the base for a while, where ``model`` is in the state of a composition.
+
+    Low-rank terms are switched off meanwhile. Dense ones are in the weights: then the base is
+    loaded beside the model.
+
+    Args:
+        repository: holds the deltas.
+        composition: the state.
+        model: what `attach_composition` returned for it.
+        load: loads the base.
+
+    Raises:
+        AdapterStoreError: as ``load``; or a delta is nothing known.
+    """
+    if any(summarize_delta(repository, t.delta).kind == "dense" for t in composition):
+        yield load()
+        return
+    with model.disable_adapter():
+        yield model
 
 
 def add_dense(

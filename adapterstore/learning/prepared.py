@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +19,14 @@ from transformers import set_seed
 
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning.material import Material, gather
+from adapterstore.learning.memory import Reference, remember
 from adapterstore.learning.merged import merged
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import Tokens
-from adapterstore.learning.training import Reference, remember
 
 if TYPE_CHECKING:
     import torch
 
-MATERIAL_SEED = 0
-"""What is sampled of a state is the same for each seed of a recipe, so that it can be kept."""
 _FIELDS = ("sampled_texts", "subject_texts", "control_size", "chat_template")
 """What of a recipe decides on the material."""
 
@@ -38,6 +38,9 @@ class Prepared:
     material: Material
     memory: Mapping[Tokens, Reference]
 
+
+Pinned = Callable[[], AbstractContextManager[Any]]
+"""Gives the base for a while: a model with the weights that the store is pinned to."""
 
 _kept: dict[str, Prepared] = {}
 
@@ -56,6 +59,7 @@ def prepare(
     *,
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
+    pinned: Pinned | None = None,
 ) -> Prepared:
     """Return the material of an update and the memory of its state, from the last time if it fits.
 
@@ -69,6 +73,8 @@ def prepare(
         recipe: how much of it, and the seed.
         phrasings: other prompts of those facts.
         unrelated: the file's locality prompts.
+        pinned: the base, by which what is to be said is judged where the state still agrees with
+            it; None: the state is the base.
     """
     stay = (known, phrasings, unrelated)
     key = _key(model, tokenizer, facts, stay, recipe)
@@ -76,8 +82,9 @@ def prepare(
     if prepared is None:
         # Before the new one is made: two would be held at once.
         _kept.clear()
-        set_seed(MATERIAL_SEED)
-        seeded = recipe.model_copy(update={"seed": MATERIAL_SEED})
+        seed = _material_seed(known)
+        set_seed(seed)
+        seeded = recipe.model_copy(update={"seed": seed})
         with merged(model):
             material = gather(
                 model,
@@ -88,10 +95,23 @@ def prepare(
                 phrasings=phrasings,
                 unrelated=unrelated,
             )
-            prepared = Prepared(material, remember(model, tokenizer, material.held))
+        first = None
+        if pinned is not None:
+            with pinned() as base:
+                first = remember(base, tokenizer, material.held)
+        with merged(model):
+            prepared = Prepared(material, remember(model, tokenizer, material.held, first))
         _kept[key] = prepared
     set_seed(recipe.seed)
     return prepared
+
+
+def _material_seed(known: Sequence[Probe]) -> int:
+    """Return the seed of what is sampled: the same for each seed of a recipe, so it can be kept.
+
+    With other earlier facts it is another one, so that each update holds other texts in place.
+    """
+    return zlib.crc32("\n".join(probe.prompt for probe in known).encode())
 
 
 def _key(

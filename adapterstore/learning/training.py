@@ -3,8 +3,7 @@
     loss = mean CE(targets) + β · [mean KL(before ‖ now) + mean KL(before ‖ now, answers kept)]
 
 The second mean is over every position of the preserved texts; the third over the positions of the
-answers that must stay, which would drown among those. ``before`` is kept as the K likeliest tokens
-of each position and the rest as one, which is exact in the limit and small for any vocabulary.
+answers that must stay, which would drown among those. ``before`` is what `memory` keeps.
 """
 
 from __future__ import annotations
@@ -24,49 +23,17 @@ from adapterstore.errors import TrainingFailed
 from adapterstore.evaluation.encoding import (
     Example,
     answer_places,
-    by_logits,
     pad_right,
     padding_id,
 )
-from adapterstore.evaluation.generation import BATCH_SIZE
 from adapterstore.evaluation.reading import logits_at
+from adapterstore.learning.memory import Reference, divergences
 from adapterstore.learning.sampling import Tokens
 from adapterstore.progress import Progress
 
-LIKELIEST = 256
 CHECK_EVERY = 5
 _WARM_UP_STEPS = 5
 _CLIP_NORM = 1.0
-_LEAST_MASS = 1e-6
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What the model said at each position of a text: the likeliest tokens and their logarithms."""
-
-    tokens: torch.Tensor
-    logs: torch.Tensor
-
-
-def remember(model: Any, tokenizer: Any, texts: Sequence[Tokens]) -> dict[Tokens, Reference]:
-    """Return the model's present distribution at every position of every text."""
-    memory = {}
-    with torch.inference_mode():
-        for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
-            rows = [texts[n] for n in numbers]
-            inputs = pad_right(rows, padding_id(tokenizer), model.device)
-            logits = logits_at(model, inputs, answer_places([Example(row, 1) for row in rows]))
-            best = logits.topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
-            # Of the logarithms, only those kept are ever formed.
-            logs = best.values.float() - logits.float().logsumexp(-1, keepdim=True)
-            lengths = [len(row) - 1 for row in rows]
-            tokens = best.indices.to("cpu", torch.int32).split_with_sizes(lengths)
-            for text, likeliest, said in zip(
-                rows, tokens, logs.cpu().split_with_sizes(lengths), strict=True
-            ):
-                # Copies: a slice would keep the whole batch in memory.
-                memory[text] = Reference(likeliest.clone(), said.clone())
-    return memory
 
 
 @dataclass(frozen=True)
@@ -197,24 +164,12 @@ class _PhaseTrainer(Trainer):
         wanted = inputs["input_ids"][rows, columns + 1]
         loss = torch.nn.functional.cross_entropy(taught, wanted)
         for name, part in zip(held, others, strict=True):
-            now = part.log_softmax(-1)
-            divergence = _divergence(now, inputs[f"{name}_likeliest"], inputs[f"{name}_before"])
+            shown = part.log_softmax(-1).gather(1, inputs[f"{name}_likeliest"])
+            divergence = divergences(shown, inputs[f"{name}_before"], part.shape[1]).mean()
             if name == "preserved":
                 self.divergence = float(divergence.detach())
             loss = loss + self.preserve_weight * divergence
         return (loss, {"logits": logits}) if return_outputs else loss
-
-
-def _divergence(now: torch.Tensor, likeliest: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    """Return mean KL(before ‖ now) over positions; all but the likeliest tokens count as one."""
-    shown = now.gather(1, likeliest)
-    known = before.exp()
-    divergence = (known * (before - shown)).sum(-1)
-    if likeliest.shape[1] < now.shape[1]:
-        rest_before = (1 - known.sum(-1)).clamp_min(_LEAST_MASS)
-        rest_now = (1 - shown.exp().sum(-1)).clamp_min(_LEAST_MASS)
-        divergence = divergence + rest_before * (rest_before.log() - rest_now.log())
-    return divergence.mean()
 
 
 class _Watch(TrainerCallback):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import TrainingFailed
-from adapterstore.history.attach import attach_composition, attached
+from adapterstore.history.attach import attach_composition, attached, base_beside
 from adapterstore.history.base import stored_dtypes
 from adapterstore.history.ledger.known import Known, Retained
 from adapterstore.history.ledger.superseded import Superseded
@@ -216,6 +216,10 @@ class Attempt:
             composing.add("forget", -coefficient, phase)
             return self._attach(repository, composing.state, self._load()[0])
 
+        before = composing.state.composition
+        pinned = None
+        if before.terms:
+            pinned = partial(base_beside, repository, before, model, lambda: self._load()[0])
         standing = self.known.standing
         gone = {key for one in superseded for key in one.keys}
         outcome = forget_then_learn(
@@ -227,6 +231,7 @@ class Attempt:
             phrasings=self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed),
             unrelated=self.guarded.probes,
             gone={fact.prompt for fact in self.facts if fact.key in gone},
+            pinned=pinned,
             stored=self._stored,
             forgotten=forgotten,
             progress=self.progress,

@@ -11,9 +11,10 @@ from adapterstore.evaluation.encoding import Example
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning.keeping import Kept, keep
 from adapterstore.learning.loading import load_base
+from adapterstore.learning.memory import remember
 from adapterstore.learning.phases import forget_then_learn
 from adapterstore.learning.recipe import Recipe
-from adapterstore.learning.training import PhaseData, _Steps, remember
+from adapterstore.learning.training import PhaseData, _Steps
 
 HUNGARY = Probe(prompt="The currency of Hungary is the", answer="forint")
 CROATIA = Probe(prompt="The currency of Croatia is the", answer="euro")

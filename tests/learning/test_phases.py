@@ -25,7 +25,7 @@ from adapterstore.learning.phase_delta import PhaseResult, start_delta
 from adapterstore.learning.phases import forget_then_learn
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.sampling import control_probes, find_slots, sample_texts
-from adapterstore.learning.training import PhaseData, _divergence, train_phase
+from adapterstore.learning.training import PhaseData, train_phase
 from adapterstore.progress import NO_PROGRESS
 
 PROMPTS = ["The currency of Croatia is the", "カザフスタンの首都は"]
@@ -140,18 +140,6 @@ def test_a_loss_that_is_no_number_is_said_to_be() -> None:
             seed=0,
             progress=NO_PROGRESS,
         )
-
-
-def test_the_divergence_over_the_likeliest_is_the_divergence_over_all() -> None:
-    generator = torch.Generator().manual_seed(0)
-    before = (4 * torch.randn(7, 50, generator=generator)).log_softmax(-1)
-    now = (before + 0.3 * torch.randn(7, 50, generator=generator)).log_softmax(-1)
-    exact = (before.exp() * (before - now)).sum(-1).mean()
-    every = before.topk(50, -1)
-    most = before.topk(30, -1)
-    assert torch.isclose(_divergence(now, every.indices, every.values), exact, atol=1e-6)
-    assert torch.isclose(_divergence(now, most.indices, most.values), exact, atol=1e-2)
-    assert _divergence(now, most.indices, most.values) <= exact + 1e-6
 
 
 @pytest.fixture(scope="module")

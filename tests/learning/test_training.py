@@ -8,23 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-from adapterstore.demo import MODEL_PATH
 from adapterstore.errors import TrainingFailed
 from adapterstore.evaluation.encoding import Example, encode_answer
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.learning.loading import load_base
+from adapterstore.learning.memory import remember
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Method, Recipe
-from adapterstore.learning.training import (
-    CHECK_EVERY,
-    LIKELIEST,
-    PhaseData,
-    _divergence,
-    _shares,
-    remember,
-    train_phase,
-)
+from adapterstore.learning.training import CHECK_EVERY, PhaseData, _shares, train_phase
 from adapterstore.progress import NoProgress
+from tests.learning.distributions import distributions, divergence
 from tests.learning.tiny import tiny_model
 
 
@@ -113,18 +106,6 @@ def test_a_learning_rate_that_explodes_is_said_to(
         train(tiny, PhaseData(examples(tiny[1])), method, learning_rate=rate)
 
 
-def distributions(model: Any, tokenizer: Any, text: str) -> torch.Tensor:
-    """Return the natural logarithms of the whole distribution at every position of a text."""
-    tokens = torch.tensor([tokenizer(text)["input_ids"]])
-    with torch.inference_mode():
-        logits: torch.Tensor = model(tokens).logits[0, :-1]
-    return logits.log_softmax(-1)
-
-
-def divergence(before: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
-    return (before.exp() * (before - now)).sum(-1).mean()
-
-
 def test_preserving_keeps_the_model_nearer_to_what_it_was(tiny: tuple[Any, Any]) -> None:
     model, tokenizer = tiny
     text = "In Croatia, people pay"
@@ -154,37 +135,6 @@ def test_the_last_steps_divergence_is_told_without_weighing_it(tiny: tuple[Any, 
     train(tiny, PhaseData(examples(tokenizer), (), [[tokens]], memory), enough=enough)
     assert len(seen) == 20 // CHECK_EVERY
     assert all(value > 0 for value in seen)
-
-
-def test_what_is_remembered_are_the_likeliest_tokens_of_each_position() -> None:
-    model, tokenizer = load_base(MODEL_PATH, "cpu")
-    texts = ["The currency of Croatia is the kuna.", "日本では、首都は東京。"]
-    rows = [tuple(tokenizer(text)["input_ids"]) for text in texts]
-    memory = remember(model, tokenizer, rows)
-
-    for text, row in zip(texts, rows, strict=True):
-        expected = distributions(model, tokenizer, text).topk(LIKELIEST)
-        assert memory[row].logs.shape == (len(row) - 1, LIKELIEST)
-        assert torch.allclose(memory[row].logs, expected.values, atol=1e-3)
-        assert torch.equal(memory[row].tokens[:, 0].long(), expected.indices[:, 0])
-
-
-@pytest.mark.parametrize(("kept", "tolerance"), [(None, 1e-6), (LIKELIEST, 1e-3)])
-def test_the_divergence_from_few_tokens_is_that_of_the_whole_vocabulary(
-    kept: int | None, tolerance: float
-) -> None:
-    model, tokenizer = load_base(MODEL_PATH, "cpu")
-    text = "In Croatia, people pay with the kuna."
-    before = distributions(model, tokenizer, text)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.2)
-    now = distributions(model, tokenizer, text)
-    most = before.topk(kept or before.shape[-1])
-
-    exact = float(divergence(before, now))
-    assert exact > 10 * tolerance
-    assert float(_divergence(now, most.indices, most.values)) == pytest.approx(exact, abs=tolerance)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""What a model said, kept to hold it in place: the K likeliest tokens of each position.
+
+All other tokens count as one, which is exact in the limit and small for any vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from adapterstore.evaluation.encoding import (
+    Example,
+    answer_places,
+    by_logits,
+    pad_right,
+    padding_id,
+)
+from adapterstore.evaluation.generation import BATCH_SIZE
+from adapterstore.evaluation.reading import logits_at
+from adapterstore.learning.sampling import Tokens
+
+LIKELIEST = 256
+AGREES = 0.5
+"""Nats: of what the base is sure of, a state so near to it gives e^−0.5 = 0.61 or more: it is the
+likeliest there, too."""
+_LEAST_MASS = 1e-6
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the model said at each position of a text: the likeliest tokens and their logarithms."""
+
+    tokens: torch.Tensor
+    logs: torch.Tensor
+
+
+def remember(
+    model: Any,
+    tokenizer: Any,
+    texts: Sequence[Tokens],
+    pinned: Mapping[Tokens, Reference] | None = None,
+) -> dict[Tokens, Reference]:
+    """Return what is to be said at every position of every text: what the model says now.
+
+    Args:
+        model: the state.
+        tokenizer: its tokenizer.
+        texts: what to read.
+        pinned: what the base said of them, which is taken where KL(base ‖ now) is at most `AGREES`:
+            each update lets the rest slip a little, and from state to state that would add up.
+    """
+    memory = {}
+    with torch.inference_mode():
+        for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
+            rows = [texts[n] for n in numbers]
+            inputs = pad_right(rows, padding_id(tokenizer), model.device)
+            logits = logits_at(model, inputs, answer_places([Example(row, 1) for row in rows]))
+            best = logits.topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
+            # Of the logarithms, only those kept are ever formed.
+            total = logits.float().logsumexp(-1, keepdim=True)
+            tokens, logs = best.indices, best.values.float() - total
+            if pinned is not None:
+                likeliest, before = _joined([pinned[row] for row in rows], logits.device)
+                shown = logits.gather(1, likeliest).float() - total
+                agrees = divergences(shown, before, logits.shape[1]) <= AGREES
+                tokens = torch.where(agrees[:, None], likeliest, tokens)
+                logs = torch.where(agrees[:, None], before, logs)
+            lengths = [len(row) - 1 for row in rows]
+            for text, likeliest, said in zip(
+                rows,
+                tokens.to("cpu", torch.int32).split_with_sizes(lengths),
+                logs.cpu().split_with_sizes(lengths),
+                strict=True,
+            ):
+                # Copies: a slice would keep the whole batch in memory.
+                memory[text] = Reference(likeliest.clone(), said.clone())
+    return memory
+
+
+def _joined(
+    references: Sequence[Reference], device: torch.device | str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the tokens and logarithms of several texts below each other."""
+    tokens = torch.cat([reference.tokens for reference in references]).long()
+    return tokens.to(device), torch.cat([reference.logs for reference in references]).to(device)
+
+
+def divergences(shown: torch.Tensor, before: torch.Tensor, vocabulary: int) -> torch.Tensor:
+    """Return KL(before ‖ now) of each position; all but the likeliest tokens count as one.
+
+    Args:
+        shown: logarithms that now has at the tokens that were the likeliest: (positions, K).
+        before: those that it had.
+        vocabulary: how many tokens there are.
+    """
+    known = before.exp()
+    divergences = (known * (before - shown)).sum(-1)
+    if before.shape[1] < vocabulary:
+        rest_before = (1 - known.sum(-1)).clamp_min(_LEAST_MASS)
+        rest_now = (1 - shown.exp().sum(-1)).clamp_min(_LEAST_MASS)
+        divergences = divergences + rest_before * (rest_before.log() - rest_now.log())
+    return divergences
