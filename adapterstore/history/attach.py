@@ -109,8 +109,12 @@ def base_beside(
     if any(summarize_delta(repository, t.delta).kind == "dense" for t in composition):
         yield load()
         return
-    with model.disable_adapter():
-        yield model
+    try:
+        with model.disable_adapter():
+            yield model
+    finally:
+        # peft lets adapters train when it switches them on again.
+        model.requires_grad_(False)
 
 
 def add_dense(

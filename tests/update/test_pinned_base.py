@@ -65,6 +65,7 @@ def test_the_base_is_given_for_a_while(store: Store, tmp_path: Path, dense: bool
     with base_beside(store.repository, composition, state, lambda: load_demo()[0]) as beside:
         assert torch.equal(logits(beside), logits(base))
     assert torch.equal(logits(state), own)
+    assert not any(parameter.requires_grad for parameter in state.parameters())
 
 
 def test_an_update_of_a_state_remembers_the_base_too(
