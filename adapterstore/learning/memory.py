@@ -58,16 +58,15 @@ def remember(
             rows = [texts[n] for n in numbers]
             inputs = pad_right(rows, padding_id(tokenizer), model.device)
             logits = logits_at(model, inputs, answer_places([Example(row, 1) for row in rows]))
-            best = logits.topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
             # Of the logarithms, only those kept are ever formed.
             total = logits.float().logsumexp(-1, keepdim=True)
-            tokens, logs = best.indices, best.values.float() - total
-            if pinned is not None:
-                likeliest, before = _joined([pinned[row] for row in rows], logits.device)
-                shown = logits.gather(1, likeliest).float() - total
-                agrees = divergences(shown, before, logits.shape[1]) <= AGREES
-                tokens = torch.where(agrees[:, None], likeliest, tokens)
-                logs = torch.where(agrees[:, None], before, logs)
+            if pinned is None:
+                tokens, logs = _likeliest(logits, total)
+            else:
+                tokens, logs = _joined([pinned[row] for row in rows], logits.device)
+                shown = logits.gather(1, tokens).float() - total
+                moved = divergences(shown, logs, logits.shape[1]) > AGREES
+                tokens[moved], logs[moved] = _likeliest(logits[moved], total[moved])
             lengths = [len(row) - 1 for row in rows]
             for text, likeliest, said in zip(
                 rows,
@@ -78,6 +77,12 @@ def remember(
                 # Copies: a slice would keep the whole batch in memory.
                 memory[text] = Reference(likeliest.clone(), said.clone())
     return memory
+
+
+def _likeliest(logits: torch.Tensor, total: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the likeliest tokens of each position, and their logarithms."""
+    best = logits.topk(min(LIKELIEST, logits.shape[-1]), dim=-1)
+    return best.indices, best.values.float() - total
 
 
 def _joined(
@@ -97,9 +102,9 @@ def divergences(shown: torch.Tensor, before: torch.Tensor, vocabulary: int) -> t
         vocabulary: how many tokens there are.
     """
     known = before.exp()
-    divergences = (known * (before - shown)).sum(-1)
+    each = (known * (before - shown)).sum(-1)
     if before.shape[1] < vocabulary:
         rest_before = (1 - known.sum(-1)).clamp_min(_LEAST_MASS)
         rest_now = (1 - shown.exp().sum(-1)).clamp_min(_LEAST_MASS)
-        divergences = divergences + rest_before * (rest_before.log() - rest_now.log())
-    return divergences
+        each = each + rest_before * (rest_before.log() - rest_now.log())
+    return each
