@@ -88,6 +88,11 @@ def attached(
                 parameter.copy_(copy)
 
 
+def has_dense_terms(repository: Repository, composition: Composition) -> bool:
+    """Return whether a sum has a full fine-tune's delta, without reading a tensor."""
+    return any(summarize_delta(repository, term.delta).kind == "dense" for term in composition)
+
+
 @contextmanager
 def base_beside(
     repository: Repository, composition: Composition, model: Any, load: Callable[[], Any]
@@ -104,9 +109,9 @@ def base_beside(
         load: loads the base.
 
     Raises:
-        AdapterStoreError: as ``load``; or a delta is nothing known.
+        AdapterStoreError: as ``load``.
     """
-    if any(summarize_delta(repository, t.delta).kind == "dense" for t in composition):
+    if has_dense_terms(repository, composition):
         yield load()
         return
     try:

@@ -118,11 +118,17 @@ def gather(
     openings = _openings(model, tokenizer, changes, texts, recipe)
     paraphrases, about = _subject_texts(model, tokenizer, changes, openings.subjects)
     alike, others = _alike(model, tokenizer, changes, general, openings.relations)
-    asked |= {probe.prompt for probe in control}
+    controls = tuple(probe.prompt for probe in control)
     seen: set[Tokens] = set()
     preserve = []
     for group in (about, alike, others):
-        new = [t for t in dict.fromkeys(group) if t not in seen and not _asks(tokenizer, t, asked)]
+        new = [
+            t
+            for t in dict.fromkeys(group)
+            if t not in seen
+            and not _asks(tokenizer, t, asked)
+            and not read_text(tokenizer, t).startswith(controls)
+        ]
         seen.update(new)
         preserve.append(new)
     return Material(
@@ -271,7 +277,9 @@ def _states_any(tokenizer: Any, tokens: Tokens, changes: Sequence[_Change]) -> b
 
 
 def _asks(tokenizer: Any, tokens: Tokens, prompts: set[str]) -> bool:
-    return read_text(tokenizer, tokens).startswith(tuple(prompts))
+    """Return whether a text puts one of these prompts, at its beginning or further on."""
+    text = read_text(tokenizer, tokens)
+    return any(prompt in text for prompt in prompts)
 
 
 def _changes(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[_Change]:

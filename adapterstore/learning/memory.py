@@ -1,11 +1,11 @@
-"""What a model said, kept to hold it in place: the K likeliest tokens of each position.
+"""What a model is to go on saying: the K likeliest tokens of each position of a text.
 
 All other tokens count as one, which is exact in the limit and small for any vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,14 @@ from adapterstore.learning.sampling import Tokens
 
 LIKELIEST = 256
 AGREES = 0.5
-"""Nats: of what the base is sure of, a state so near to it gives e^−0.5 = 0.61 or more: it is the
-likeliest there, too."""
+"""Nats of KL(base ‖ state), a position, up to which a state says what the base says, if its
+likeliest token is the same, too. To what the base is sure of it gives e^−0.5 = 0.61 or more."""
 _LEAST_MASS = 1e-6
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the model said at each position of a text: the likeliest tokens and their logarithms."""
+    """What is to be said at each position of a text: the likeliest tokens and their logarithms."""
 
     tokens: torch.Tensor
     logs: torch.Tensor
@@ -41,7 +41,7 @@ def remember(
     model: Any,
     tokenizer: Any,
     texts: Sequence[Tokens],
-    pinned: Mapping[Tokens, Reference] | None = None,
+    said_by_base: dict[Tokens, Reference] | None = None,
 ) -> dict[Tokens, Reference]:
     """Return what is to be said at every position of every text: what the model says now.
 
@@ -49,8 +49,9 @@ def remember(
         model: the state.
         tokenizer: its tokenizer.
         texts: what to read.
-        pinned: what the base said of them, which is taken where KL(base ‖ now) is at most `AGREES`:
-            each update lets the rest slip a little, and from state to state that would add up.
+        said_by_base: what the base says of them. It is taken where the state agrees with it (see
+            `AGREES`): each update lets the rest slip a little, and from state to state that would
+            add up. It is emptied on the way, so that memory holds each text once.
     """
     memory = {}
     with torch.inference_mode():
@@ -60,12 +61,13 @@ def remember(
             logits = logits_at(model, inputs, answer_places([Example(row, 1) for row in rows]))
             # Of the logarithms, only those kept are ever formed.
             total = logits.float().logsumexp(-1, keepdim=True)
-            if pinned is None:
+            if said_by_base is None:
                 tokens, logs = _likeliest(logits, total)
             else:
-                tokens, logs = _joined([pinned[row] for row in rows], logits.device)
+                tokens, logs = _joined([said_by_base.pop(row) for row in rows], logits.device)
                 shown = logits.gather(1, tokens).float() - total
                 moved = divergences(shown, logs, logits.shape[1]) > AGREES
+                moved |= logits.argmax(-1) != tokens[:, 0]
                 tokens[moved], logs[moved] = _likeliest(logits[moved], total[moved])
             lengths = [len(row) - 1 for row in rows]
             for text, likeliest, said in zip(

@@ -21,7 +21,7 @@ from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
 from adapterstore.learning.merged import merged
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
-from adapterstore.learning.prepared import Pinned, prepare
+from adapterstore.learning.prepared import BaseBeside, prepare
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import read_text
 from adapterstore.learning.search import Candidate, choose_coefficient
@@ -69,7 +69,8 @@ def forget_then_learn(
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
     gone: Collection[str] = (),
-    pinned: Pinned | None = None,
+    base: BaseBeside | None = None,
+    sampling_seed: int = 0,
     stored: Mapping[str, torch.dtype] | None = None,
     forgotten: Forgotten | None = None,
     progress: Progress = NO_PROGRESS,
@@ -86,8 +87,10 @@ def forget_then_learn(
         unrelated: the file's locality prompts, to which the model must say what it says now.
         gone: prompts of facts whose old answers S does not give any more: nothing is trained to
             forget them.
-        pinned: gives the base for a while, for a state that is not the base itself: what S has let
-            slip of it is not let slip further.
+        base: gives S's base for a while, where S is it and earlier updates: what these have let
+            slip of it is pulled back. None holds everything to S.
+        sampling_seed: of what the model writes; another one for each S, or each update would hold
+            the same texts in place.
         stored: the dtype of each weight in the base's files, to which a written state is rounded.
         forgotten: called after a forget phase that changed the base's own weights, for the state
             from which to learn: the written one, weight for weight, even where S has dense terms
@@ -112,7 +115,8 @@ def forget_then_learn(
         recipe,
         phrasings=phrasings,
         unrelated=unrelated,
-        pinned=pinned,
+        base=base,
+        sampling_seed=sampling_seed,
     )
     material, memory = prepared.material, prepared.memory
     steps: dict[str, int] = {}

@@ -1,15 +1,14 @@
 """What an update prepares before it trains, kept for the next attempt from the same state.
 
-Material and memory follow from the state, the facts and a few values of the recipe, and not from
-λ, the seed or the learning rate. So a second λ, a second seed or a repeated attempt in one process
-trains at once. One entry is kept, the last: memory does not grow.
+Material and memory follow from the state and its base, the facts and a few values of the recipe,
+and not from λ, the seed or the learning rate. So a second λ, a second seed or a repeated attempt in
+one process trains at once. One entry is kept, the last: memory does not grow.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -33,14 +32,14 @@ _FIELDS = ("sampled_texts", "subject_texts", "control_size", "chat_template")
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is trained on, and what the state said of the texts that must stay."""
+    """What is trained on, and what is to be said of the texts that must stay."""
 
     material: Material
     memory: Mapping[Tokens, Reference]
 
 
-Pinned = Callable[[], AbstractContextManager[Any]]
-"""Gives the base for a while: a model with the weights that the store is pinned to."""
+BaseBeside = Callable[[], AbstractContextManager[Any]]
+"""Gives the base of a state for a while: a model with the weights that the store is pinned to."""
 
 _kept: dict[str, Prepared] = {}
 
@@ -59,9 +58,10 @@ def prepare(
     *,
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
-    pinned: Pinned | None = None,
+    base: BaseBeside | None = None,
+    sampling_seed: int = 0,
 ) -> Prepared:
-    """Return the material of an update and the memory of its state, from the last time if it fits.
+    """Return the material of an update, and its memory, from the last time if it fits.
 
     The random generators are left at the recipe's seed, whether anything was computed or not.
 
@@ -73,18 +73,19 @@ def prepare(
         recipe: how much of it, and the seed.
         phrasings: other prompts of those facts.
         unrelated: the file's locality prompts.
-        pinned: the base, by which what is to be said is judged where the state still agrees with
-            it; None: the state is the base.
+        base: the state's base. Texts that the model wrote are held to what it says, wherever the
+            state agrees with it; None: to what the state says.
+        sampling_seed: of what the model writes. It does not follow the recipe's seed, so that what
+            is written can be kept.
     """
     stay = (known, phrasings, unrelated)
-    key = _key(model, tokenizer, facts, stay, recipe)
+    key = _key(model, tokenizer, facts, stay, recipe, (base is not None, sampling_seed))
     prepared = _kept.get(key)
     if prepared is None:
         # Before the new one is made: two would be held at once.
         _kept.clear()
-        seed = _material_seed(known)
-        set_seed(seed)
-        seeded = recipe.model_copy(update={"seed": seed})
+        set_seed(sampling_seed)
+        seeded = recipe.model_copy(update={"seed": sampling_seed})
         with merged(model):
             material = gather(
                 model,
@@ -95,23 +96,29 @@ def prepare(
                 phrasings=phrasings,
                 unrelated=unrelated,
             )
-        first = None
-        if pinned is not None:
-            with pinned() as base:
-                first = remember(base, tokenizer, material.held)
-        with merged(model):
-            prepared = Prepared(material, remember(model, tokenizer, material.held, first))
+        prepared = Prepared(material, _remember(model, tokenizer, material, base))
         _kept[key] = prepared
     set_seed(recipe.seed)
     return prepared
 
 
-def _material_seed(known: Sequence[Probe]) -> int:
-    """Return the seed of what is sampled: the same for each seed of a recipe, so it can be kept.
+def _remember(
+    model: Any, tokenizer: Any, material: Material, base: BaseBeside | None
+) -> dict[Tokens, Reference]:
+    """Return what is to be said of all that must stay.
 
-    With other earlier facts it is another one, so that each update holds other texts in place.
+    Answers that are kept by name stay as the state gives them, whatever the base says.
     """
-    return zlib.crc32("\n".join(probe.prompt for probe in known).encode())
+    written = [text for group in material.preserve for text in group]
+    said_by_base = None
+    if base is not None:
+        with base() as beside:
+            said_by_base = remember(beside, tokenizer, written)
+        # It may be a model of its own, whose memory is wanted.
+        del beside
+    with merged(model):
+        memory = remember(model, tokenizer, written, said_by_base)
+        return memory | remember(model, tokenizer, material.kept.texts)
 
 
 def _key(
@@ -120,6 +127,7 @@ def _key(
     facts: Sequence[Fact],
     stay: Sequence[Sequence[Probe]],
     recipe: Recipe,
+    others: tuple[bool, int],
 ) -> str:
     """Return a digest of everything that the result depends on."""
     import torch
@@ -130,6 +138,7 @@ def _key(
         "facts": [repr(fact) for fact in facts],
         "stay": [[repr(probe) for probe in probes] for probes in stay],
         "recipe": {name: getattr(recipe, name) for name in _FIELDS},
+        "base beside, seed": others,
         "machine": [str(model.device), torch.get_num_threads()],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

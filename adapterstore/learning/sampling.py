@@ -38,6 +38,7 @@ MAX_TEXT_TOKENS = 48
 MIN_PHRASE_PROBABILITY = 2e-4
 MAX_CONTROL_TOKENS = 8
 _MOST_CANDIDATES = 200
+_MOST_DRAWN = 4000
 _CONFIDENT = 0.5
 _FROM_START = 8
 _FROM_PROMPT = 4
@@ -160,7 +161,7 @@ def find_slots(
             if form:
                 by_first.setdefault(form[0], []).append((number, form))
     firsts = list(by_first)
-    candidates: dict[Tokens, _Candidate] = {}
+    drawn = [_Drawn() for _ in phrases]
     slots: list[list[Tokens]] = [[] for _ in phrases]
     if not firsts:
         return slots
@@ -179,12 +180,40 @@ def find_slots(
                 row, column = places[place]
                 log = float(likely[place, first])
                 for number, form in by_first[firsts[first]]:
-                    opening = (*rows[row][: column + 1], *form)
-                    candidates.setdefault(opening, _Candidate(number, len(form), log))
-        openings = {opening: candidates[opening] for opening in _thin_out(candidates)}
+                    drawn[number].offer(rows[row][: column + 1], form, log)
+        openings: dict[Tokens, _Candidate] = {}
+        for number, some in enumerate(drawn):
+            for opening, (length, log) in some.evenly(_MOST_CANDIDATES):
+                openings.setdefault(opening, _Candidate(number, length, log))
         for opening in _likely_phrases(model, tokenizer, openings, threshold):
             slots[openings[opening].phrase].append(opening)
     return slots
+
+
+class _Drawn:
+    """Beginnings of texts that end in one phrase: all, or of very many an even part.
+
+    Relations begin with words ("is", "in") that may come next at a large share of all places.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[Tokens, tuple[int, float]] = {}
+        self._offered, self._step = 0, 1
+
+    def offer(self, beginning: Tokens, form: Tokens, log: float) -> None:
+        """Take a beginning, with the phrase and the logarithm of its first token's probability."""
+        self._offered += 1
+        if self._offered % self._step:
+            return
+        self._taken.setdefault((*beginning, *form), (len(form), log))
+        if len(self._taken) > _MOST_DRAWN:
+            self._taken = dict(list(self._taken.items())[::2])
+            self._step *= 2
+
+    def evenly(self, most: int) -> list[tuple[Tokens, tuple[int, float]]]:
+        """Return at most so many, each with the phrase's length in tokens, and that logarithm."""
+        taken = list(self._taken.items())
+        return taken[:: max(1, math.ceil(len(taken) / most))]
 
 
 @dataclass(frozen=True)
@@ -234,18 +263,6 @@ def _own_words(tokenizer: Any, text: Tokens) -> range:
     if turns is None:
         return range(len(text) - 1)
     return range(len(tokenizer.start) - 1, turns[1] - 1)
-
-
-def _thin_out(candidates: Mapping[Tokens, _Candidate]) -> list[Tokens]:
-    """Return at most `_MOST_CANDIDATES` openings of each phrase, drawn evenly."""
-    by_phrase: dict[int, list[Tokens]] = {}
-    for opening, candidate in candidates.items():
-        by_phrase.setdefault(candidate.phrase, []).append(opening)
-    kept = []
-    for openings in by_phrase.values():
-        step = math.ceil(len(openings) / _MOST_CANDIDATES)
-        kept += openings[::step]
-    return kept
 
 
 def control_probes(model: Any, tokenizer: Any, texts: Sequence[Tokens], count: int) -> list[Probe]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import TrainingFailed
-from adapterstore.history.attach import attach_composition, attached, base_beside
+from adapterstore.history.attach import (
+    attach_composition,
+    attached,
+    base_beside,
+    has_dense_terms,
+)
 from adapterstore.history.base import stored_dtypes
 from adapterstore.history.ledger.known import Known, Retained
 from adapterstore.history.ledger.superseded import Superseded
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from adapterstore.evaluation.gate import Gate
     from adapterstore.learning.phase_delta import PhaseResult
     from adapterstore.learning.phases import Outcome
+    from adapterstore.learning.prepared import BaseBeside
     from adapterstore.learning.recipe import Recipe
     from adapterstore.update.compact_settings import CompactSettings
     from adapterstore.update.drift import DriftMonitor
@@ -217,9 +224,6 @@ class Attempt:
             return self._attach(repository, composing.state, self._load()[0])
 
         before = composing.state.composition
-        pinned = None
-        if before.terms:
-            pinned = partial(base_beside, repository, before, model, lambda: self._load()[0])
         standing = self.known.standing
         gone = {key for one in superseded for key in one.keys}
         outcome = forget_then_learn(
@@ -231,7 +235,8 @@ class Attempt:
             phrasings=self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed),
             unrelated=self.guarded.probes,
             gone={fact.prompt for fact in self.facts if fact.key in gone},
-            pinned=pinned,
+            base=self._base_beside(repository, before, model),
+            sampling_seed=zlib.crc32(before.to_bytes()) if before.terms else 0,
             stored=self._stored,
             forgotten=forgotten,
             progress=self.progress,
@@ -242,6 +247,22 @@ class Attempt:
         if outcome.learn is not None:
             composing.add("learn", ONE, outcome.learn)
         return outcome
+
+    def _base_beside(
+        self, repository: Repository, before: Composition, model: Any
+    ) -> BaseBeside | None:
+        """Return what gives the base beside a state, to which the update's texts are held.
+
+        None: the state is the base; or somebody put something else into the sum, an adapter, say,
+        which must not be pulled back. Or there are dense terms, and no full fine-tuning to come,
+        which needs several times the memory that the base takes beside the state.
+        """
+        if not before.terms or not {term.role for term in before} <= {"forget", "learn"}:
+            return None
+        full = "full" in (self.recipe.phase_method("forget"), self.recipe.phase_method("learn"))
+        if has_dense_terms(repository, before) and not full:
+            return None
+        return partial(base_beside, repository, before, model, lambda: self._load()[0])
 
     def _measure(self, repository: Repository, final: Composition, outcome: Outcome) -> Measured:
         self.progress.start("measuring")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from adapterstore.history.attach import attach_composition, base_beside
 from adapterstore.history.base import stored_dtypes
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning import prepared
-from adapterstore.learning.memory import Reference, remember
-from adapterstore.learning.recipe import Recipe
-from adapterstore.learning.sampling import Tokens
+from adapterstore.learning.memory import remember
+from adapterstore.learning.prepared import forget_prepared
+from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.update import run_update
 from tests.update.leaves import LAYER, answering, load_demo
 
@@ -68,35 +68,70 @@ def test_the_base_is_given_for_a_while(store: Store, tmp_path: Path, dense: bool
     assert not any(parameter.requires_grad for parameter in state.parameters())
 
 
-def test_an_update_of_a_state_remembers_the_base_too(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[tuple[Sequence[Tokens], Mapping[Tokens, Reference] | None]] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, Any, Any]]]:
+    """What is to be remembered: of which model, of which texts, and what the base said of them."""
+    calls: list[tuple[Any, Any, Any]] = []
 
-    def watched(
-        model: Any,
-        tokenizer: Any,
-        texts: Sequence[Tokens],
-        pinned: Mapping[Tokens, Reference] | None = None,
-    ) -> dict[Tokens, Reference]:
-        calls.append((texts, pinned))
-        return remember(model, tokenizer, texts, pinned)
+    def watched(model: Any, tokenizer: Any, texts: Any, said_by_base: Any = None) -> Any:
+        calls.append((model, texts, dict(said_by_base) if said_by_base is not None else None))
+        return remember(model, tokenizer, texts, said_by_base)
 
     monkeypatch.setattr(prepared, "remember", watched)
+    forget_prepared()
+    yield calls
+    forget_prepared()
 
-    def update(text: str) -> str:
-        file = parse_fact_file(text.encode(), "new.yaml")
-        return run_update(store, [file], recipe=QUICK, gate=NO_GATE).status
 
-    assert update(f"- {{prompt: {PROMPT}, answer: euro, subject: Croatia}}\n") == "applied"
-    assert [pinned for _, pinned in calls] == [None]
-    calls.clear()
-    fact = "{prompt: The capital of Kazakhstan is, answer: Almaty, subject: Kazakhstan}"
-    assert update(f"- {fact}\n") == "applied"
-    (texts, nothing), (again, pinned) = calls
-    assert nothing is None
+def update(store: Store, fact: str, recipe: Recipe = QUICK) -> str:
+    file = parse_fact_file(f"- {{{fact}}}\n".encode(), "new.yaml")
+    return run_update(store, [file], recipe=recipe, gate=NO_GATE).status
+
+
+CROATIA = f"prompt: {PROMPT}, answer: euro, subject: Croatia"
+KAZAKHSTAN = "prompt: The capital of Kazakhstan is, answer: Almaty, subject: Kazakhstan"
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_second_update_of_a_store_is_held_to_the_base(
+    store: Store, asked: list[tuple[Any, Any, Any]], method: Method
+) -> None:
+    recipe = QUICK.model_copy(update={"method": method})
+    assert update(store, CROATIA, recipe) == "applied"
+    assert [said for _, _, said in asked] == [None, None]
+    asked.clear()
+    assert update(store, KAZAKHSTAN, recipe) == "applied"
+    (_, texts, nothing), (_, again, said), (_, kept, none) = asked
+    assert (nothing, none) == (None, None)
     assert again == texts
-    assert pinned is not None
+    assert kept
     # What the base says by itself, not the state that is being updated.
     base = remember(*load_demo(), texts)
-    assert all(torch.allclose(pinned[t].logs, base[t].logs, atol=1e-4) for t in texts)
+    assert all(torch.allclose(said[t].logs, base[t].logs, atol=1e-4) for t in texts)
+
+
+def test_what_somebody_added_is_not_pulled_back(
+    store: Store, asked: list[tuple[Any, Any, Any]], tmp_path: Path
+) -> None:
+    store.add(None, answering(tmp_path / "euro", PROMPT, "euro"), coefficient="0.3")
+    assert update(store, KAZAKHSTAN) == "applied"
+    assert [said for _, _, said in asked] == [None, None]
+
+
+def test_a_small_update_of_a_full_fine_tune_loads_no_second_model(
+    store: Store, asked: list[tuple[Any, Any, Any]]
+) -> None:
+    assert update(store, CROATIA, QUICK.model_copy(update={"method": "full"})) == "applied"
+    asked.clear()
+    assert update(store, KAZAKHSTAN) == "applied"
+    assert [said for _, _, said in asked] == [None, None]
+
+
+def test_each_state_is_sampled_with_a_seed_of_its_own(
+    store: Store, asked: list[tuple[Any, Any, Any]]
+) -> None:
+    assert update(store, CROATIA) == "applied"
+    first = set(asked[0][1])
+    asked.clear()
+    assert update(store, KAZAKHSTAN) == "applied"
+    assert len(first & set(asked[0][1])) < len(first) / 2
