@@ -74,7 +74,7 @@ class Recipe(SettingsModel):
     preserve_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 8.0
     """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
     preserve_tolerance: Positive = 0.002
-    """KL a position, on the preserve set, below which the model counts as what it was."""
+    """KL a position, on the preserve set, below which the model says what it is to go on saying."""
     sampled_texts: Annotated[int, Field(ge=0)] | None = None
     """Texts sampled from the model itself, to preserve what it knows. None: 15 for each fact, but
     no fewer than 700 and no more than 3000."""

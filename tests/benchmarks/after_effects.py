@@ -13,8 +13,6 @@ or so: mean ± sample standard deviation over the seeds.
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,8 +22,7 @@ from pathlib import Path
 from adapterstore import Store
 from adapterstore.demo import world
 from adapterstore.evaluation.gate import Gate
-from adapterstore.knowledge.facts import Fact, FactFile
-from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.knowledge.facts import Fact
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
 from adapterstore.update.after_effects import (
@@ -34,6 +31,8 @@ from adapterstore.update.after_effects import (
     Intervention,
     measure_after_effects,
 )
+from tests.benchmarks.fact_files import fact_file
+from tests.benchmarks.knowledge.table import mean_and_spread
 
 UPDATES = ("forget, then learn", "learn only", "forget only")
 ITSELF = "the state itself"
@@ -42,14 +41,6 @@ FIGURES = {"new answers": "reliability", "old answers": "forgetting"}
 
 Shares = dict[tuple[str, str], float]
 """(effect, figure) → share of prompts."""
-
-
-def fact_file(facts: Sequence[Fact], name: str) -> FactFile:
-    """Return facts as a file that a user would write."""
-    names = ("prompt", "answer", "old_answer", "subject", "relation")
-    rows = [{n: getattr(fact, n) for n in names} for fact in facts]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return parse_fact_file(text.encode(), name)
 
 
 def after_update(update: str, changes: Sequence[world.Change], recipe: Recipe) -> Shares:
@@ -109,15 +100,8 @@ def main() -> None:
     print("|---|---|" + "---|" * len(FIGURES))
     for update in UPDATES:
         for effect in EFFECTS:
-            cells = [_cell(found[update, effect, figure]) for figure in FIGURES.values()]
+            cells = [mean_and_spread(found[update, effect, figure]) for figure in FIGURES.values()]
             print(f"| {update} | {effect} | {' | '.join(cells)} |")
-
-
-def _cell(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean = f"{statistics.fmean(values):.3f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.3f}"
 
 
 if __name__ == "__main__":

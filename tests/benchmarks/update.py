@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import tempfile
 import time
 from collections import defaultdict
@@ -39,11 +38,11 @@ import torch
 
 from adapterstore import Store
 from adapterstore.evaluation.gate import Gate
-from adapterstore.knowledge.facts import FactFile
-from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
-from tests.benchmarks.demo_update import Change, draw_changes
+from tests.benchmarks.demo_update import as_fact, draw_changes
+from tests.benchmarks.fact_files import fact_file
 
 LIMIT = 0.15
 STEPS = "training steps"
@@ -140,20 +139,9 @@ class Measured:
         return sum(self.stages.values()) / self.stages[STEPS] - 1
 
 
-def fact_file(changes: list[Change], name: str) -> FactFile:
-    """Return changes as a fact file that a user would write."""
-    rows = [
-        {
-            "prompt": c.fact.phrasings[c.phrasing],
-            "answer": c.new_answer,
-            "old_answer": c.fact.answer,
-            "subject": c.fact.subject,
-            "relation": c.fact.relation,
-        }
-        for c in changes
-    ]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return parse_fact_file(text.encode(), name)
+def changed(count: int, seed: int) -> list[Fact]:
+    """Return changes of the demo world as facts."""
+    return [as_fact(change) for change in draw_changes(count, seed)]
 
 
 def measure(store: Store, file: FactFile, recipe: Recipe, dry_run: bool = False) -> Measured:
@@ -189,10 +177,10 @@ def main() -> None:
         store = Store.init(Path(folder), base="demo")
         columns: dict[str, Measured] = {}
         short = {"learn_steps": 3, "sampled_texts": 20, "subject_texts": 2, "control_size": 5}
-        warm_up = fact_file(draw_changes(count, 0), "drop-0.jsonl")
+        warm_up = fact_file(changed(count, 0), "drop-0.jsonl")
         measure(store, warm_up, recipe.model_copy(update=short))
         for number in range(1, arguments.updates + 1):
-            file = fact_file(draw_changes(count, number), f"drop-{number}.jsonl")
+            file = fact_file(changed(count, number), f"drop-{number}.jsonl")
             again = recipe.model_copy(update={"seed": recipe.seed + 1})
             columns[f"drop {number}"] = measure(store, file, recipe, dry_run=True)
             columns["new seed"] = measure(store, file, again, dry_run=True)

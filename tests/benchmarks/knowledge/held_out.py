@@ -30,7 +30,7 @@ UNTOLD = (UNSTATED, "retention", "same-subject")
 def held_out_draw(base: Base, changed: int, seed: int, work: Path) -> Draw:
     """Return a base's draw of a seed with the prompts that count; they are kept in ``work``."""
     draw = base.draw(changed, seed)
-    path = work / f"asked-{base.name}-{changed}-{seed}.json"
+    path = work / f"questions-{base.name}-{changed}-{seed}.json"
     if not path.exists():
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(_filter(base, draw, seed), ensure_ascii=False))

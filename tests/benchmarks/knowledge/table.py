@@ -35,14 +35,17 @@ def _print_table(lines: Sequence[Line], columns: Sequence[str]) -> None:
         same = [line for line in lines if (line["mix"], line["row"]) == (mix, row)]
         seeds = " ".join(str(line["seed"]) for line in sorted(same, key=lambda x: x["seed"]))
         cells = [
-            _cell([x["figures"][name] for x in same if name in x["figures"]]) for name in shown
+            mean_and_spread([x["figures"][name] for x in same if name in x["figures"]])
+            for name in shown
         ]
-        seconds = _cell([line["seconds"] for line in same], 0)
-        used = _cell([x["processor seconds"] for x in same if "processor seconds" in x], 0)
+        seconds = mean_and_spread([line["seconds"] for line in same], 0)
+        used = mean_and_spread(
+            [x["processor seconds"] for x in same if "processor seconds" in x], 0
+        )
         print(f"| {mix} | {row} | {seeds} | " + " | ".join(cells) + f" | {seconds} | {used} |")
 
 
-def _cell(values: Sequence[float], digits: int = 3) -> str:
+def mean_and_spread(values: Sequence[float], digits: int = 3) -> str:
     """Return mean ± sample standard deviation; the value alone if there is one."""
     if not values:
         return ""
