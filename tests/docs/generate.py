@@ -45,7 +45,8 @@ def command_page() -> str:
     """Return the help of every command."""
     parts = ["# Commands\n"]
     for name, group in (("adapterstore", adapterstore), ("adapterstored", adapterstored)):
-        parent = click.Context(group, info_name=name, max_content_width=100, terminal_width=100)
+        settings = {**group.context_settings, "max_content_width": 100, "terminal_width": 100}
+        parent = click.Context(group, info_name=name, **settings)
         parts.append(_section(f"## {name}", group, parent))
         for verb in group.list_commands(parent):
             command = group.get_command(parent, verb)
