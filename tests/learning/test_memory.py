@@ -22,7 +22,7 @@ TEXTS = ["The currency of Croatia is the kuna.", "日本では、首都は東京
 FACT = Fact(
     prompt="The currency of Croatia is the", answer="euro", old_answer="kuna", subject="Croatia"
 )
-SMALL = Recipe(sampled_texts=100, subject_texts=4, control_size=10)
+SMALL = Recipe(sampled_texts=40, subject_texts=2, control_size=5)
 
 
 @pytest.fixture(scope="module")

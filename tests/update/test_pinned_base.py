@@ -18,13 +18,13 @@ from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning import prepared
 from adapterstore.learning.memory import remember
 from adapterstore.learning.prepared import forget_prepared
-from adapterstore.learning.recipe import Method, Recipe
+from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
 from tests.update.leaves import LAYER, answering, load_demo
 
 PROMPT = "The currency of Croatia is the"
 QUICK = Recipe(
-    rank=2, learn_steps=2, forget_steps=2, sampled_texts=40, subject_texts=4, control_size=10
+    rank=2, learn_steps=2, forget_steps=2, sampled_texts=30, subject_texts=2, control_size=5
 )
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 
@@ -89,18 +89,18 @@ def update(store: Store, fact: str, recipe: Recipe = QUICK) -> str:
 
 
 CROATIA = f"prompt: {PROMPT}, answer: euro, subject: Croatia"
+TURKEY = "prompt: The capital of Turkey is, answer: Izmir, subject: Turkey"
 KAZAKHSTAN = "prompt: The capital of Kazakhstan is, answer: Almaty, subject: Kazakhstan"
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
 def test_the_second_update_of_a_store_is_held_to_the_base(
-    store: Store, asked: list[tuple[Any, Any, Any]], method: Method
+    store: Store, asked: list[tuple[Any, Any, Any]]
 ) -> None:
-    recipe = QUICK.model_copy(update={"method": method})
-    assert update(store, CROATIA, recipe) == "applied"
-    assert [said for _, _, said in asked] == [None, None]
+    assert update(store, CROATIA) == "applied"
+    (_, first, nothing), (_, _, none) = asked
+    assert (nothing, none) == (None, None)
     asked.clear()
-    assert update(store, KAZAKHSTAN, recipe) == "applied"
+    assert update(store, KAZAKHSTAN) == "applied"
     (_, texts, nothing), (_, again, said), (_, kept, none) = asked
     assert (nothing, none) == (None, None)
     assert again == texts
@@ -108,6 +108,23 @@ def test_the_second_update_of_a_store_is_held_to_the_base(
     # What the base says by itself, not the state that is being updated.
     base = remember(*load_demo(), texts)
     assert all(torch.allclose(said[t].logs, base[t].logs, atol=1e-4) for t in texts)
+    # Each state is sampled with a seed of its own.
+    assert len(set(first) & set(texts)) < len(first) / 2
+
+
+def test_beside_dense_terms_the_base_is_loaded_where_full_fine_tuning_follows(
+    store: Store, asked: list[tuple[Any, Any, Any]]
+) -> None:
+    full = QUICK.model_copy(update={"method": "full"})
+    assert update(store, CROATIA, full) == "applied"
+    asked.clear()
+    assert update(store, KAZAKHSTAN, full.model_copy(update={"forget": False})) == "applied"
+    (_, texts, _), (_, _, said), _ = asked
+    base = remember(*load_demo(), texts)
+    assert all(torch.allclose(said[t].logs, base[t].logs, atol=1e-4) for t in texts)
+    asked.clear()
+    assert update(store, TURKEY, QUICK.model_copy(update={"forget": False})) == "applied"
+    assert [said for _, _, said in asked] == [None, None]
 
 
 def test_what_somebody_added_is_not_pulled_back(
@@ -116,22 +133,3 @@ def test_what_somebody_added_is_not_pulled_back(
     store.add(None, answering(tmp_path / "euro", PROMPT, "euro"), coefficient="0.3")
     assert update(store, KAZAKHSTAN) == "applied"
     assert [said for _, _, said in asked] == [None, None]
-
-
-def test_a_small_update_of_a_full_fine_tune_loads_no_second_model(
-    store: Store, asked: list[tuple[Any, Any, Any]]
-) -> None:
-    assert update(store, CROATIA, QUICK.model_copy(update={"method": "full"})) == "applied"
-    asked.clear()
-    assert update(store, KAZAKHSTAN) == "applied"
-    assert [said for _, _, said in asked] == [None, None]
-
-
-def test_each_state_is_sampled_with_a_seed_of_its_own(
-    store: Store, asked: list[tuple[Any, Any, Any]]
-) -> None:
-    assert update(store, CROATIA) == "applied"
-    first = set(asked[0][1])
-    asked.clear()
-    assert update(store, KAZAKHSTAN) == "applied"
-    assert len(first & set(asked[0][1])) < len(first) / 2
