@@ -47,9 +47,7 @@ lint: $(READY)
 unit: $(READY) stock-tools
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -q
 
-# Side by side: mypy keeps one core busy, and the tests' workers share what is left.
-test: $(READY) stock-tools
-	@$(MAKE) --no-print-directory -j2 lint unit
+test: lint unit
 
 docs: $(READY)
 	$(BIN)/python -m tests.docs.generate
