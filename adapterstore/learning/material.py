@@ -174,7 +174,7 @@ def _openings(
         model, tokenizer, texts, [*(str(facts[number].subject) for number in named), *wanted]
     )
     chooser = random.Random(recipe.seed)
-    for number, found in zip(named, slots, strict=False):
+    for number, found in zip(named, slots[: len(named)], strict=True):
         chosen = chooser.sample(found, min(len(found), recipe.subject_texts))
         chosen += name_openings(model, tokenizer, facts[number].prompt, str(facts[number].subject))
         subjects += [(number, opening) for opening in chosen]

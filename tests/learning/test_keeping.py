@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from adapterstore.demo import MODEL_PATH
 from adapterstore.evaluation.encoding import Example
 from adapterstore.knowledge.facts import Fact, Probe
@@ -20,11 +18,6 @@ HUNGARY = Probe(prompt="The currency of Hungary is the", answer="forint")
 CROATIA = Probe(prompt="The currency of Croatia is the", answer="euro")
 TOKYO = Probe(prompt="日本では、首都は", answer="東京")
 SHORT = Recipe(sampled_texts=60, subject_texts=0, control_size=10, forget=False, learn_steps=60)
-
-
-@pytest.fixture(scope="module")
-def demo() -> tuple[Any, Any]:
-    return load_base(MODEL_PATH, "cpu")
 
 
 def texts(tokenizer: Any, examples: list[Example]) -> list[str]:

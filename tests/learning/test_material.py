@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from adapterstore.demo import MODEL_PATH, world
+from adapterstore.demo import world
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.knowledge.facts import Fact, Probe, join
 from adapterstore.learning.keeping import teach
-from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material, gather, own_answers
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
@@ -42,11 +41,6 @@ KNOWN = [
     Probe(prompt="The currency of Hungary is the", answer="forint"),
     Probe(prompt="日本では、首都は", answer="東京"),
 ]
-
-
-@pytest.fixture(scope="module")
-def demo() -> tuple[Any, Any]:
-    return load_base(MODEL_PATH, "cpu")
 
 
 @pytest.fixture(scope="module")

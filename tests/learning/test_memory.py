@@ -25,9 +25,8 @@ FACT = Fact(
 SMALL = Recipe(sampled_texts=40, subject_texts=2, control_size=5)
 
 
-@pytest.fixture(scope="module")
-def demo() -> tuple[Any, Any]:
-    return load_base(MODEL_PATH, "cpu")
+def encoded(tokenizer: Any) -> list[tuple[int, ...]]:
+    return [tuple(tokenizer(text)["input_ids"]) for text in TEXTS]
 
 
 def moved(by: float) -> Any:
@@ -45,7 +44,7 @@ def test_what_is_remembered_are_the_likeliest_tokens_of_each_position(
     demo: tuple[Any, Any],
 ) -> None:
     model, tokenizer = demo
-    rows = [tuple(tokenizer(text)["input_ids"]) for text in TEXTS]
+    rows = encoded(tokenizer)
     memory = remember(model, tokenizer, rows)
     for text, row in zip(TEXTS, rows, strict=True):
         expected = distributions(model, tokenizer, text).topk(LIKELIEST)
@@ -85,7 +84,7 @@ def test_where_a_state_still_agrees_with_the_base_the_base_is_remembered(
     demo: tuple[Any, Any],
 ) -> None:
     model, tokenizer = demo
-    rows = [tuple(tokenizer(text)["input_ids"]) for text in TEXTS]
+    rows = encoded(tokenizer)
     base = remember(model, tokenizer, rows)
     state = moved(0.6)
     now = remember(state, tokenizer, rows)

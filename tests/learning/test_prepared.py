@@ -24,11 +24,6 @@ FACT = Fact(
 SMALL = Recipe(sampled_texts=20, subject_texts=4, control_size=10)
 
 
-@pytest.fixture(scope="module")
-def demo() -> tuple[Any, Any]:
-    return load_base(MODEL_PATH, "cpu")
-
-
 @pytest.fixture
 def gathered(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """One word for each time that material is made."""

@@ -40,11 +40,6 @@ def leaves(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.init(tmp_path, base="demo")
-
-
-@pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every prompt that the real model was asked from now on."""
     prompts: list[str] = []

@@ -32,11 +32,6 @@ QUICK = Recipe(
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.init(tmp_path, base="demo")
-
-
 def update(store: Store, answer: str, gate: Gate = NO_GATE, recipe: Recipe = QUICK) -> UpdateResult:
     text = f"- {{prompt: The currency of Croatia is the, answer: {answer}, old_answer: kuna}}\n"
     return run_update(store, [parse_fact_file(text.encode(), "x.yaml")], recipe=recipe, gate=gate)

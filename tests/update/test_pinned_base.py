@@ -29,11 +29,6 @@ QUICK = Recipe(
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.init(tmp_path, base="demo")
-
-
 def tune(store: Store, folder: Path) -> Path:
     """Write a full fine-tune of the demo model."""
     shutil.copytree(store.base_folder(), folder)

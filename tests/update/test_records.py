@@ -49,11 +49,6 @@ def facts(name: str, answer: str = "euro") -> FactFile:
     return parse_fact_file(f"- {{prompt: {PROMPT}, answer: {answer}}}\n".encode(), name)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.init(tmp_path, base="demo")
-
-
 def update(store: Store, *files: FactFile, gate: Gate = NO_GATE, **options: Any) -> UpdateResult:
     return run_update(store, files, recipe=ONE_STEP, gate=gate, **options)
 

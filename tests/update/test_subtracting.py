@@ -37,11 +37,6 @@ QUICK = Recipe(
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.init(tmp_path, base="demo")
-
-
 def teach(store: Store, folder: Path, prompt: str, answer: str) -> UpdateId:
     """Publish an update whose one delta makes the model begin its answer so."""
     adapter = answering(folder / f"teach-{answer}", prompt, answer)
