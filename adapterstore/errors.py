@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adapterstore.counting import counted
+
 
 class AdapterStoreError(Exception):
     """Base of all errors that adapterstore raises on purpose."""
@@ -345,8 +347,8 @@ class VerificationFailed(AdapterStoreError):
 
     def __init__(self, revision: str, findings: int):
         self.revision, self.findings = revision, findings
-        things = "1 finding" if findings == 1 else f"{findings} findings"
-        super().__init__(f"{revision}: {things}; restore what was changed from a clone you trust")
+        shown = counted(findings, "findings")
+        super().__init__(f"{revision}: {shown}; restore what was changed from a clone you trust")
 
 
 class CorruptJournal(CorruptStore):

@@ -8,6 +8,7 @@ from typing import Any
 
 from adapterstore.algebra.compact import compact_lora
 from adapterstore.algebra.composition import Composition
+from adapterstore.counting import counted
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.export import write_lora
 from adapterstore.history.ingest import ingest
@@ -105,7 +106,7 @@ def plan_compaction(
         write_lora(lora, folder)
         delta = ingest(repository, folder, snapshot.base, (), _no_base, progress)
     composition = snapshot.composition - folded + delta.composition("compact")
-    shown = f"{len(folded)} term{'' if len(folded) == 1 else 's'} of total rank {before}"
+    shown = f"{counted(len(folded), 'terms')} of total rank {before}"
     error = f"{compacted.relative_error:.3g}"
     commit = NewCommit(
         composition=composition,

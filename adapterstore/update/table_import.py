@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adapterstore.counting import counted
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.snapshot import NewCommit, Snapshot
 from adapterstore.history.store import Store
@@ -87,11 +88,10 @@ def import_table(
 def _commit(
     snapshot: Snapshot, facts: Sequence[Fact], plan: TablePlan, message: str | None
 ) -> NewCommit:
-    number = "1 fact" if len(facts) == 1 else f"{len(facts):,} facts"
     return NewCommit(
         composition=snapshot.composition,
         base=snapshot.base,
-        subject=message or f"Record {number} of {plan.name} as known",
+        subject=message or f"Record {counted(len(facts), 'facts')} of {plan.name} as known",
         # Entries of no update come to be, and no weight changes.
         trailers={"Operation": "protect"},
         ledger=dict(ledger_changes({}, facts, "", plan.mapped.mapping.source)),

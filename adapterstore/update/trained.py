@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adapterstore.counting import counted
 from adapterstore.history.compacting import Compaction
 from adapterstore.history.ledger.known import Retained
 from adapterstore.history.updates import Phase
@@ -49,7 +50,7 @@ class Trained:
 
     def phases(self, names: str) -> list[Phase]:
         """Return the commits to make; ``names`` says which fact files they are of."""
-        facts = f"{self.fact_count} fact{'' if self.fact_count == 1 else 's'}"
+        facts = counted(self.fact_count, "facts")
         return [
             Phase(
                 operation=step.operation,

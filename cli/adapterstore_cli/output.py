@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterstore.counting import counted
 from adapterstore.history.ledger.factdiff import FactChange, count_facts
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def fact_counts(facts: Sequence[FactChange]) -> str:
     """Return how many facts changed, in words, such as ``2 facts added, 1 changed``."""
     told = [(status, count) for status, count in count_facts(facts).items() if count]
     (status, count), *rest = told
-    first = f"{count} fact{'' if count == 1 else 's'} {status}"
+    first = f"{counted(count, 'facts')} {status}"
     return ", ".join([first, *(f"{count} {status}" for status, count in rest)])
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adapterstore.counting import counted
 from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, find_mapping
 from adapterstore_cli.output import print_table, shorten
 from adapterstore_cli.session import Session
@@ -53,12 +54,12 @@ def print_table_changes(table: dict[str, Any]) -> None:
     cells, changed = table["cells"], table["changed"]
     rows, columns = table["rows"], len(table["columns"])
     click.echo(
-        f"{table['name']}: {_number(rows, 'row')} × {_number(columns, 'mapped column')}; "
+        f"{table['name']}: {counted(rows, 'rows')} × {counted(columns, 'mapped column')}; "
         f"{_summary(cells, changed)}"
     )
     gone = table["removed_rows"]
     if gone["count"] and gone["meaning"] == "keep":
-        click.echo(f"  {_number(gone['count'], 'row')} gone from the table, kept (removed: keep)")
+        click.echo(f"  {counted(gone['count'], 'rows')} gone from the table, kept (removed: keep)")
     listed = [
         [
             _row(change),
@@ -83,7 +84,7 @@ def _summary(cells: dict[str, int], changed: list[dict[str, Any]]) -> str:
         if cells[kind]
     )
     verb = "differs" if len(changed) == 1 else "differ"
-    return f"{_number(len(changed), 'cell')} in {_number(rows, 'row')} {verb} ({kinds})"
+    return f"{counted(len(changed), 'cells')} in {counted(rows, 'rows')} {verb} ({kinds})"
 
 
 def _row(change: dict[str, Any]) -> str:
@@ -98,7 +99,3 @@ def _answer(answer: str | None, side: str, change: dict[str, Any]) -> str:
     if side == "old" and change["status"] == "new":
         return "(not in the ledger)"
     return "(forgotten)"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -43,6 +43,16 @@ def test_the_base_is_taken_from_the_first_adapter(store: Path) -> None:
     assert read_json(store, "status")["base"] == "example/base"
 
 
+def test_one_thing_is_not_told_as_several(store: Path) -> None:
+    assert "state    1 term;" in done(store, "status")
+    assert "ledger   0 facts" in done(store, "status")
+    done(store, "add", "b")
+    assert "\n1 term differs: 1 come," in done(store, "diff", "--stat", "HEAD^", "HEAD")
+    checked = done(store, "fsck")
+    assert "0 problems; checked" in checked
+    assert ", 1 ref\n" in checked or ", 1 ref," in checked
+
+
 def test_a_message_in_japanese_comes_back(store: Path) -> None:
     assert "サポート用アダプター" in done(store, "log")
     assert read_json(store, "log")[0]["subject"] == "サポート用アダプター"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from adapterstore.counting import counted
 from adapterstore.errors import UnknownFact
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.ledger.blame import find_entry
@@ -159,4 +160,4 @@ def _advance(
 def _subject(verb: str, keys: list[str]) -> str:
     if len(keys) <= _NAMED:
         return f"{verb} {'; '.join(show_key(key) for key in keys)}"
-    return f"{verb} {len(keys)} facts"
+    return f"{verb} {counted(len(keys), 'facts')}"

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from adapterstore.counting import counted
 from adapterstore.history.housekeeping.gc import Collected
 from adapterstore_cli.output import print_json, print_table, size
 
@@ -31,7 +32,7 @@ def tell_collected(result: Collected, dry_run: bool, as_json: bool) -> None:
         print_table(["kind", "what", "size", "why"], rows)
     counts = Counter(removal.kind for removal in result.removals)
     total = sum(removal.size for removal in result.removals)
-    listed = ", ".join(f"{n} {kind}{'' if n == 1 else 's'}" for kind, n in counts.items())
+    listed = ", ".join(counted(n, f"{kind}s") for kind, n in counts.items())
     verb = "would remove" if dry_run else "removed"
     click.echo(f"{verb} {listed or 'nothing'}" + (f" ({size(total)})" if total else ""))
     if result.packed:

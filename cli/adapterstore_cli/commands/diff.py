@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from adapterstore.algebra.compare import ModuleDifference
+from adapterstore.counting import counted
 from adapterstore.history.ledger.factdiff import FactChange, changed_facts, count_facts
 from adapterstore.history.viewing.stat import TermChange, changed_terms
 from adapterstore.history.viewing.statediff import compare_modules, total_of
@@ -81,8 +82,9 @@ def _print_summary(facts: Sequence[FactChange], terms: Sequence[TermChange]) -> 
     click.echo(fact_counts(facts) if facts else "no facts differ")
     gone = sum(term.after == "0" for term in terms)
     come = sum(term.before == "0" for term in terms)
+    verb = "differs" if len(terms) == 1 else "differ"
     click.echo(
-        f"{len(terms)} term{'' if len(terms) == 1 else 's'} differ: {come} come, {gone} go, "
+        f"{counted(len(terms), 'terms')} {verb}: {come} come, {gone} go, "
         f"{len(terms) - come - gone} with another coefficient"
     )
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from adapterstore.counting import counted
 from adapterstore.errors import CorruptStore
 from adapterstore.history.fsck import fsck
 from adapterstore_cli.output import print_json
@@ -32,7 +33,7 @@ def command(session: Session, as_json: bool) -> None:
     else:
         for problem in findings.problems:
             click.echo(f"{problem.where}: {problem.problem}")
-        checked = ", ".join(f"{count} {kind}" for kind, count in findings.counts.items())
-        click.echo(f"{len(findings.problems)} problems; checked {checked}")
+        checked = ", ".join(counted(count, kind) for kind, count in findings.counts.items())
+        click.echo(f"{counted(len(findings.problems), 'problems')}; checked {checked}")
     if findings.problems:
         raise click.exceptions.Exit(CorruptStore.exit_code)

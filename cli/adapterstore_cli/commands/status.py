@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from adapterstore.counting import counted
 from adapterstore.errors import BaseModelUnavailable
 from adapterstore.history.base import find_base
 from adapterstore.history.leaves import summarize_delta
@@ -31,6 +32,7 @@ def command(session: Session, as_json: bool) -> None:
         weights: str | None = str(find_base(snapshot.base, store.settings))
     except BaseModelUnavailable:
         weights = None
+    facts = len(store.repository.files(tip, LEDGER))
     content = {
         "store": str(store.repository.folder),
         "branch": branch.removeprefix("refs/heads/"),
@@ -44,7 +46,7 @@ def command(session: Session, as_json: bool) -> None:
         "rank": sum(delta.rank or 0 for delta in deltas),
         "dense_terms": sum(delta.kind == "dense" for delta in deltas),
         "bytes": sum(delta.size for delta in deltas),
-        "facts": len(store.repository.files(tip, LEDGER)),
+        "facts": facts,
     }
     if as_json:
         print_json(content)
@@ -56,7 +58,7 @@ def command(session: Session, as_json: bool) -> None:
     click.echo(f"weights  {weights or 'not at hand; set base.path to use ask, eval and update'}")
     dense = f", {content['dense_terms']} of them dense" if content["dense_terms"] else ""
     click.echo(
-        f"state    {len(deltas)} terms{dense}; total rank {content['rank']}; "
+        f"state    {counted(len(deltas), 'terms')}{dense}; total rank {content['rank']}; "
         f"{size(sum(delta.size for delta in deltas))} of tensors"
     )
-    click.echo(f"ledger   {content['facts']} facts")
+    click.echo(f"ledger   {counted(facts, 'facts')}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adapterstore.counting import counted
 from adapterstore.errors import VerificationFailed
 from adapterstore_cli.output import print_json, print_table
 from adapterstore_cli.session import Session, json_option, progress
@@ -97,9 +98,8 @@ def _print(verification: Verification) -> None:
         click.echo(f"  found     {finding.found}")
     for note in verification.notes:
         click.echo(f"note: {note}")
-    checked = ", ".join(f"{count} {kind}" for kind, count in verification.counts.items())
-    number = len(verification.findings)
-    click.echo(f"{number} finding{'' if number == 1 else 's'}; verified {checked}")
+    checked = ", ".join(counted(count, kind) for kind, count in verification.counts.items())
+    click.echo(f"{counted(len(verification.findings), 'findings')}; verified {checked}")
 
 
 def _replay(session: Session, update: str, as_json: bool) -> None:
