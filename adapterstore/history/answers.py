@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
-from adapterstore.history.ledger.index import CACHE
+from adapterstore.store.cache import CACHE_NAME
 from adapterstore.store.durable import make_folder, write_file
 from adapterstore.store.repository import Repository
 
@@ -74,7 +74,7 @@ def remember_answer(repository: Repository, question: Question, answer: str) -> 
 
 def _path(repository: Repository, question: Question) -> Path:
     name = hashlib.sha256(_bytes(question.to_dict())).hexdigest()
-    return repository.folder / CACHE / ANSWERS / name[:2] / f"{name}.json"
+    return repository.folder / CACHE_NAME / ANSWERS / name[:2] / f"{name}.json"
 
 
 def _digest(question: Question, answer: str) -> str:

@@ -14,13 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-FOLDER_NAME = "cache"
+CACHE_NAME = "cache"
 
 
-def forget_answers(store_folder: Path) -> None:
-    """Remove what was remembered of prompts and answers: a text that is to go may be in it."""
-    for kind in ("answers", "states"):
-        shutil.rmtree(store_folder / FOLDER_NAME / kind, ignore_errors=True)
+def clear_cache(store_folder: Path) -> None:
+    """Remove all of it: answers and the index of the ledger may quote a text that is to go."""
+    shutil.rmtree(store_folder / CACHE_NAME, ignore_errors=True)
 
 
 class Cache:
@@ -28,7 +27,7 @@ class Cache:
 
     def __init__(self, store_folder: Path, kind: str):
         """Use the folder ``cache/<kind>`` of a store; it is made when something is written."""
-        self._folder = store_folder / FOLDER_NAME / kind
+        self._folder = store_folder / CACHE_NAME / kind
 
     def read(self, key: str) -> Any:
         """Return the value of a key; None if there is none, or it is not what was written."""

@@ -34,7 +34,7 @@ from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.store.cache import forget_answers
+from adapterstore.store.cache import clear_cache
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.raw_objects import hash_object, writer_to
 from adapterstore.store.reflog_files import read_reflogs, write_reflog
@@ -117,7 +117,7 @@ def forget_data(
                 target = history.tips[ref]
                 move_ref(repository, ref, target, new[target], f"forget-data: update/{name}")
             _rewrite_reflogs(repository, rewriter)
-            forget_answers(repository.folder)
+            clear_cache(repository.folder)
             everything = Ages(grace=0.0, reflog=None, unreachable=None, rejected=None)
             result.removed = collect_garbage(repository, everything, progress=progress).removals
     return result

@@ -25,13 +25,14 @@ from pygit2.enums import Option
 
 from adapterstore import Store
 from adapterstore.history.ledger.blame import blame_fact
-from adapterstore.history.ledger.index import CACHE, use_index
+from adapterstore.history.ledger.index import use_index
 from adapterstore.history.ledger.known import draw_retained, find_known
 from adapterstore.history.ledger.reading import iterate_ledger, read_entries, read_ledger
 from adapterstore.history.snapshot import NewCommit, write_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.ledger import ledger_changes
+from adapterstore.store.cache import CACHE_NAME
 from adapterstore.store.refs import move_ref
 
 MOST_BLAME_MS = 50.0
@@ -118,7 +119,7 @@ def main() -> None:
         )
 
         def cold(store: Store, _: int) -> object:
-            shutil.rmtree(store.repository.folder / CACHE, ignore_errors=True)
+            shutil.rmtree(store.repository.folder / CACHE_NAME, ignore_errors=True)
             return use_index(store.repository, tip, lambda index: None)
 
         def by_prompt(store: Store, run: int) -> object:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from adapterstore import Store
 from adapterstore.errors import Contradiction
 from adapterstore.history.ledger.blame import blame_fact
-from adapterstore.history.ledger.index import CACHE, INDEX_NAME, KeyChange, LedgerIndex, use_index
+from adapterstore.history.ledger.index import INDEX_NAME, KeyChange, LedgerIndex, use_index
 from adapterstore.history.ledger.known import find_known
 from adapterstore.history.ledger.protecting import protect_facts, unprotect_facts
 from adapterstore.history.ledger.reading import entry_blobs, read_ledger
@@ -22,6 +22,7 @@ from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.contradictions import check_against_ledger
 from adapterstore.knowledge.facts import Fact, FactFile, canonical_text, digest_key
 from adapterstore.knowledge.ledger import show_key
+from adapterstore.store.cache import CACHE_NAME
 from tests.history.histories import teach
 from tests.history.reading import open_counted
 
@@ -151,7 +152,7 @@ def test_index_and_blame_agree_with_the_commits(history: list[tuple[str, object]
             take(store, number, step)
         # At once from nothing, and in the parts in which it was made on the way.
         check_index(store)
-        shutil.rmtree(store.repository.folder / CACHE, ignore_errors=True)
+        shutil.rmtree(store.repository.folder / CACHE_NAME, ignore_errors=True)
         check_index(store)
 
 
@@ -165,7 +166,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def index_path(store: Store) -> Path:
-    return store.repository.folder / CACHE / INDEX_NAME
+    return store.repository.folder / CACHE_NAME / INDEX_NAME
 
 
 def test_a_commit_is_indexed_once(store: Store) -> None:

@@ -18,10 +18,13 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CannotRewrite, UnknownRevision
 from adapterstore.evaluation.metrics import Failure
 from adapterstore.history.fsck import fsck
+from adapterstore.history.ledger.blame import blame_fact
+from adapterstore.history.ledger.index import INDEX_NAME
 from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.ledger.suite import add_to_suite, iterate_suite
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.store.cache import CACHE_NAME
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import move_ref, read_target
 from adapterstore.store.rewrites import find_rewritten
@@ -150,6 +153,9 @@ def test_the_text_is_in_no_object_of_the_store_and_of_a_fresh_clone(
     built: tuple[Store, str, str], tmp_path: Path
 ) -> None:
     store, update, _ = built
+    # The index of the ledger knows sources and prompts.
+    blame_fact(store.repository, store.resolve(), PROMPT)
+    assert b"complaint 4711" in (store.repository.folder / CACHE_NAME / INDEX_NAME).read_bytes()
     before = everything(store.repository.folder)
     assert [text for text in GONE if text.encode() not in before] == []
     forget_both(store, update)

@@ -9,16 +9,13 @@ from adapterstore.errors import AmbiguousFact, UnknownFact
 from adapterstore.history.ledger.index import KeyChange, LedgerIndex, Moved, use_index
 from adapterstore.history.ledger.reading import parse_entry, read_entries
 from adapterstore.history.log import LogEntry, log_entry
+from adapterstore.history.snapshot import NO_FACT_FILES, UPDATE
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import digest_key
 from adapterstore.knowledge.finding import find_fact_line
 from adapterstore.knowledge.ledger import LedgerEntry, key_candidates, show_key
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import PHASES
-
-UPDATE_FOLDER = "update"
-_OWN_FILES = ("recipe.yaml", "report.json")
-"""What an update's commit holds beside the fact files."""
 
 
 @dataclass(frozen=True)
@@ -190,10 +187,10 @@ def _fact_files(
     A fact that the file knows by its prompt alone may be filed under subject and relation.
     """
     files = {
-        str(path).removeprefix(f"{UPDATE_FOLDER}/"): blob
-        for path, blob in repository.files(commit, UPDATE_FOLDER).items()
+        str(path).removeprefix(f"{UPDATE}/"): blob
+        for path, blob in repository.files(commit, UPDATE).items()
     }
-    names = sorted(name for name in files if name not in _OWN_FILES)
+    names = sorted(name for name in files if name not in NO_FACT_FILES)
     keys = [stated.key, *key_candidates(stated.prompt)]
     lines = {name: find_fact_line(repository.blob(files[name]), name, keys) for name in names}
     seen = [(name, line) for name, line in lines.items() if line is not None]

@@ -26,12 +26,12 @@ from adapterstore.history.ledger.reading import (
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import canonical_text, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry
+from adapterstore.store.cache import CACHE_NAME
 from adapterstore.store.durable import make_folder
 from adapterstore.store.repository import Repository
 
 Value = TypeVar("Value")
 
-CACHE = "cache"
 INDEX_NAME = "ledger.sqlite"
 _BATCH = 500
 """Commits indexed in one transaction."""
@@ -79,7 +79,7 @@ def use_index(
     Where the cache folder can't be written, or another process keeps it, an index in memory serves.
     ``work`` may be called again, so it only reads.
     """
-    path = repository.folder / CACHE / INDEX_NAME
+    path = repository.folder / CACHE_NAME / INDEX_NAME
     for _ in range(2):
         try:
             make_folder(path.parent)
