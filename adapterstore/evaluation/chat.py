@@ -7,6 +7,7 @@ it, so that training, evaluation and ``ask`` see the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, Literal
 
 from adapterstore.errors import InvalidSetting
@@ -65,7 +66,10 @@ class ChatTokenizer:
         ends = [token for token in self.encode(after) if token in added] if after else []
         self.turn_end = ends[0] if ends else tokenizer.eos_token_id
         """The token that ends the assistant's turn."""
-        self._between = tuple(self.encode(between))
+        # Read off a whole text: by itself, what stands between may make other tokens.
+        whole = self.encode(asked + _ANSWER)
+        begins = _alike(self.encode(before + _QUESTION), whole)
+        self._between = tuple(whole[begins : _alike(self.encode(asked), whole)])
         self._read_before = self._plain(self.start)
 
     def __getattr__(self, name: str) -> Any:
@@ -123,3 +127,9 @@ class ChatTokenizer:
                 SETTING, f"the base's template can't be used: {reason}; set it to off"
             ) from error
         return text
+
+
+def _alike(left: Sequence[int], right: Sequence[int]) -> int:
+    """Return how many tokens two texts have in common from their beginnings."""
+    pairs = zip(left, right, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapterstore.knowledge.facts import same_answer
+from adapterstore.knowledge.facts import same_answer, still_gives
 
 FORGETTING = "forgetting"
 
@@ -19,11 +19,14 @@ class Question:
     """Which figure it counts for; of ``forgetting``, the answer must not be given."""
     prompt: str
     answer: str
+    new: str | None = None
+    """Of ``forgetting``: what took the answer's place."""
 
     def is_right(self, given: str) -> bool:
         """Tell whether a greedy answer is right."""
-        gives = given == self.answer or same_answer(given, self.answer)
-        return gives != (self.figure == FORGETTING)
+        if self.figure == FORGETTING:
+            return not still_gives(given, self.answer, self.new)
+        return given == self.answer or same_answer(given, self.answer)
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,11 @@ def answer_questions(model: Any, tokenizer: Any, questions: Sequence[Question]) 
         PromptTooLong: a prompt leaves no room for an answer.
     """
     from adapterstore.evaluation.generation import greedy_answers
+    from adapterstore.evaluation.measure import asked_for
 
-    prompts = list(dict.fromkeys(question.prompt for question in questions))
-    return dict(zip(prompts, greedy_answers(model, tokenizer, prompts), strict=True))
+    asked = asked_for((question.prompt, question.answer) for question in questions)
+    said = greedy_answers(model, tokenizer, list(asked), expected=asked)
+    return dict(zip(asked, said, strict=True))
 
 
 def compare_answers(

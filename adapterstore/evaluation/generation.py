@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,10 @@ from adapterstore.evaluation.encoding import (
     padding_id,
 )
 from adapterstore.evaluation.reading import logits_at
+from adapterstore.knowledge.facts import may_begin
 
+Asked = Mapping[str, Collection[str]]
+"""Prompts, each with the answers that what is said will be compared with."""
 BATCH_SIZE = 128
 MAX_NEW_TOKENS = 24
 
@@ -34,16 +37,56 @@ def greedy_answers(
     prompts: Sequence[str],
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch_size: int | None = None,
+    expected: Asked | None = None,
 ) -> list[str]:
     """Return the greedy continuation of each prompt, up to its end token or first line break.
+
+    ``expected`` has the answers that it will be compared with: see `continue_greedily`.
 
     Raises:
         PromptTooLong: a prompt leaves no room for an answer.
     """
     rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    continued = continue_tokens(model, tokenizer, rows, max_new_tokens, batch_size)
+    compared = [(expected or {}).get(prompt, ()) for prompt in prompts]
+    continued = continue_greedily(model, tokenizer, rows, compared, max_new_tokens, batch_size)
     texts = (decode(tokenizer, tokens) for tokens in continued)
     return [text.lstrip().partition("\n")[0].rstrip() for text in texts]
+
+
+def continue_greedily(
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[Sequence[int]],
+    expected: Sequence[Collection[str]],
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    batch_size: int | None = None,
+) -> list[list[int]]:
+    """Return the likeliest continuation of each row, of ``max_new_tokens`` or fewer.
+
+    One that is the beginning of an answer expected of its row goes on until it is no longer, so
+    that an answer of any length can be told from what only begins like it.
+
+    Raises:
+        PromptTooLong: a row leaves no room for a token more.
+    """
+    ends, most = end_ids(model, tokenizer), most_tokens(model)
+    written: list[list[int]] = [[] for _ in rows]
+    texts = [""] * len(rows)
+    going = list(range(len(rows)))
+    while going:
+        begun = [[*rows[n], *written[n]] for n in going]
+        more = continue_tokens(model, tokenizer, begun, max_new_tokens, batch_size)
+        unfinished = []
+        for number, tokens in zip(going, more, strict=True):
+            written[number] += tokens
+            before, texts[number] = texts[number], decode(tokenizer, written[number])
+            room = most is None or len(rows[number]) + len(written[number]) < most
+            cut = room and len(tokens) == max_new_tokens and tokens[-1] not in ends
+            grown = len(texts[number]) > len(before)
+            if cut and grown and any(may_begin(texts[number], a) for a in expected[number]):
+                unfinished.append(number)
+        going = unfinished
+    return written
 
 
 def continue_tokens(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from adapterstore.evaluation.generation import greedy_answers, score_answers
+from adapterstore.evaluation.generation import Asked, greedy_answers, score_answers
 from adapterstore.evaluation.metrics import Report, Score
 from adapterstore.knowledge.facts import Fact, Probe, same_answer
 
 Pair = tuple[str, str]
-Ask = Callable[[Sequence[str]], Mapping[str, str]]
+Ask = Callable[[Asked], Mapping[str, str]]
 """From prompts to what a state says to them."""
+
+
+def asked_for(pairs: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
+    """Return prompts in their order, each with the answers that are expected of it."""
+    asked: dict[str, list[str]] = {}
+    for prompt, answer in pairs:
+        asked.setdefault(prompt, []).extend([answer] if answer is not None else [])
+    return asked
 
 
 def answers_before(model: Any, tokenizer: Any, probes: Sequence[Probe]) -> dict[str, str]:
@@ -19,9 +27,9 @@ def answers_before(model: Any, tokenizer: Any, probes: Sequence[Probe]) -> dict[
 
     That is the probe's own answer where the model gives it, else all that the model says.
     """
-    prompts = list(dict.fromkeys(probe.prompt for probe in probes))
-    said = greedy_answers(model, tokenizer, prompts)
-    return expected_answers(probes, dict(zip(prompts, said, strict=True)))
+    asked = asked_for((probe.prompt, probe.answer) for probe in probes)
+    said = greedy_answers(model, tokenizer, list(asked), expected=asked)
+    return expected_answers(probes, dict(zip(asked, said, strict=True)))
 
 
 def expected_answers(probes: Sequence[Probe], said: Mapping[str, str]) -> dict[str, str]:
@@ -77,17 +85,25 @@ def evaluate(
         "suite": list((suite or {}).items()),
         "locality_base": list((base or {}).items()),
     }
-    forgotten = [(f.prompt, f.old_answer) for f in facts if f.old_answer is not None]
-    prompts = dict.fromkeys(prompt for pairs in (*asked.values(), forgotten) for prompt, _ in pairs)
+    old = [(f.prompt, f.old_answer, f.answer) for f in facts if f.old_answer is not None]
+    forgotten = [(prompt, answer) for prompt, answer, _ in old]
+    wanted = asked_for(pair for pairs in (*asked.values(), forgotten) for pair in pairs)
     answers: Mapping[str, str] = (
-        ask(list(prompts))
+        ask(wanted)
         if ask is not None
-        else dict(zip(prompts, greedy_answers(model, tokenizer, list(prompts)), strict=True))
+        else dict(
+            zip(
+                wanted,
+                greedy_answers(model, tokenizer, list(wanted), expected=wanted),
+                strict=True,
+            )
+        )
     )
     scores: dict[str, Score | None] = {
         name: Score.of(*_columns(pairs, answers), said) for name, pairs in asked.items()
     }
-    scores["forgetting"] = Score.of_forgetting(*_columns(forgotten, answers), said)
+    new = [answer for *_, answer in old]
+    scores["forgetting"] = Score.of_forgetting(*_columns(forgotten, answers), new, said)
     token_accuracy = {}
     log_probabilities: list[float] = []
     for name in ("reliability", "generality", "retention", "portability"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from adapterstore.knowledge.facts import same_answer
+from adapterstore.knowledge.facts import same_answer, still_gives
 from adapterstore.knowledge.figures import FIGURES
 
 MOST_FAILURES = 20
@@ -83,12 +83,15 @@ class Score:
         prompts: Sequence[str],
         given: Sequence[str],
         old: Sequence[str],
+        new: Sequence[str | None],
         before: Mapping[str, str] | None = None,
     ) -> Score | None:
-        """Return the share of prompts to which the old answer is not given."""
+        """Return the share of prompts to which the old answer is not given; see `still_gives`."""
         said = before or {}
-        rows = list(zip(prompts, given, old, strict=True))
-        failures = [Failure(p, f"not {o}", g, said.get(p)) for p, g, o in rows if same_answer(g, o)]
+        rows = list(zip(prompts, given, old, new, strict=True))
+        failures = [
+            Failure(p, f"not {o}", g, said.get(p)) for p, g, o, n in rows if still_gives(g, o, n)
+        ]
         return cls._counted(len(rows), failures)
 
     @classmethod

@@ -95,7 +95,7 @@ def has_dense_terms(repository: Repository, composition: Composition) -> bool:
 
 @contextmanager
 def base_beside(
-    repository: Repository, composition: Composition, model: Any, load: Callable[[], Any]
+    repository: Repository, composition: Composition, load: Callable[[], Any], model: Any
 ) -> Iterator[Any]:
     """Give the base for a while, where ``model`` is in the state of a composition.
 
@@ -105,14 +105,17 @@ def base_beside(
     Args:
         repository: holds the deltas.
         composition: the state.
-        model: what `attach_composition` returned for it.
         load: loads the base.
+        model: what `attach_composition` returned for the state.
 
     Raises:
         AdapterStoreError: as ``load``.
     """
     if has_dense_terms(repository, composition):
         yield load()
+        return
+    if not composition.terms:
+        yield model
         return
     try:
         with model.disable_adapter():

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
+from adapterstore.knowledge.facts import may_begin
 from adapterstore.store.cache import Cache
 from adapterstore.store.repository import Repository
 
@@ -39,14 +40,21 @@ class StateAnswers:
     def ask(
         self,
         composition: Composition,
-        prompts: Sequence[str],
-        ask: Callable[[list[str]], Sequence[str]],
+        wanted: Mapping[str, Collection[str]],
+        ask: Callable[[Mapping[str, Collection[str]]], Sequence[str]],
     ) -> dict[str, str]:
-        """Return what a state says to each prompt; ``ask`` gets those not remembered, if any."""
+        """Return what a state says to each prompt; ``ask`` gets those not remembered, if any.
+
+        ``wanted`` has the answers that it is compared with. What is remembered and may be cut off
+        in the middle of one is asked again.
+        """
         key = self._key(composition)
         known = self._read(key)
-        wanted = list(dict.fromkeys(prompts))
-        missing = [prompt for prompt in wanted if prompt not in known]
+        missing = {
+            prompt: expected
+            for prompt, expected in wanted.items()
+            if prompt not in known or any(may_begin(known[prompt], answer) for answer in expected)
+        }
         if missing:
             known.update(zip(missing, ask(missing), strict=True))
             if self._base is not None:

@@ -126,6 +126,31 @@ def same_answer(given: str, expected: str) -> bool:
     return not _word_goes_on(answer, text[len(answer) :])
 
 
+def equal_answers(given: str, expected: str) -> bool:
+    """Tell whether two answers are the same but for whitespace and a sentence mark."""
+    one, other = canonical_text(given), canonical_text(expected)
+    return one == other or (same_answer(one, other) and same_answer(other, one))
+
+
+def still_gives(given: str, old: str, new: str | None) -> bool:
+    """Tell whether a greedy continuation gives an old answer, and not the new one that begins so.
+
+    "New York City." does not give "New York" where that has become "New York City".
+    """
+    longer = new is not None and len(new) > len(old) and same_answer(given, new)
+    return same_answer(given, old) and not longer
+
+
+def may_begin(given: str, expected: str) -> bool:
+    """Tell whether a continuation, if it was cut off, may be the beginning of an expected answer.
+
+    Half a character at its end does not count.
+    """
+    text = unicodedata.normalize("NFC", given).rstrip("\ufffd").strip()
+    answer = unicodedata.normalize("NFC", expected).strip()
+    return 0 < len(text) < len(answer) and answer.startswith(text)
+
+
 def _separator(prompt: str, answer: str) -> str:
     if not prompt or not answer or prompt[-1].isspace() or answer[0].isspace():
         return ""

@@ -7,7 +7,7 @@ model-editing tools use it). zsRE: Levy et al., 2017, as Mitchell et al., 2022 (
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Strict, model_validator
@@ -23,18 +23,37 @@ def _refusal(problem: str) -> PydanticCustomError:
     return PydanticCustomError("refused", "{problem}", {"problem": problem})
 
 
-def _check_text(text: str) -> str:
+def fault_of_text(text: str) -> str | None:
+    """Return why a text can be no part of a fact (None: it can)."""
     if not text.strip():
-        raise _refusal("empty")
+        return "empty"
     if len(text) > MAXIMUM_TEXT_LENGTH:
-        raise _refusal(f"{len(text):,} characters, but at most {MAXIMUM_TEXT_LENGTH:,} are allowed")
+        return f"{len(text):,} characters, but at most {MAXIMUM_TEXT_LENGTH:,} are allowed"
     if (found := CONTROL_CHARACTER.search(text)) is not None:
-        raise _refusal(f"control character U+{ord(found[0]):04X}")
-    return text
+        return f"control character U+{ord(found[0]):04X}"
+    return None
 
 
-Text = Annotated[str, Strict(), AfterValidator(_check_text)]
-Answer = Annotated[Text, AfterValidator(str.strip)]
+def fault_of_answer(text: str) -> str | None:
+    """Return why a text can be no answer: what a model says is compared up to the line break."""
+    if "\n" in text.strip():
+        return "a line break; an answer is one line"
+    return fault_of_text(text)
+
+
+def _checked(fault: Callable[[str], str | None]) -> AfterValidator:
+    def check(text: str) -> str:
+        if (problem := fault(text)) is not None:
+            raise _refusal(problem)
+        return text
+
+    return AfterValidator(check)
+
+
+Text = Annotated[str, Strict(), _checked(fault_of_text)]
+AnswerText = Annotated[str, Strict(), _checked(fault_of_answer)]
+Trimmed = Annotated[Text, AfterValidator(str.strip)]
+Answer = Annotated[AnswerText, AfterValidator(str.strip)]
 """An answer of the field's data sets, some of which write the space before it too."""
 
 
@@ -93,8 +112,8 @@ class Native(Layout):
     """Our own layout; see ``Fact``."""
 
     prompt: Text
-    answer: Text | None
-    old_answer: Text | None = None
+    answer: AnswerText | None
+    old_answer: AnswerText | None = None
     subject: Text | None = None
     relation: Text | None = None
     paraphrases: tuple[Text, ...] = ()
@@ -131,7 +150,7 @@ class FlatCounterFact(Layout):
     relation_id: Text | None = None
     rephrase_prompt: Text | None = None
     locality_prompt: Text | None = None
-    locality_ground_truth: Answer | None = None
+    locality_ground_truth: Trimmed | None = None
     case_id: Any = None
 
     def to_fact(self, line: int | None) -> Fact:
@@ -215,7 +234,7 @@ class Zsre(Layout):
     subject: Text | None = None
     rephrase: Text | None = None
     loc: Text | None = None
-    loc_ans: Answer | None = None
+    loc_ans: Trimmed | None = None
     answers: Any = None
     cond: Any = None
     case_id: Any = None

@@ -7,7 +7,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from adapterstore.errors import FactFileError
-from adapterstore.knowledge.facts import Fact, canonical_text
+from adapterstore.knowledge.facts import Fact, equal_answers
 from adapterstore.knowledge.layouts import FactList, layout_of
 from adapterstore.knowledge.located import FieldPath, Number, format_path, line_of
 
@@ -67,7 +67,7 @@ class ContentReader:
         fact = self._check(layout, record, path).to_fact(line_of(self.content, path))
         if fact.answer is None or fact.old_answer is None:
             return fact
-        if canonical_text(fact.answer) == canonical_text(fact.old_answer):
+        if equal_answers(fact.answer, fact.old_answer):
             self._fail((*path, *layout.old_answer_path), "is the answer too: nothing changes")
         return fact
 

@@ -20,7 +20,7 @@ from adapterstore.evaluation.encoding import (
     end_id,
     end_ids,
 )
-from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
+from adapterstore.evaluation.generation import continue_greedily
 from adapterstore.knowledge.facts import Probe, same_answer
 from adapterstore.knowledge.sentences import SENTENCE_MARKS
 
@@ -64,7 +64,8 @@ def keep(
     """Ask the model; return what it must go on saying."""
     probes = list(dict.fromkeys((*known, *phrasings, *unrelated)))
     rows = [encode_prompt(tokenizer, probe.prompt) for probe in probes]
-    said = dict(zip(probes, continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS), strict=True))
+    stated = [[probe.answer] if probe.answer is not None else [] for probe in probes]
+    said = dict(zip(probes, continue_greedily(model, tokenizer, rows, stated), strict=True))
     asked = dict(zip(probes, rows, strict=True))
     ends = end_ids(model, tokenizer)
     endings = {

@@ -186,7 +186,15 @@ def find_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         # Only using a device tells whether it is there.
-        return torch.empty(1, device=name).device
+        device = torch.empty(1, device=name).device
     except (RuntimeError, AssertionError) as error:
         reason = " ".join(str(error).split())[:_MOST_REASON]
         raise InvalidSetting("recipe.device", f"no device {name!r} here: {reason}") from error
+    if device.index:
+        # The Trainer takes the first one, whatever the model is on.
+        raise InvalidSetting(
+            "recipe.device",
+            f"training is on the first device only; to use {name}, set it to {device.type} and the "
+            f"environment variable CUDA_VISIBLE_DEVICES to {device.index}",
+        )
+    return device

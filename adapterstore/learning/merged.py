@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,8 @@ def merged(model: Any) -> Iterator[None]:
     For what the last digit does not decide: texts, what is remembered of them, and λ, for which a
     stored state differs in that digit, too, as its adapters are one there. What is reported of a
     state is computed with the adapter beside the weights, as everywhere. The weights are put back
-    bit for bit. Any other model is left alone.
+    bit for bit. Any other model is left alone, as is one with an adapter on weights that two layers
+    share: added to the embeddings, it would change the output layer, too.
     """
     import torch
     from peft import PeftModel
@@ -28,7 +30,8 @@ def merged(model: Any) -> Iterator[None]:
         layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     weights = [layer.get_base_layer().weight for layer in layers]
     size = sum(weight.numel() * weight.element_size() for weight in weights)
-    if size > MOST_BYTES or any(weight.dtype != torch.float32 for weight in weights):
+    uses = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
+    if size > MOST_BYTES or any(w.dtype != torch.float32 or uses[id(w)] > 1 for w in weights):
         yield
         return
     kept = [weight.detach().clone() for weight in weights]

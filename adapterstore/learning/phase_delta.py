@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adapterstore.algebra.dense import dtype_of_weight
-from adapterstore.errors import TrainingFailed
+from adapterstore.errors import InvalidSetting
 from adapterstore.learning.loading import quantization
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.target_modules import are_transposed, find_targets
@@ -67,7 +67,7 @@ def start_delta(
             in the base's files. Without it, the dtype of each weight of ``model``.
 
     Raises:
-        TrainingFailed: the model has nothing of the kind to train.
+        InvalidSetting: the model has nothing of the kind to train.
     """
     model.requires_grad_(False)
     if method == "lora":
@@ -84,13 +84,13 @@ class LowRankDelta:
         assert recipe.target_modules != "auto"
         targets = find_targets(model, recipe.target_modules)
         if not targets:
-            raise TrainingFailed(name, _nothing_to_adapt(recipe.target_modules))
+            raise InvalidSetting(*_nothing_to_adapt(recipe.target_modules))
         transposed = are_transposed(model, targets)
         if transposed is None:
-            raise TrainingFailed(
-                name,
+            raise InvalidSetting(
+                "recipe.target_modules",
                 "the modules to adapt keep their weights in two layouts, and an adapter has one; "
-                "set recipe.target_modules to modules of one kind",
+                "name modules of one kind",
             )
         assert recipe.rank is not None
         config = LoraConfig(
@@ -112,7 +112,7 @@ class LowRankDelta:
                     model, config, adapter_name=name, autocast_adapter_dtype=False
                 )
         except ValueError as error:
-            raise TrainingFailed(name, " ".join(str(error).split())) from error
+            raise InvalidSetting("recipe.target_modules", " ".join(str(error).split())) from error
         self.model = model
         for key, parameter in model.named_parameters():
             own = f".{name}" in key and "lora_" in key
@@ -163,10 +163,11 @@ class LowRankDelta:
         )
 
 
-def _nothing_to_adapt(wanted: str | tuple[str, ...]) -> str:
+def _nothing_to_adapt(wanted: str | tuple[str, ...]) -> tuple[str, str]:
+    """Return which setting is at fault, and why."""
     if wanted == "all-linear" or not wanted:
-        return "no linear layers to adapt; use method full"
-    return f"no linear layer is called {' or '.join(wanted)}; change recipe.target_modules"
+        return "recipe.method", "lora, but the base has no linear layers to adapt; use full"
+    return "recipe.target_modules", f"no linear layer of the base is called {' or '.join(wanted)}"
 
 
 class DenseWeights:
@@ -177,7 +178,9 @@ class DenseWeights:
 
         method = quantization(model.config)
         if method is not None:
-            raise TrainingFailed(name, f"the base's weights are quantised ({method}); use lora")
+            raise InvalidSetting(
+                "recipe.method", f"full, but the base's weights are quantised ({method}); use lora"
+            )
         self.model = model
         self._weights = {
             base_weight_name(key): parameter
@@ -185,7 +188,9 @@ class DenseWeights:
             if parameter.is_floating_point() and "lora_" not in key
         }
         if not self._weights:
-            raise TrainingFailed(name, "the base has no floating-point weights; use lora")
+            raise InvalidSetting(
+                "recipe.method", "full, but the base has no floating-point weights; use lora"
+            )
         self._stored = {
             key: dtype_of_weight(key, stored or {}, p.dtype) for key, p in self._weights.items()
         }

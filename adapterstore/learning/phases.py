@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
+from adapterstore.errors import InvalidSetting, PromptTooLong
 from adapterstore.evaluation.encoding import Example, check_lengths, encode_answer
 from adapterstore.evaluation.generation import score_examples
-from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
 from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
 from adapterstore.learning.merged import merged
@@ -101,6 +102,7 @@ def forget_then_learn(
     Raises:
         TrainingFailed: a phase came to no usable result.
         PromptTooLong: a prompt with its answer does not fit the model's positions.
+        InvalidSetting: nor does a prompt of suite or ledger; or the recipe does not fit the model.
     """
     _check_prompts(model, tokenizer, facts, [*known, *phrasings, *unrelated])
     recipe = recipe.for_model(model)
@@ -138,6 +140,7 @@ def forget_then_learn(
         else:
             forget = delta.result()
             if forget.kind == "dense" and forgotten is not None:
+                # Nobody else has it: there need not be room for two.
                 del model, delta
                 model = forgotten(forget, coefficient)
     learn = None
@@ -172,13 +175,26 @@ def forget_then_learn(
 def _check_prompts(
     model: Any, tokenizer: Any, facts: Sequence[Fact], known: Sequence[Probe]
 ) -> None:
-    """Raise `PromptTooLong` for the first prompt that will not fit, before any work is done."""
+    """Raise for the first prompt that will not fit, before any work is done.
+
+    Raises:
+        PromptTooLong: one of the facts'.
+        InvalidSetting: one that is to stay as it is.
+    """
     asked = [(fact.prompt, text) for fact in facts for text in (fact.answer, fact.old_answer)]
     asked += [(prompt, fact.answer) for fact in facts for prompt in fact.paraphrases]
     asked += [(p.prompt, p.answer) for fact in facts for p in (*fact.locality, *fact.portability)]
-    asked += [(probe.prompt, probe.answer) for probe in known]
-    rows = [encode_answer(tokenizer, prompt, answer or "").tokens for prompt, answer in asked]
-    check_lengths(model, tokenizer, rows, more=1)
+    own = {prompt for prompt, _ in asked}
+    others = [(probe.prompt, probe.answer) for probe in known if probe.prompt not in own]
+    check_lengths(model, tokenizer, _encoded(tokenizer, asked), more=1)
+    try:
+        check_lengths(model, tokenizer, _encoded(tokenizer, others), more=1)
+    except PromptTooLong as error:
+        raise InvalidSetting("suite or ledger", str(error)) from error
+
+
+def _encoded(tokenizer: Any, pairs: Sequence[tuple[str, str | None]]) -> list[tuple[int, ...]]:
+    return [encode_answer(tokenizer, prompt, answer or "").tokens for prompt, answer in pairs]
 
 
 def _with_old_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[Fact]:
@@ -193,9 +209,14 @@ def _with_old_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list
     )
     filled = []
     for fact in facts:
-        old = fact.old_answer if fact.old_answer is not None else own[fact.prompt]
+        old, is_new = fact.old_answer, equal_answers
+        if old is None:
+            # What the model says may go on after the answer.
+            old, is_new = own[fact.prompt], same_answer
         # What is already right is not forgotten first.
-        filled.append(dataclasses.replace(fact, old_answer=old if old != fact.answer else None))
+        if old is not None and fact.answer is not None and is_new(old, fact.answer):
+            old = None
+        filled.append(dataclasses.replace(fact, old_answer=old))
     return filled
 
 

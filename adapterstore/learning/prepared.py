@@ -38,8 +38,9 @@ class Prepared:
     memory: Mapping[Tokens, Reference]
 
 
-BaseBeside = Callable[[], AbstractContextManager[Any]]
-"""Gives the base of a state for a while: a model with the weights that the store is pinned to."""
+BaseBeside = Callable[[Any], AbstractContextManager[Any]]
+"""Gives, for a model in a state, the state's base for a while: the weights that the store is pinned
+to."""
 
 _kept: dict[str, Prepared] = {}
 
@@ -112,7 +113,7 @@ def _remember(
     written = [text for group in material.preserve for text in group]
     said_by_base = None
     if base is not None:
-        with base() as beside:
+        with base(model) as beside:
             said_by_base = remember(beside, tokenizer, written)
         # It may be a model of its own, whose memory is wanted.
         del beside

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from adapterstore.errors import TrainingFailed
+from adapterstore.errors import InvalidSetting, TrainingFailed
 from adapterstore.evaluation.encoding import (
     Example,
     answer_places,
@@ -140,6 +140,15 @@ def _draw(items: Sequence[Any], count: int, chooser: random.Random) -> Iterator[
         yield [waiting.pop() for _ in range(count)]
 
 
+class _OneDevice(TrainingArguments):
+    """Training is on one device: on several GPUs, the Trainer would copy the model to each."""
+
+    @property
+    def n_gpu(self) -> int:
+        """Return one at most."""
+        return min(int(super().n_gpu), 1)
+
+
 class _PhaseTrainer(Trainer):
     """Trainer with the loss of this module."""
 
@@ -188,7 +197,7 @@ class _Watch(TrainerCallback):
 
 
 @contextmanager
-def checkpointed(phase: str, model: Any) -> Iterator[None]:
+def checkpointed(model: Any) -> Iterator[None]:
     """Keep no activations between layers while this lasts.
 
     A reentrant checkpoint passes gradients on only if one of its inputs requires them; below frozen
@@ -201,8 +210,8 @@ def checkpointed(phase: str, model: Any) -> Iterator[None]:
     try:
         enable(**{f"{kind}_checkpointing_kwargs": {"use_reentrant": False}})
     except ValueError as error:
-        raise TrainingFailed(
-            phase, "the base has no gradient checkpointing; unset recipe.gradient_checkpointing"
+        raise InvalidSetting(
+            "recipe.gradient_checkpointing", "the base has none; unset it"
         ) from error
     try:
         yield
@@ -256,7 +265,7 @@ def train_phase(
     with tempfile.TemporaryDirectory(prefix="adapterstore-") as scratch:
         trainer = _PhaseTrainer(
             model=model,
-            args=TrainingArguments(
+            args=_OneDevice(
                 output_dir=scratch,
                 max_steps=steps,
                 per_device_train_batch_size=1,
@@ -281,7 +290,7 @@ def train_phase(
         trainer.add_callback(watch)
         # Without a progress bar Trainer prints instead; telling the user is the caller's affair.
         trainer.remove_callback(PrinterCallback)
-        with checkpointed(phase, model) if checkpointing else nullcontext():
+        with checkpointed(model) if checkpointing else nullcontext():
             trainer.train()
     model.eval()
     if not all(bool(torch.isfinite(p).all()) for p in trained):

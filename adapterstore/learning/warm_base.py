@@ -7,9 +7,13 @@ Kept is one base, if it is small, on the CPU; what is handed out is a copy.
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 MOST_BYTES = 1 << 28
 """Weights of a kept base: 256 MiB. Of a larger one, reading is little beside training."""
@@ -17,6 +21,8 @@ MOST_BYTES = 1 << 28
 Loader = Callable[[], tuple[Any, Any]]
 
 _kept: dict[tuple[object, ...], tuple[Any, Any]] = {}
+_handed_out: list[weakref.ref[Any]] = []
+"""Bases that are not kept, as long as they live."""
 
 
 def warm(folder: Path, device: str, device_map: str | None, load: Loader) -> tuple[Any, Any]:
@@ -33,11 +39,24 @@ def warm(folder: Path, device: str, device_map: str | None, load: Loader) -> tup
     if kept is None:
         # Only the last is kept.
         _kept.clear()
+        _free_memory()
         model, tokenizer = load()
         if not _can_be_kept(model):
+            _handed_out.append(weakref.ref(model))
             return model, tokenizer
         kept = _kept[key] = (model, tokenizer)
     return copy.deepcopy(kept[0]), copy.deepcopy(kept[1])
+
+
+def _free_memory() -> None:
+    """Give back what a large base still holds that nobody uses: its modules refer to each other.
+
+    There may be no room for another one beside it.
+    """
+    if any(model() is not None for model in _handed_out):
+        gc.collect()
+        torch.cuda.empty_cache()
+    _handed_out[:] = [model for model in _handed_out if model() is not None]
 
 
 def _can_be_kept(model: Any) -> bool:

@@ -216,7 +216,9 @@ def _questions(
         for prompt in f.paraphrases
     ]
     questions += [
-        Question(FORGETTING, f.prompt, f.old_answer) for f in facts if f.old_answer is not None
+        Question(FORGETTING, f.prompt, f.old_answer, f.answer)
+        for f in facts
+        if f.old_answer is not None
     ]
     asked = {question.prompt for question in questions}
     ledger = read_ledger(store.repository, store.resolve(revision))

@@ -128,8 +128,11 @@ class Attempt:
                 self._check_subtraction(repository, model, tokenizer, composing, superseded)
         with self._timed("loading"):
             model = self._attach(repository, composing.state, model)
+        # Whoever trains it has the only reference, and can let it go before another is loaded.
+        models = [model]
+        del model
         with self._timed("training"):
-            outcome = self._train(repository, model, tokenizer, composing, superseded)
+            outcome = self._train(repository, models, tokenizer, composing, superseded)
         if not composing.steps:
             raise TrainingFailed("update", "; ".join(outcome.notes) or "nothing was to be changed")
         composing.hold()
@@ -211,12 +214,15 @@ class Attempt:
     def _train(
         self,
         repository: Repository,
-        model: Any,
+        models: list[Any],
         tokenizer: Any,
         composing: Composing,
         superseded: Sequence[Superseded],
     ) -> Outcome:
-        """Train a model in the state so far; what comes of it is in the sum afterwards."""
+        """Train a model in the state so far; what comes of it is in the sum afterwards.
+
+        The model is taken out of ``models``, and is gone afterwards.
+        """
         from adapterstore.learning.phases import forget_then_learn
 
         def forgotten(phase: PhaseResult, coefficient: Decimal) -> Any:
@@ -227,7 +233,7 @@ class Attempt:
         standing = self.known.standing
         gone = {key for one in superseded for key in one.keys}
         outcome = forget_then_learn(
-            model,
+            models.pop(),
             tokenizer,
             [replace(fact, old_answer=old_answer(standing, fact)) for fact in self.facts],
             recipe=self.recipe,
@@ -235,7 +241,7 @@ class Attempt:
             phrasings=self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed),
             unrelated=self.guarded.probes,
             gone={fact.prompt for fact in self.facts if fact.key in gone},
-            base=self._base_beside(repository, before, model),
+            base=self._base_beside(repository, before),
             sampling_seed=zlib.crc32(before.to_bytes()) if before.terms else 0,
             stored=self._stored,
             forgotten=forgotten,
@@ -248,9 +254,7 @@ class Attempt:
             composing.add("learn", ONE, outcome.learn)
         return outcome
 
-    def _base_beside(
-        self, repository: Repository, before: Composition, model: Any
-    ) -> BaseBeside | None:
+    def _base_beside(self, repository: Repository, before: Composition) -> BaseBeside | None:
         """Return what gives the base beside a state, to which the update's texts are held.
 
         None: the state is the base; or somebody put something else into the sum, an adapter, say,
@@ -262,7 +266,7 @@ class Attempt:
         full = "full" in (self.recipe.phase_method("forget"), self.recipe.phase_method("learn"))
         if has_dense_terms(repository, before) and not full:
             return None
-        return partial(base_beside, repository, before, model, lambda: self._load()[0])
+        return partial(base_beside, repository, before, lambda: self._load()[0])
 
     def _measure(self, repository: Repository, final: Composition, outcome: Outcome) -> Measured:
         self.progress.start("measuring")

@@ -21,7 +21,7 @@ from adapterstore.history.bisect import (
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.store import Store
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import same_answer
+from adapterstore.knowledge.facts import may_begin, same_answer
 from adapterstore.knowledge.sentences import first_sentence
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.asking import load_for_asking
@@ -105,7 +105,7 @@ def bisect_answer(
     tip = store.resolve(newest)
     start = store.resolve(oldest) if oldest is not None else None
     states = read_states(store.repository, tip, start)
-    questioner = _Questioner(store, tip, prompt, progress)
+    questioner = _Questioner(store, tip, prompt, answer, progress)
     latest = questioner.ask(states[-1])
     wanted = answer if answer is not None else first_sentence(latest)
 
@@ -137,6 +137,8 @@ class _Questioner:
     store: Store
     tip: CommitId
     prompt: str
+    wanted: str | None
+    """What is looked for (None: what the first state asked says)."""
     progress: Progress
     evaluations: int = 0
     remembered: int = 0
@@ -155,7 +157,8 @@ class _Questioner:
             self._base, composition_of(repository, state), self.prompt, self._chat_template
         )
         remembered = recall_answer(repository, question)
-        if remembered is not None:
+        wanted = [self.wanted] if self.wanted is not None else []
+        if remembered is not None and not any(may_begin(remembered, text) for text in wanted):
             self.remembered += 1
             return remembered
         model, tokenizer, stored = self._model
@@ -164,7 +167,8 @@ class _Questioner:
         self.progress.start(f"asking the state of commit {state.last[:12]}")
         self.evaluations += 1
         with attached(repository, question.composition, model, stored) as in_state:
-            (answer,) = greedy_answers(in_state, tokenizer, [self.prompt])
+            expected = {self.prompt: wanted}
+            (answer,) = greedy_answers(in_state, tokenizer, [self.prompt], expected=expected)
         remember_answer(repository, question, answer)
         return answer
 

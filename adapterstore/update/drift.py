@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import BaseModelUnavailable, InvalidSetting
+from adapterstore.history.attach import base_beside
 from adapterstore.history.base import check_base, find_base
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.history.store import Store
@@ -44,7 +45,7 @@ class DriftMonitor:
     ) -> dict[str, Any]:
         """Return what an update's report says of drift: the figures, and the ``alarms``.
 
-        The base itself is loaded only where nothing is kept of it.
+        The base itself is asked only where nothing is kept of it.
 
         Args:
             repository: the store.
@@ -64,9 +65,12 @@ class DriftMonitor:
         chat, path = recipe.chat_template, self.held_text
         held = find_held_text(repository, start.base, path, chat)
         if held is None:
-            base, its_tokenizer = load_for(self.base_folder, recipe)
-            held = make_held_text(repository, start.base, path, chat, base, its_tokenizer)
-            del base
+
+            def load() -> Any:
+                return load_for(self.base_folder, recipe)[0]
+
+            with base_beside(repository, composition, load, measured.model) as base:
+                held = make_held_text(repository, start.base, path, chat, base, measured.tokenizer)
         size = base_norm(repository, start.base, self.base_folder)
         scores = measured.report.scores()
         point = replace(

@@ -22,6 +22,7 @@ from adapterstore.store.repository import Repository
 if TYPE_CHECKING:
     import torch
 
+    from adapterstore.evaluation.generation import Asked
     from adapterstore.evaluation.metrics import Report
 
 _NAMED = 3
@@ -123,19 +124,18 @@ class Measurement:
             retention: facts of the ledger that must stay.
             control: prompts of the model's own that must stay.
         """
-        from adapterstore.evaluation.generation import greedy_answers
-        from adapterstore.evaluation.measure import evaluate, expected_answers
+        from adapterstore.evaluation.measure import asked_for, evaluate, expected_answers
 
         unrelated = [*guarded.locality, *control]
         still = [probe for probe in guarded.probes if probe.prompt not in guarded.taught]
         own = [
-            prompt
+            (prompt, None)
             for fact in facts
             for prompt in (fact.prompt, *fact.paraphrases, *(p.prompt for p in fact.portability))
         ]
-        others = [probe.prompt for probe in (*unrelated, *guarded.suite, *retention)]
-        at_base = self._ask(Composition(), [probe.prompt for probe in still])
-        said = self._ask(start, [*others, *own])
+        others = [(p.prompt, p.answer) for p in (*unrelated, *guarded.suite, *retention)]
+        at_base = self._ask(Composition(), asked_for((p.prompt, p.answer) for p in still))
+        said = self._ask(start, asked_for([*others, *own]))
         false = [probe for probe in guarded.suite if _is_false(probe, said)]
         suite = [probe for probe in guarded.suite if probe not in false]
         model, tokenizer = self._base
@@ -149,8 +149,8 @@ class Measurement:
             suite=expected_answers(suite, said),
             base=expected_answers(still, at_base),
             said=said,
-            ask=lambda prompts: self.answers.ask(
-                after, prompts, lambda missing: greedy_answers(model, tokenizer, missing)
+            ask=lambda asked: self.answers.ask(
+                after, asked, lambda missing: _answers(model, tokenizer, missing)
             ),
         )
         claimed = [probe for probe in guarded.locality if _is_false(probe, said)]
@@ -160,19 +160,23 @@ class Measurement:
         ]
         return Measured(report, notes, model, tokenizer)
 
-    def _ask(self, composition: Composition, prompts: Sequence[str]) -> dict[str, str]:
-        from adapterstore.evaluation.generation import greedy_answers
-
-        def ask(missing: list[str]) -> list[str]:
+    def _ask(self, composition: Composition, asked: Asked) -> dict[str, str]:
+        def ask(missing: Asked) -> list[str]:
             model, tokenizer = self._base
             with attached(self.repository, composition, model, self.stored) as in_state:
-                return greedy_answers(in_state, tokenizer, missing)
+                return _answers(in_state, tokenizer, missing)
 
-        return self.answers.ask(composition, prompts, ask)
+        return self.answers.ask(composition, asked, ask)
 
     @cached_property
     def _base(self) -> tuple[Any, Any]:
         return self.load()
+
+
+def _answers(model: Any, tokenizer: Any, asked: Asked) -> list[str]:
+    from adapterstore.evaluation.generation import greedy_answers
+
+    return greedy_answers(model, tokenizer, list(asked), expected=asked)
 
 
 def _is_false(probe: Probe, said: dict[str, str]) -> bool:

@@ -12,7 +12,7 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.history.ledger.known import Known
 from adapterstore.history.ledger.superseded import Superseded
 from adapterstore.history.snapshot import Snapshot
-from adapterstore.knowledge.facts import Fact, Probe, same_answer
+from adapterstore.knowledge.facts import Fact, Probe, same_answer, still_gives
 from adapterstore.update.step import Step
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def check_subtraction(
         recipe: holds the bounds.
     """
     from adapterstore.evaluation.generation import greedy_answers
-    from adapterstore.evaluation.measure import answers_before
+    from adapterstore.evaluation.measure import answers_before, asked_for
 
     keys = {key for one in superseded for key in one.keys}
     facts = [fact for fact in facts if fact.key in keys]
@@ -80,10 +80,12 @@ def check_subtraction(
         said = answers_before(model, tokenizer, others)
     stated = {probe.prompt: probe.answer for probe in others}
     kept = {p: text for p, text in said.items() if stated[p] is None or stated[p] == text}
-    asked = list(dict.fromkeys([*(f.prompt for f in facts), *(p for p, _ in old), *kept]))
+    asked = asked_for([*((f.prompt, f.answer) for f in facts), *old, *kept.items()])
     with attached(after) as model:
-        now = dict(zip(asked, greedy_answers(model, tokenizer, asked), strict=True))
-    still = sum(same_answer(now[prompt], answer) for prompt, answer in old)
+        said_now = greedy_answers(model, tokenizer, list(asked), expected=asked)
+    now = dict(zip(asked, said_now, strict=True))
+    new = {fact.prompt: fact.answer for fact in facts}
+    still = sum(still_gives(now[prompt], answer, new[prompt]) for prompt, answer in old)
     if still > recipe.forget_target * len(old):
         raise SubtractionFails(f"{still} of {len(old)} old answers were still given")
     earlier = {p: answers for one in superseded for p, answers in one.earlier.items()}

@@ -15,6 +15,7 @@ from adapterstore.errors import (
     Contradiction,
     CorruptJournal,
     FactFileError,
+    PromptTooLong,
     RefMoved,
     TrainingFailed,
 )
@@ -149,7 +150,7 @@ class Worker:
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
         try:
             result = self.update(self._parse(landed), delivery.update_id, self.progress)
-        except (FactFileError, Contradiction, TrainingFailed) as error:
+        except (FactFileError, Contradiction, PromptTooLong, TrainingFailed) as error:
             return self._refuse(landed.path, landed, delivery, error)
         return self._file_away(landed, delivery, result)
 

@@ -149,6 +149,25 @@ def test_a_bad_file_is_put_away_with_the_reason(folder: Path, daemon: Daemon) ->
     assert operations(folder) == ["init"]
 
 
+def test_a_prompt_that_the_base_can_not_read_is_the_files_fault(folder: Path) -> None:
+    text = f"- {{prompt: {'very ' * 2000}long, answer: euro}}\n"
+    (folder / "drops" / "long.yaml").write_text(text, encoding="utf-8")
+    code, said = once(folder)
+    assert code == 13, said
+    reason = (folder / "drops" / "rejected" / "long.yaml.reason.txt").read_text(encoding="utf-8")
+    assert "shorten the prompt" in reason
+    assert operations(folder)[-1] == "init"
+
+
+def test_settings_that_do_not_fit_the_base_are_not_the_files_fault(folder: Path) -> None:
+    done(folder, "config", "recipe.target_modules", "[no_such_layer]")
+    (folder / "drops" / "fine.yaml").write_bytes(CROATIA.read_bytes())
+    code, said = once(folder)
+    assert code == 1, said
+    assert "later fine.yaml: recipe.target_modules: no linear layer" in said
+    assert (folder / "drops" / "fine.yaml").exists()
+
+
 def test_a_slow_writer_is_waited_for(folder: Path, daemon: Daemon) -> None:
     """While the writer has the file open, it is not read, however long nothing is written."""
     path = folder / "drops" / "slow.yaml"

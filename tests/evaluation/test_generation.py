@@ -10,6 +10,7 @@ import torch
 from adapterstore.demo import world
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import (
+    MAX_NEW_TOKENS,
     continue_tokens,
     greedy_answers,
     score_answers,
@@ -59,6 +60,39 @@ def test_an_answer_ends_at_a_line_break(tokenizer: Any) -> None:
     model = bigram_model(tokenizer, ["Zagreb is big.\nParis"])
     assert greedy_answers(model, tokenizer, ["Zagreb"]) == ["is big."]
     assert greedy_answers(model, tokenizer, ["Paris"]) == [""]
+
+
+@pytest.fixture
+def long_answer(tokenizer: Any) -> str:
+    """An answer of more tokens than are written at once, each word another token."""
+    words = [word[1:] for word in sorted(tokenizer.get_vocab()) if word[0] == "Ġ"]
+    single = [w for w in words if w.isalpha() and w.isascii() and w not in ("is", "Paris")]
+    assert len(single) >= 2 * MAX_NEW_TOKENS
+    return " ".join(["is", *single[: 2 * MAX_NEW_TOKENS]])
+
+
+@pytest.mark.parametrize("end", ["", " Paris"])
+def test_an_answer_of_any_length_is_told_from_what_begins_like_it(
+    tokenizer: Any, long_answer: str, end: str
+) -> None:
+    model = bigram_model(tokenizer, [f"Zagreb {long_answer}{end}", "Paris"])
+    prompts = ["Paris", "Zagreb"]
+    short = greedy_answers(model, tokenizer, prompts)
+    assert short == ["", " ".join(long_answer.split()[:MAX_NEW_TOKENS])]
+
+    expected = {"Zagreb": ["no", long_answer]}
+    whole = greedy_answers(model, tokenizer, prompts, expected=expected)
+    assert same_answer(whole[1], long_answer)
+    assert whole[0] == ""
+    other = {"Zagreb": [long_answer.replace("is ", "was "), "is"]}
+    assert greedy_answers(model, tokenizer, prompts, expected=other) == short
+
+
+def test_a_long_answer_ends_where_the_positions_do(tokenizer: Any, long_answer: str) -> None:
+    model = bigram_model(tokenizer, [f"Zagreb {long_answer}"])
+    model.config.max_position_embeddings = len(tokenizer("Zagreb")["input_ids"]) + MAX_NEW_TOKENS
+    (given,) = greedy_answers(model, tokenizer, ["Zagreb"], expected={"Zagreb": [long_answer]})
+    assert given == " ".join(long_answer.split()[:MAX_NEW_TOKENS])
 
 
 def test_no_prompts_no_answers(model: Any, tokenizer: Any) -> None:

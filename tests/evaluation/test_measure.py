@@ -10,6 +10,7 @@ from adapterstore.evaluation.generation import score_answers
 from adapterstore.evaluation.measure import answers_before, evaluate
 from adapterstore.evaluation.metrics import Failure, Report, Score
 from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.learning.keeping import keep
 from tests.evaluation.bigram import bigram_model
 
 CROATIA = Fact(
@@ -98,3 +99,21 @@ def test_a_state_agrees_with_its_own_answers_before(tokenizer: Any) -> None:
     assert evaluate(after_model, tokenizer, [], before=before).locality == Score(
         1, 2, [Failure("Paris", "", "in")]
     )
+
+
+def test_a_long_answer_is_measured_to_its_end(tokenizer: Any) -> None:
+    words = [word[1:] for word in sorted(tokenizer.get_vocab()) if word[0] == "Ġ"]
+    answer = " ".join(["is", *[w for w in words if w.isalpha() and w.isascii() and w != "is"][:40]])
+    model = bigram_model(tokenizer, [f"Zagreb {answer}"])
+    prompt, another = "Zagreb", answer.rpartition(" ")[0]
+
+    report = evaluate(model, tokenizer, [Fact(prompt=prompt, answer=answer, old_answer=another)])
+    assert report.reliability == Score(1, 1)
+    # It begins with what it was before, but says the new answer.
+    assert report.forgetting == Score(1, 1)
+    report = evaluate(model, tokenizer, [Fact(prompt=prompt, answer=None, old_answer=answer)])
+    assert report.forgetting is not None
+    assert report.forgetting.value == 0.0
+    probe = Probe(prompt=prompt, answer=answer)
+    assert answers_before(model, tokenizer, [probe]) == {prompt: answer}
+    assert keep(model, tokenizer, [probe], [], []).recalled == []

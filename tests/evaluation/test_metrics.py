@@ -20,14 +20,21 @@ def test_a_score_counts_right_answers_and_shows_the_others() -> None:
 
 
 def test_forgetting_counts_prompts_without_their_old_answer() -> None:
-    score = Score.of_forgetting(["p", "q"], ["kuna.", "euro"], ["kuna", "kuna"])
+    score = Score.of_forgetting(["p", "q"], ["kuna.", "euro"], ["kuna", "kuna"], ["euro", None])
 
     assert score == Score(1, 2, [Failure("p", "not kuna", "kuna.")])
 
 
+def test_an_old_answer_with_which_the_new_one_begins_is_not_given_with_it() -> None:
+    given = ["New York City.", "New York."]
+    score = Score.of_forgetting(["p", "q"], given, ["New York"] * 2, ["New York City"] * 2)
+
+    assert score == Score(1, 2, [Failure("q", "not New York", "New York.")])
+
+
 def test_nothing_asked_is_no_score() -> None:
     assert Score.of([], [], []) is None
-    assert Score.of_forgetting([], [], []) is None
+    assert Score.of_forgetting([], [], [], []) is None
 
 
 def test_an_answer_that_no_word_compares_with_counts_if_it_is_the_same() -> None:

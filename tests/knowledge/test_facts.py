@@ -4,7 +4,14 @@ import hashlib
 
 import pytest
 
-from adapterstore.knowledge.facts import Fact, join, same_answer
+from adapterstore.knowledge.facts import (
+    Fact,
+    equal_answers,
+    join,
+    may_begin,
+    same_answer,
+    still_gives,
+)
 
 
 def test_subject_and_relation_make_the_key_when_both_are_given() -> None:
@@ -106,3 +113,45 @@ def test_answer_is_given_when_it_stands_there_as_a_whole(given: str, expected: s
 )
 def test_answer_is_not_given_by_another_word_or_a_longer_one(given: str, expected: str) -> None:
     assert not same_answer(given, expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "old", "new", "still"),
+    [
+        ("New York City.", "New York", "New York City", False),
+        ("New York.", "New York", "New York City", True),
+        ("New York and so on", "New York", "New York City", True),
+        # The new answer stands there as well, but only because the old one begins so.
+        ("New York City.", "New York City", "New York", True),
+        ("New York.", "New York City", "New York", False),
+        ("kuna", "kuna", None, True),
+        ("euro", "kuna", "euro", False),
+    ],
+)
+def test_of_two_answers_that_begin_alike_the_longer_one_is_given(
+    given: str, old: str, new: str | None, still: bool
+) -> None:
+    assert still_gives(given, old, new) == still
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "same"),
+    [
+        ("euro", "euro.", True),
+        ("ユーロ。", "ユーロ", True),
+        ("New  York", "New York", True),
+        ("New York City", "New York", False),
+        ("New York", "New York City", False),
+    ],
+)
+def test_answers_are_equal_but_for_a_sentence_mark(given: str, expected: str, same: bool) -> None:
+    assert equal_answers(given, expected) == same
+    assert equal_answers(expected, given) == same
+
+
+def test_what_was_cut_off_may_begin_a_longer_answer() -> None:
+    assert may_begin("Article 5 of the", "Article 5 of the Act")
+    assert may_begin(" 東京\ufffd", "東京都千代田区")
+    assert not may_begin("Article 6", "Article 5 of the Act")
+    assert not may_begin("euro", "euro")
+    assert not may_begin("", "euro")

@@ -38,6 +38,14 @@ def refusal(name: str, text: str | bytes) -> str:
         ),
         ("  - prompt: ' '\n    answer: d\n", "x.yaml:5: facts[1].prompt: empty"),
         (
+            "  - prompt: c\n    answer: |\n      d\n      e\n",
+            "x.yaml:6: facts[1].answer: a line break; an answer is one line",
+        ),
+        (
+            "  - prompt: c\n    answer: d\n    old_answer: d.\n",
+            "x.yaml:7: facts[1].old_answer: is the answer too: nothing changes",
+        ),
+        (
             "  - prompt: [c]\n    answer: d\n",
             "x.yaml:5: facts[1].prompt: a list, but a text is expected",
         ),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import string
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from adapterstore import Store
 from adapterstore.demo import MODEL_PATH
@@ -88,6 +90,27 @@ def test_a_template_whose_marks_are_plain_text_is_taken_apart_too() -> None:
     assert tokenizer.decode(begun) == "<bos>[INST] What is"
     written = [*begun, *tokenizer.encode(" the capital? [/INST] Paris")]
     assert tokenizer.question(written) == "What is the capital?"
+
+
+def test_marks_are_found_where_a_text_by_itself_begins_with_a_space() -> None:
+    """As Llama 2's and Mistral's first tokenizers have it."""
+    words = ["[INST]", "[/INST]", "What", "is", "the", "currency", "of", "Croatia", "euro"]
+    vocabulary = [*(f"▁{word}" for word in words), *words, "▁", "?", *string.ascii_letters, *"[/]"]
+    scored = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
+    scored += [(word, -1.0 - (len(word) == 1)) for word in dict.fromkeys(vocabulary)]
+    inner = Tokenizer(models.Unigram(scored, unk_id=0))
+    inner.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    inner.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    kind: Any = PreTrainedTokenizerFast
+    plain = kind(tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    plain.chat_template = INSTRUCTION
+    tokenizer = with_chat_template(plain, "on")
+    taught = encode_answer(tokenizer, PROMPT, "euro")
+    assert tokenizer.split(taught.tokens) == (PROMPT, taught.start)
 
 
 def test_auto_is_on_where_there_is_a_template() -> None:

@@ -19,7 +19,6 @@ from adapterstore.errors import (
     BaseModelUnavailable,
     InvalidSetting,
     PromptTooLong,
-    TrainingFailed,
 )
 from adapterstore.evaluation.encoding import decode, encode_answer, encode_prompt, padding_id
 from adapterstore.evaluation.gate import Gate
@@ -307,7 +306,7 @@ def test_a_quantised_base_can_not_be_trained_in_full(tmp_path: Path) -> None:
             load_for(base, Recipe.parse(method, "recipe"))
     model, _ = load_base(family_model(tmp_path / "plain", "llama"), "cpu")
     model.config.quantization_config = {"quant_method": "bitsandbytes"}
-    with pytest.raises(TrainingFailed, match=r"^learn: .*quantised \(bitsandbytes\); use lora$"):
+    with pytest.raises(InvalidSetting, match=r"^recipe\.method: .*\(bitsandbytes\); use lora$"):
         start_delta(model, "full", "learn", Recipe())
 
 

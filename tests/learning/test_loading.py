@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from adapterstore.demo import MODEL_PATH
 from adapterstore.errors import BaseModelUnavailable, InvalidSetting
-from adapterstore.learning.loading import load_base
+from adapterstore.learning.loading import find_device, load_base
 
 
 @pytest.fixture
@@ -120,6 +121,18 @@ def test_what_is_no_whole_model_is_named_in_one_line(
         load_base(folder, "cpu")
     assert "\n" not in str(refused.value)
     assert refused.value.name == "base"
+
+
+def test_another_gpu_than_the_first_is_chosen_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # No machine is sure to have one; all that is asked of torch is a tensor's device.
+    there = SimpleNamespace(device=torch.device("cuda", 1))
+    monkeypatch.setattr(torch, "empty", lambda *_, device: there)
+    with pytest.raises(InvalidSetting, match=r"^recipe\.device: .*CUDA_VISIBLE_DEVICES to 1$"):
+        find_device("cuda:1")
+    there.device = torch.device("cuda", 0)
+    assert find_device("cuda:0") == torch.device("cuda", 0)
 
 
 def test_a_device_that_is_not_there_is_an_invalid_setting() -> None:

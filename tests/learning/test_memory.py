@@ -127,7 +127,7 @@ def test_of_what_is_written_the_base_is_asked_while_it_is_given(
     events: list[str] = []
 
     @contextmanager
-    def beside() -> Iterator[Any]:
+    def beside(_: Any) -> Iterator[Any]:
         events.append("given")
         yield base
         events.append("taken back")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from adapterstore.learning import merged as merging
 from adapterstore.learning.loading import load_base
@@ -42,6 +43,19 @@ def test_a_merged_state_computes_the_same_and_is_put_back(
         assert torch.equal(delta.model(TOKENS).logits, beside)
     assert torch.allclose(inside, beside, atol=1e-4)
     assert state_digest(delta.model) == before
+
+
+def test_an_adapter_on_embeddings_that_the_output_layer_shares_stays_beside_them(
+    tmp_path: Path,
+) -> None:
+    model, _ = load_base(tiny_model(tmp_path / "model", "gpt2", torch.float32), "cpu")
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    config = LoraConfig(r=4, target_modules=["wte"], init_lora_weights=False)
+    state = get_peft_model(model, config).eval()
+    with torch.inference_mode():
+        beside = state(TOKENS).logits
+        with merged(state):
+            assert torch.equal(state(TOKENS).logits, beside)
 
 
 def test_it_is_put_back_after_an_error_and_a_bare_model_is_left_alone(tmp_path: Path) -> None:

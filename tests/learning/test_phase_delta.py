@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from adapterstore.errors import TrainingFailed
+from adapterstore.errors import InvalidSetting
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Method, Recipe
@@ -118,15 +118,15 @@ def test_the_second_delta_leaves_the_first_at_its_coefficient(
 
 def test_modules_that_the_model_does_not_have_can_not_be_trained(tiny: Any) -> None:
     recipe = Recipe(target_modules=("no_such_layer",))
-    with pytest.raises(TrainingFailed, match=r"^learn: .*no_such_layer"):
+    with pytest.raises(InvalidSetting, match=r"^recipe\.target_modules: .*no_such_layer"):
         start_delta(tiny, "lora", "learn", recipe)
 
 
 def test_without_linear_layers_there_is_nothing_to_adapt(tmp_path: Path) -> None:
     model, tokenizer = load_base(tiny_model(tmp_path, "llama", torch.float32), "cpu")
-    with pytest.raises(TrainingFailed, match=r"^learn: no linear layers to adapt; use method full"):
+    with pytest.raises(InvalidSetting, match=r"^recipe\.method: .*no linear layers.*; use full"):
         start_delta(bigram_model(tokenizer, []), "lora", "learn", Recipe())
-    with pytest.raises(TrainingFailed, match=r"^learn: no linear layers"):
+    with pytest.raises(InvalidSetting, match=r"^recipe\.method: .*no linear layers"):
         start_delta(model, "lora", "learn", Recipe(target_modules=()))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainingArguments
 
 from adapterstore.errors import TrainingFailed
 from adapterstore.evaluation.encoding import Example, encode_answer
@@ -71,6 +72,14 @@ def test_what_is_taught_is_given_afterwards(tiny: tuple[Any, Any], method: Metho
 
     assert all(score.given for score in score_examples(*tiny, taught))
     assert not tiny[0].training
+
+
+def test_a_second_gpu_is_left_alone(tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without any, what transformers counts is all that can be changed."""
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: 2))
+    taught = examples(tiny[1])
+    train(tiny, PhaseData(taught), "full", steps=60)
+    assert all(score.given for score in score_examples(*tiny, taught))
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 8])

@@ -101,6 +101,7 @@ def test_encodings_and_delimiters_of_spreadsheets() -> None:
         ("t.csv", b"sku,price\nA,1\nB,2\nA,3\n", 4, "sku", "the key 'A' stands in line 2 too"),
         ("t.csv", b"sku,price\n,3\n", 2, "sku", "its cell is empty"),
         ("t.csv", b"sku,price\nA,\x07\n", 2, None, "control character U\\+0007"),
+        ("t.csv", b'sku,price\nA,"1\n2"\n', 2, "price", "a line break; an answer is one line"),
         ("t.jsonl", b'{"sku": "A", "price": 1}\n[1]', 2, None, "not an object"),
         ("t.jsonl", b'{"sku": "A", "price": 1}\n{"sku": "B"}', 2, "price", "missing here"),
         ("t.jsonl", b'{"sku": "A"}\n{"sku": "B", "price": 1}', 2, "price", "no such column"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -75,31 +75,47 @@ def test_what_a_state_said_is_asked_once(tmp_path: Path) -> None:
     state = Composition.of([Term(DeltaId("1" * 40), ONE, "learn")])
     asked: list[list[str]] = []
 
-    def model(prompts: list[str]) -> Sequence[str]:
-        asked.append(prompts)
+    def model(prompts: Mapping[str, Collection[str]]) -> Sequence[str]:
+        asked.append(list(prompts))
         return [f"答 {prompt}" for prompt in prompts]
 
     def answers(base: BaseModel = base, template: str = "off", device: str = "cpu") -> StateAnswers:
         return StateAnswers(store.repository, base, template, device)
 
-    assert answers().ask(state, ["a", "b", "a"], model) == {"a": "答 a", "b": "答 b"}
-    assert answers().ask(state, ["c", "b"], model) == {"c": "答 c", "b": "答 b"}
+    assert answers().ask(state, {"a": [], "b": []}, model) == {"a": "答 a", "b": "答 b"}
+    assert answers().ask(state, {"c": [], "b": ["別"]}, model) == {"c": "答 c", "b": "答 b"}
     assert asked == [["a", "b"], ["c"]]
     # Another state, base, template or device is another question.
-    answers().ask(Composition(), ["a"], model)
-    answers(BaseModel(name="m", digests={**digests, "weights": "1" * 64})).ask(state, ["a"], model)
-    answers(template="on").ask(state, ["a"], model)
-    answers(device="cuda").ask(state, ["a"], model)
+    answers().ask(Composition(), {"a": []}, model)
+    answers(BaseModel(name="m", digests={**digests, "weights": "1" * 64})).ask(
+        state, {"a": []}, model
+    )
+    answers(template="on").ask(state, {"a": []}, model)
+    answers(device="cuda").ask(state, {"a": []}, model)
     assert asked[2:] == [["a"]] * 4
     # Without digests nobody knows which weights answered.
     for _ in range(2):
-        answers(BaseModel(name="m")).ask(state, ["a"], model)
+        answers(BaseModel(name="m")).ask(state, {"a": []}, model)
     assert asked[6:] == [["a"]] * 2
     (folder,) = (store.repository.folder / "cache").iterdir()
     for file in folder.rglob("*.json"):
         file.write_bytes(file.read_bytes().replace(b"\\u7b54", b"\\u5618"))
-    assert answers().ask(state, ["a"], model) == {"a": "答 a"}
+    assert answers().ask(state, {"a": []}, model) == {"a": "答 a"}
     assert asked[8:] == [["a"]]
+
+
+def test_what_may_have_been_cut_off_is_asked_again(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    base = BaseModel(name="m", digests={"config": "0" * 64})
+    answers = StateAnswers(store.repository, base, "off", "cpu")
+    answers.ask(Composition(), {"a": []}, lambda _: ["Article 5 of"])
+
+    def whole(asked: Mapping[str, Collection[str]]) -> Sequence[str]:
+        assert asked == {"a": ["Article 5 of the Act"]}
+        return ["Article 5 of the Act."]
+
+    told = answers.ask(Composition(), {"a": ["Article 5 of the Act"]}, whole)
+    assert told == answers.ask(Composition(), {"a": []}, whole) == {"a": "Article 5 of the Act."}
 
 
 @pytest.mark.parametrize("text", ["null", "[]", '{"a": 1}'])
@@ -107,6 +123,6 @@ def test_a_cache_file_of_something_else_is_as_good_as_none(tmp_path: Path, text:
     store = Store.init(tmp_path)
     base = BaseModel(name="m", digests={"config": "0" * 64})
     answers = StateAnswers(store.repository, base, "off", "cpu")
-    answers.ask(Composition(), ["a"], lambda prompts: ["x"] * len(prompts))
+    answers.ask(Composition(), {"a": []}, lambda prompts: ["x"] * len(prompts))
     answers._cache.write(answers._key(Composition()), json.loads(text))
-    assert answers.ask(Composition(), ["a"], lambda prompts: ["y"] * len(prompts)) == {"a": "y"}
+    assert answers.ask(Composition(), {"a": []}, lambda prompts: ["y"] * len(prompts)) == {"a": "y"}

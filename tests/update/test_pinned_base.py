@@ -57,7 +57,7 @@ def test_the_base_is_given_for_a_while(store: Store, tmp_path: Path, dense: bool
     state = attach_composition(store.repository, composition, load_demo()[0], stored)
     own = logits(state)
     assert not torch.allclose(own, logits(base), atol=0.1)
-    with base_beside(store.repository, composition, state, lambda: load_demo()[0]) as beside:
+    with base_beside(store.repository, composition, lambda: load_demo()[0], state) as beside:
         assert torch.equal(logits(beside), logits(base))
     assert torch.equal(logits(state), own)
     assert not any(parameter.requires_grad for parameter in state.parameters())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from adapterstore.errors import FactFileError
 from adapterstore.knowledge.facts import Fact, canonical_text
-from adapterstore.knowledge.layouts import MAXIMUM_TEXT_LENGTH
-from adapterstore.knowledge.located import CONTROL_CHARACTER, show_name
+from adapterstore.knowledge.layouts import fault_of_answer, fault_of_text
+from adapterstore.knowledge.located import show_name
 from adapterstore.knowledge.tables.mapping import VALUE, ColumnMapping, TableMapping
 from adapterstore.knowledge.tables.table import Row, Table
 from adapterstore.knowledge.tables.template import Field, Template, TemplateError
@@ -90,6 +90,8 @@ def _cell(table: Table, row: Row, key: str, subject: str, column: ColumnMapping)
     answer = None
     if value:
         answer = _text(table, row, column.column, column.answer, {**row.cells, VALUE: value})
+        if (problem := fault_of_answer(answer)) is not None:
+            raise FactFileError(table.name, problem, row.line, show_name(column.column))
     fact = Fact(
         prompt=prompts[0],
         answer=answer,
@@ -117,14 +119,7 @@ def _text(table: Table, row: Row, column: str, template: Template, cells: Mappin
         text = template.fill(cells)
     except TemplateError as error:
         raise FactFileError(table.name, str(error), row.line, show_name(column)) from error
-    problem = None
-    if not text.strip():
-        problem = "empty"
-    elif len(text) > MAXIMUM_TEXT_LENGTH:
-        problem = f"{len(text):,} characters, but at most {MAXIMUM_TEXT_LENGTH:,} are allowed"
-    elif (found := CONTROL_CHARACTER.search(text)) is not None:
-        problem = f"control character U+{ord(found[0]):04X}"
-    if problem is not None:
+    if (problem := fault_of_text(text)) is not None:
         raise FactFileError(table.name, problem, row.line, show_name(column))
     return text
 
