@@ -120,7 +120,7 @@ def exit_codes() -> str:
     metavar="DIR",
     help="Work in DIR, as if it were the current folder.",
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, too.")
 @click.version_option(__version__, prog_name="adapterstore")
 @click.pass_context
 def cli(ctx: click.Context, folder: Path, debug: bool) -> None:
@@ -141,7 +141,7 @@ def cli(ctx: click.Context, folder: Path, debug: bool) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; never shows a traceback unless asked to."""
+    """Run the command line; shows a traceback only if asked to."""
     debug = "--debug" in sys.argv[1:]
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -162,28 +162,14 @@ def main() -> NoReturn:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted")
+        click.echo("adapterstore: error: interrupted", err=True)
         code = 130
     except BrokenPipeError:
         _leave_pipe()
         code = 0
-    except AdapterStoreError as error:
-        if debug:
-            raise
-        _say(str(error))
-        code = error.exit_code
-    except OSError as error:
-        if debug:
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        _say(f"{place}{error.strerror or error}")
-        code = 1
-    except Exception as error:
-        # Nothing that we know of: a bug, or a library's refusal of what it was given.
-        if debug:
-            raise
-        _say(f"{type(error).__name__}: {error}; --debug before the verb shows where, for a report")
-        code = 1
+    except Exception as error:  # noqa: BLE001
+        text, code = errors.told(error, "adapterstore", debug)
+        click.echo(text, err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -191,7 +177,3 @@ def _leave_pipe() -> None:
     """Write no more to a pipe whose reader has gone: Python would complain again at exit."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(message: str) -> None:
-    click.echo(f"adapterstore: error: {' '.join(message.split())}", err=True)

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from adapterstore import AdapterStoreError, Store, __version__
-from adapterstore.errors import StoreBusy, UnreadableFile, UpdateRejected
+from adapterstore import Store, __version__
+from adapterstore.errors import StoreBusy, UnreadableFile, UpdateRejected, told
 from adapterstore_daemon.journal import Journal
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ ENVIRONMENT = {
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error that ends it, too.")
 @click.version_option(__version__, prog_name="adapterstored")
-def cli() -> None:
+def cli(debug: bool) -> None:
     """Turn fact files that land in a folder into tested, revertible commits."""
 
 
@@ -187,16 +188,18 @@ def _say(line: str) -> None:
 
 
 def main() -> NoReturn:
-    """Run the daemon's command line."""
+    """Run the daemon's command line; shows a traceback only if asked to."""
+    debug = "--debug" in sys.argv[1:]
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    warnings.simplefilter("ignore")
-    # It complains of events that come while it stops; there is nothing for a user to do about them,
-    # and what it misses is found when the folder is read again.
-    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
-    # peft imports torchao where it is installed, which tells of every kernel that it lacks.
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    if not debug:
+        warnings.simplefilter("ignore")
+        # It complains of events that come while it stops; there is nothing for a user to do about
+        # them, and what it misses is found when the folder is read again.
+        logging.getLogger("watchdog").setLevel(logging.CRITICAL)
+        # peft imports torchao where it is installed, which tells of every kernel that it lacks.
+        for name in ("torchao", "torch.utils._pytree"):
+            logging.getLogger(name).setLevel(logging.ERROR)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")
@@ -207,11 +210,7 @@ def main() -> NoReturn:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except AdapterStoreError as error:
-        click.echo(f"adapterstored: error: {' '.join(str(error).split())}", err=True)
-        code = error.exit_code
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"adapterstored: error: {place}{error.strerror or error}", err=True)
-        code = 1
+    except Exception as error:  # noqa: BLE001
+        text, code = told(error, "adapterstored", debug)
+        click.echo(text, err=True)
     sys.exit(code if isinstance(code, int) else 0)

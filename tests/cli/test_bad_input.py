@@ -16,6 +16,7 @@ from pathlib import Path
 import pygit2
 import pytest
 
+from adapterstore.errors import UnknownRevision
 from tests.cli.running import adapterstore, contents, done, lora_folder
 
 NOBODY = 65534
@@ -236,10 +237,13 @@ def test_a_store_of_another_user_says_how_to_trust_it(store: Path) -> None:
 
 
 def test_debug_shows_the_traceback(store: Path) -> None:
+    plain = adapterstore(store, "show", "nowhere")
     run = adapterstore(store, "--debug", "show", "nowhere")
-    assert run.returncode == 1
-    assert "Traceback" in run.stderr
-    assert "UnknownRevision" in run.stderr
+    assert run.returncode == plain.returncode == UnknownRevision.exit_code
+    assert plain.stderr.startswith("adapterstore: error: 'nowhere'")
+    assert len(plain.stderr.splitlines()) == 1
+    assert run.stderr.startswith("Traceback")
+    assert run.stderr.endswith(plain.stderr)
 
 
 def test_what_nobody_foresaw_is_one_line_too(tmp_path: Path) -> None:
@@ -256,7 +260,9 @@ def test_what_nobody_foresaw_is_one_line_too(tmp_path: Path) -> None:
         assert run.returncode == 1
         assert len(run.stderr.splitlines()) >= lines
         assert ("Traceback" in run.stderr) == (lines > 1)
-    assert "ModuleNotFoundError" in run.stderr
+        said = run.stderr.splitlines()[-1]
+        assert said.startswith("adapterstore: error: unexpected ModuleNotFoundError: ")
+        assert ("--debug before the verb" in said) == (lines == 1)
 
 
 def test_a_reader_that_goes_away_is_no_error(store: Path) -> None:

@@ -20,9 +20,10 @@ def error_page() -> str:
     """Return the list of errors with their exit codes."""
     lines = [
         "# Errors and exit codes\n",
-        "Every error is one line on stderr that says what, where and what to do. "
-        "`adapterstore --debug` shows the traceback too. In Python they are exceptions of "
-        "`adapterstore.errors`, which carry their data as attributes.\n",
+        "Every error is one line on stderr that says what, where and what to do; but for wrong "
+        "usage (2), which click prints below the command's usage line. `--debug` before the verb, "
+        "of `adapterstore` and `adapterstored`, shows the traceback above that line. In Python "
+        "they are exceptions of `adapterstore.errors`, which carry their data as attributes.\n",
         "| exit code | error | when |",
         "|---|---|---|",
         "| 0 | | done, or nothing was to be done |",

@@ -1,0 +1,48 @@
+"""What ``adapterstored`` says of an error that ends it: one line, and a traceback if asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapterstore.errors import NotAStore
+
+AS_IT_IS = "import adapterstore_daemon.main as main; main.main()"
+WITH_A_BUG = "import adapterstore_daemon.main as main; main.Store = None; main.main()"
+
+
+def said(folder: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
+    """Run the daemon's command line; return its exit code and what it wrote on stderr."""
+    run = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return run.returncode, run.stderr.splitlines()
+
+
+@pytest.mark.parametrize("verb", [["status"], ["run", "drops", "--once"]], ids=["status", "run"])
+def test_what_nobody_foresaw_is_one_line_too(tmp_path: Path, verb: list[str]) -> None:
+    code, (line,) = said(tmp_path, WITH_A_BUG, *verb)
+    assert code == 1
+    assert line.startswith("adapterstored: error: unexpected AttributeError: ")
+    assert "--debug before the verb" in line
+    code, (first, *_, last) = said(tmp_path, WITH_A_BUG, "--debug", *verb)
+    assert code == 1
+    assert first.startswith("Traceback")
+    assert line.startswith(last)
+
+
+def test_debug_keeps_the_line_and_the_exit_code(tmp_path: Path) -> None:
+    code, (line,) = said(tmp_path, AS_IT_IS, "status")
+    assert code == NotAStore.exit_code
+    assert line.startswith("adapterstored: error: ")
+    code, (first, *_, last) = said(tmp_path, AS_IT_IS, "--debug", "status")
+    assert code == NotAStore.exit_code
+    assert first.startswith("Traceback")
+    assert last == line
