@@ -1,4 +1,7 @@
-"""Ask a state, and measure what it knows; nothing is trained or written."""
+"""Ask a state, and measure what it knows; nothing is trained, and no state changes.
+
+Where the base's weights are seen for the first time, a commit records them (`Store.base_folder`).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ def ask(
     Raises:
         UnknownRevision: no such revision.
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
-        InvalidSetting: a prompt that is no text, or longer than the model reads.
+        InvalidSetting: a prompt that is no text; or as `load_state`.
+        PromptTooLong: a prompt that leaves no room for an answer.
     """
     from adapterstore.evaluation.generation import greedy_answers
 

@@ -16,6 +16,9 @@ from adapterstore_cli.session import Session, at_option, json_option, progress
 def command(session: Session, prompts: tuple[str, ...], revision: str, as_json: bool) -> None:
     """Let a state complete PROMPT, greedily: what does the model say there?
 
+    The state stays as it is. Where the base's weights are seen for the first time, a commit records
+    their digests.
+
     \b
     Examples:
       adapterstore ask "The currency of Croatia is the"

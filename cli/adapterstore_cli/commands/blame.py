@@ -37,7 +37,8 @@ def command(
     With --model, by what the states themselves answer, for any prompt at all: the answer of the
     newest state, then the first-parent history is halved until a commit is found whose state gives
     that answer and whose parent's does not. Of n states at most ⌈log₂ n⌉ + 2 are asked; answers are
-    remembered. If the answer changed to and fro, the commit found is one of the changes.
+    remembered. If the answer changed to and fro, the commit found is one of the changes. As with
+    ask, a commit records a base whose weights are seen for the first time.
 
     \b
     Examples:

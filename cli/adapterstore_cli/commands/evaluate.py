@@ -34,7 +34,8 @@ def command(
     """Measure what a state knows: the facts of files, or those of its own ledger.
 
     Exact match on greedy generation decides. Reliability is over the facts' prompts, generality
-    over their paraphrases, forgetting over their old answers.
+    over their paraphrases, forgetting over their old answers. As with ask, a commit records a base
+    whose weights are seen for the first time.
 
     With --after, the merged state is asked before and after what may be done to it later: do the
     forgotten answers come back, are new ones lost? quantize-8bit and quantize-4bit round the

@@ -14,9 +14,10 @@ from adapterstore_cli.session import Session, json_option
 @json_option
 @click.pass_obj
 def command(session: Session, branch: str, count: int | None, as_json: bool) -> None:
-    """Show where HEAD or a branch has been, newest first; nothing that it names is ever collected.
+    """Show where HEAD or a branch has been, newest first.
 
-    Each name, such as main@{2}, can be used as a revision.
+    Each name, such as main@{2}, can be used as a revision. What an entry names stays in the store
+    until gc removes the entry: after 90 days, or 30 if no branch, tag or other ref reaches it.
 
     \b
     Examples:

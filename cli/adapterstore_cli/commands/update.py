@@ -26,7 +26,8 @@ METHODS = click.Choice(["lora", "full"])
     "--mapping",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="FACTS is a table, which FILE maps (TABLE.map.yaml beside it).",
+    help="FACTS is a table. What its columns mean (TABLE.map.yaml beside it, or in the store's "
+    "tables/).",
 )
 @click.option("--dry-run", is_flag=True, help="Train and measure, but publish nothing.")
 @click.option("--method", type=METHODS, help="How both phases are trained (lora).")
@@ -34,7 +35,9 @@ METHODS = click.Choice(["lora", "full"])
 @click.option("--learn-method", type=METHODS, help="How learning is trained, if not alike.")
 @click.option("--no-forget", is_flag=True, help="Learn only; train nothing on the old answers.")
 @click.option("--scale", metavar="λ", help="Forget with this λ instead of searching one.")
-@click.option("--seed", type=int, help="Of sampling and training (0).")
+@click.option(
+    "--seed", type=int, help="Of training, and of what is drawn from ledger and suite (0)."
+)
 @sign_option
 @json_option
 @click.pass_obj

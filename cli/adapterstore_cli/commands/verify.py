@@ -43,15 +43,15 @@ def command(
 ) -> None:
     """Compute again what can be computed of every commit of a history (HEAD's); change nothing.
 
-    Compositions and ledgers from the trailers and the parents, ledgers also from the fact files,
-    what TIES or DARE merged from its two sides, object ids from the bytes, base.json from the
-    weights at hand, signatures from the keys. Each finding names the commit, what, the expected and
-    the found. Ends with 18 if there is one.
+    Compositions, ledgers and suites from the trailers and the parents, ledgers also from the fact
+    files, what TIES or DARE merged from its two sides, object ids from the bytes, base.json from
+    the weights at hand, signatures from the keys. Each finding names the commit, what, the expected
+    and the found. Ends with 18 if there is one.
 
     With --replay, an update is trained again, from its recorded state, recipe, seed and facts:
     bit-identical on the machine and the versions that are recorded, else the relative difference
     in ΔW is stated, and what is not as recorded. Only a replay that differs where nothing else
-    does is a finding.
+    does is a finding. It publishes nothing; objects that nothing names are left for gc.
 
     \b
     Examples:
