@@ -531,8 +531,9 @@ class Store:
     def load(self, revision: str, model: Any) -> Any:
         """Return ``model`` (the base, loaded by the caller) in the state of a revision.
 
-        Low-rank terms are attached as one frozen PEFT adapter; dense terms are added in float64
-        and rounded once to the base's dtype.
+        Low-rank terms are attached as one frozen PEFT adapter: a PEFT model comes back. Without
+        them, it is ``model`` itself. Dense terms are added to its weights, in place, in float64
+        and rounded once to the dtype that each weight has there.
         """
         from adapterstore.history.attach import attach_composition
 

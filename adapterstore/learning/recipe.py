@@ -54,15 +54,17 @@ class Recipe(SettingsModel):
     learning_rate: Positive | None = None
     """Of the learn phase; None: by architecture and width, ten times as high for LoRA."""
     forget_learning_rate: Positive | None = None
-    """None: as the learn phase's."""
+    """None: ``learning_rate`` where it is given, else by architecture, width and the phase's own
+    method."""
     learn_steps: Count | None = None
     """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
     or as many as it takes to show each fact 25 times. Where a new answer is still not given then,
-    the phase is gone through again, three times at most."""
+    the phase is gone through again, at most three times in all."""
     forget_steps: Count = 25
     batch_size: Count = 32
-    """Texts that teach, in one step; half as many again as that preserve come on top, and up to
-    three quarters as many that keep earlier facts."""
+    """Texts that teach, in one step. On top come half as many again that preserve, up to three
+    quarters as many that keep earlier facts, and up to a quarter as many that teach again those
+    that the state does not give."""
     forget: bool = True
     coefficient: Coefficient | None = None
     """λ of the forget phase; None searches ``coefficient_grid``."""

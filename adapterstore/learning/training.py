@@ -47,10 +47,10 @@ class PhaseData:
     memory: Mapping[Tokens, Reference] | None = None
     """Of the preserved and the kept texts."""
     kept: Sequence[Sequence[Example]] = ()
-    """Groups of texts whose answers must stay. Each step takes half as many as of the taught and
-    paraphrased ones from the first group, half of that from the next, and so on."""
+    """Groups of texts whose answers must stay. Each step takes up to half of ``batch_size`` from
+    the first group, a quarter from the next, and so on."""
     recalled: Sequence[Example] = ()
-    """Taught beside the others: each step takes a quarter as many at most."""
+    """Taught beside the others: each step takes up to a quarter of ``batch_size``."""
 
     def shares(self, batch_size: int) -> tuple[int, int]:
         """Return how many taught and how many paraphrased texts one step takes."""

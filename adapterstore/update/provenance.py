@@ -43,7 +43,7 @@ def provenance(
 def environment(device: str) -> dict[str, Any]:
     """Return the versions and the machine on which an update's bits depend.
 
-    Equal environments give equal updates, bit for bit.
+    On a CPU, equal environments give equal updates, bit for bit.
     """
     import torch
 

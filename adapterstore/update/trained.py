@@ -28,7 +28,7 @@ class Trained:
     retained: Retained
     guarded: Guarded
     recipe: Recipe
-    """As it was trained, every value filled in."""
+    """As it was trained: what the architecture decides is filled in."""
     compaction: Compaction | None = None
     """What folds the sum after the last phase; the figures are of the folded state."""
 

@@ -5,8 +5,8 @@
 The facts and the answers that they change to are drawn with the seed, over distinct countries. The
 file has one phrasing of each; generality is measured on the others. Retention is measured on facts
 of other countries, "same subject" on the other facts of the same countries, both without the facts
-that any text of the preserve set states. The limit of the time is the processor's: seconds of wall
-clock stand beside it, on as many cores as torch was given.
+that any text of the preserve set states. The limit of the time is in seconds of wall clock, on as
+many cores as torch was given; the processor's seconds stand beside them.
 """
 
 from __future__ import annotations
