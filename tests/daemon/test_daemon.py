@@ -150,7 +150,7 @@ def test_a_bad_file_is_put_away_with_the_reason(folder: Path, daemon: Daemon) ->
 
 
 def test_a_prompt_that_the_base_can_not_read_is_the_files_fault(folder: Path) -> None:
-    text = f"- {{prompt: {'very ' * 2000}long, answer: euro}}\n"
+    text = f"- {{prompt: {'very ' * 1900}long, answer: euro}}\n"
     (folder / "drops" / "long.yaml").write_text(text, encoding="utf-8")
     code, said = once(folder)
     assert code == 13, said
