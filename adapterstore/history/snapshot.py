@@ -13,6 +13,7 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import CorruptStore
 from adapterstore.history.model_card import model_card
 from adapterstore.identifiers import CommitId, DeltaId
+from adapterstore.store.many_files import write_tree
 from adapterstore.store.messages import format_message, one_line
 from adapterstore.store.repository import Change, Repository, intact
 
@@ -93,7 +94,7 @@ def write_snapshot(repository: Repository, parent: CommitId | None, new: NewComm
             if not path.startswith(f"{folder}/"):
                 raise ValueError(f"{path} is not a path of {folder}/")
             changes[path] = change
-    tree = repository.write_tree(before, changes)
+    tree = write_tree(repository, before, changes)
     message = format_message(new.subject, new.body, new.trailers)
     parents = [commit_id for commit_id in (parent, new.merged) if commit_id is not None]
     return repository.write_commit(tree, parents, message)
