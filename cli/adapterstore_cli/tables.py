@@ -54,7 +54,7 @@ def print_table_changes(table: dict[str, Any]) -> None:
     cells, changed = table["cells"], table["changed"]
     rows, columns = table["rows"], len(table["columns"])
     click.echo(
-        f"{table['name']}: {counted(rows, 'rows')} × {counted(columns, 'mapped column')}; "
+        f"{table['name']}: {counted(rows, 'rows')} × {counted(columns, 'mapped columns')}; "
         f"{_summary(cells, changed)}"
     )
     gone = table["removed_rows"]
