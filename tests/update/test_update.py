@@ -23,7 +23,13 @@ from tests.cli.running import lora_folder
 
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
 PROMPT = "The currency of Croatia is the"
-SHORT = {"sampled_texts": 150, "subject_texts": 20, "control_size": 40}
+SHORT = {
+    "sampled_texts": 150,
+    "subject_texts": 20,
+    "control_size": 40,
+    "batch_size": 8,
+    "learn_steps": 20,
+}
 # With so few texts preserved, what else changes is not what these tests are about.
 GATE = {"generality": None, "locality": None, "retention": None, "forgetting": None}
 
