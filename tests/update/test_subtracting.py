@@ -181,3 +181,23 @@ def test_a_result_that_the_gate_refuses_is_trained_anew(store: Store, tmp_path: 
         f"subtracting update/{old} was not enough: the result was refused (reliability 0.00"
     )
     assert report_of(store, result)["training_steps"]["forget"] == 2
+    # The replay lets all pass, but forgets as the update did.
+    assert replay(store, result.update).identical
+
+
+def test_what_is_subtracted_beside_what_is_trained_is_replayed_so(
+    store: Store, tmp_path: Path
+) -> None:
+    teach(store, tmp_path, PROMPT, "euro")
+    result = update(
+        store,
+        f"- {{prompt: {PROMPT}, answer: null}}\n"
+        f"- {{prompt: {OTHER}, answer: null, old_answer: Astana}}\n",
+    )
+    trained, subtracted, *_ = store.log()
+    assert "Change-To" in subtracted.trailers
+    assert "Delta" in trained.trailers
+    assert (subtracted.operation, trained.operation) == ("forget", "forget")
+    replayed = replay(store, result.update)
+    assert replayed.identical
+    assert [leaf.commit for leaf in replayed.leaves] == [trained.commit]
