@@ -171,7 +171,7 @@ class Repository:
         """Return a commit; raise `CorruptStore` if it is not there."""
         try:
             found = self.git.get(commit_id)
-        except pygit2.GitError as error:
+        except (pygit2.GitError, ValueError) as error:
             raise CorruptStore(f"commit {commit_id}", str(error)) from error
         if not isinstance(found, pygit2.Commit):
             raise CorruptStore(f"commit {commit_id}", "is not here")

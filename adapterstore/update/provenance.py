@@ -75,11 +75,10 @@ def _version(name: str) -> str:
 
 def environment_differences(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Return, in words, what of the recorded environment is another one now."""
+    versions = recorded.get("versions")
+    then = versions if isinstance(versions, dict) else {}
     pairs = [
-        *(
-            (name, recorded.get("versions", {}).get(name), value)
-            for name, value in now["versions"].items()
-        ),
+        *((name, then.get(name), value) for name, value in now["versions"].items()),
         *((name, recorded.get(name), now[name]) for name in now if name != "versions"),
     ]
     return [f"{name} was {old}, is {new}" for name, old, new in pairs if old != new]

@@ -63,7 +63,8 @@ class UpdateRecord:
         try:
             content = yaml.safe_load(self.recipe_text)
             return Recipe.parse(content if isinstance(content, dict) else {"": content}, "recipe")
-        except (yaml.YAMLError, AdapterStoreError) as error:
+        # PyYAML passes on what is said of 2018-99-99, which is no date.
+        except (yaml.YAMLError, ValueError, RecursionError, AdapterStoreError) as error:
             raise CorruptStore(where, " ".join(str(error).split())) from error
 
 
@@ -102,7 +103,7 @@ def _read_notice(commit: CommitId, data: bytes | None) -> tuple[str, ...]:
         return ()
     try:
         return tuple(str(file["sha256"]) for file in json.loads(data)["files"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptStore(
             f"commit {commit[:12]}: {UPDATE}/{NOTICE_NAME}", f"no list of digests ({error})"
         ) from error

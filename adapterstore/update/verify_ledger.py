@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from adapterstore.errors import AdapterStoreError, CorruptStore
 from adapterstore.history.audit.arithmetic import CannotCompute, Record, best_common_ancestors
@@ -221,13 +222,15 @@ def _is_joined(trees: LedgerTrees, found: Blob, mine: Blob, other: Blob) -> bool
     if mine is None or other is None:
         return found == (mine or other)
     entry, sides = trees.content(found), [trees.content(blob) for blob in (mine, other)]
-    prompts = {
-        text for side in sides for text in (side.get("prompt"), *side.get("paraphrases", []))
-    }
-    return {entry.get("prompt"), *entry.get("paraphrases", [])} == prompts and all(
-        entry.get(name) in (sides[0].get(name), sides[1].get(name))
-        for name in {*sides[0], *sides[1]} - {"paraphrases"}
-    )
+    try:
+        prompts = {text for side in sides for text in _prompts(side)}
+        return set(_prompts(entry)) == prompts and all(
+            entry.get(name) in (sides[0].get(name), sides[1].get(name))
+            for name in {*sides[0], *sides[1]} - {"paraphrases"}
+        )
+    except TypeError:
+        # What should be texts is something else.
+        return False
 
 
 _OPERATIONS: Mapping[str, Callable[[_Commit], Allowed]] = {
@@ -264,6 +267,10 @@ def _agree(trees: LedgerTrees, left: Blob, right: Blob) -> bool:
     answers = [trees.content(blob).get("answer") for blob in (left, right)]
     shown = [canonical_text(text) if isinstance(text, str) else text for text in answers]
     return bool(shown[0] == shown[1])
+
+
+def _prompts(content: Mapping[str, Any]) -> list[Any]:
+    return [content.get("prompt"), *content.get("paraphrases", [])]
 
 
 def _prompt(trees: LedgerTrees, blob: Blob, path: str) -> str:

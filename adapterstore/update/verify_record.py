@@ -48,13 +48,14 @@ class RecordVerifier:
             verification.report(record.commit, "Facts-SHA256", trailer, digest)
         # A name may have held what had to be taken out; the digests stay.
         kept = record.removed == ()
-        found = [
+        expected = [
             {"name": name, "sha256": file.digest} for name, file in name_fact_files(record.files)
         ]
         listed = record.provenance.get("facts")
-        expected = found if kept else sorted(digests)
-        if not kept and isinstance(listed, list):
-            listed = sorted(str(item.get("sha256")) for item in listed)
+        if not kept:
+            expected = [{"sha256": digest} for digest in sorted(digests)]
+            if isinstance(listed, list):
+                listed = sorted(map(_without_name, listed), key=str)
         _compare(
             record.commit,
             f"{UPDATE}/{REPORT_NAME}: provenance.facts",
@@ -70,12 +71,23 @@ class RecordVerifier:
         where, place = record.commit, f"{UPDATE}/{REPORT_NAME}"
         _compare(where, f"{place}: update", update, record.report.get("update"), verification)
         figures, gate = record.report.get("report"), record.provenance.get("gate")
-        if isinstance(figures, dict) and isinstance(gate, dict) and record.report.get("accepted"):
-            try:
-                reasons = Gate.parse(gate, place).check(Report.from_dict(figures))
-            except (KeyError, TypeError, AttributeError) as error:
-                verification.report(where, f"{place}: report", "figures", error)
-                return
+        if figures is None:
+            return
+        try:
+            report = Report.from_dict(figures)
+            no_shares = [
+                (name, f"{score.right} of {score.asked}")
+                for name, score in report.scores().items()
+                if not 0 <= score.right <= score.asked or not score.asked
+            ]
+        except (KeyError, TypeError, AttributeError) as error:
+            verification.report(where, f"{place}: report", "figures", error)
+            return
+        for name, shown in no_shares:
+            what = f"{place}: report.{name}"
+            verification.report(where, what, "a share of what was asked", shown)
+        if isinstance(gate, dict) and record.report.get("accepted") and not no_shares:
+            reasons = Gate.parse(gate, place).check(report)
             if reasons:
                 verification.report(
                     where, f"{place}: accepted", f"False ({'; '.join(reasons)})", True
@@ -106,7 +118,10 @@ class RecordVerifier:
     def _verify_phases(self, last: CommitId, verification: Verification) -> None:
         """Walk from the last phase to the first; all carry one record and stand on each other."""
         trailers = self._history.record(last).trailers
-        count = int(trailers["Phase"].partition("/")[2])
+        count = _number(trailers["Phase"].partition("/")[2])
+        if count is None:
+            verification.report(last, "trailer Phase", "a number of phases", trailers["Phase"])
+            return
         carried = self._repository.tree(last, UPDATE)
         commit, coefficient = last, None
         for number in range(count, 0, -1):
@@ -136,6 +151,21 @@ class RecordVerifier:
                 report.get("coefficient"),
                 verification,
             )
+
+
+def _number(text: str) -> int | None:
+    """Return how many phases a trailer counts (None: it is no number, or none)."""
+    if not text.isdecimal():
+        return None
+    try:
+        return int(text) or None
+    except ValueError:
+        # More digits than Python reads.
+        return None
+
+
+def _without_name(item: Any) -> Any:
+    return {"sha256": item.get("sha256")} if isinstance(item, dict) else item
 
 
 def _compare(

@@ -18,6 +18,7 @@ from adapterstore.evaluation.gate import Gate
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
+from adapterstore.update.provenance import environment_differences
 from adapterstore.update.replay import replay
 from tests.cli.running import adapterstore, contents, lora_folder
 from tests.tampering import rewrite_history
@@ -110,6 +111,12 @@ def test_another_environment_is_named_and_excuses(tmp_path: Path) -> None:
     assert "not identical" in run.stdout
     assert f"not as recorded: torch was 2.6.0, is {torch.__version__}" in run.stdout
     assert "not as recorded: cpu was SVE" in run.stdout
+
+
+def test_versions_that_are_none_are_other_ones() -> None:
+    now = {"versions": {"torch": "2.8.0"}, "cpu": "AVX2"}
+    recorded = {"versions": "the newest", "cpu": "AVX2"}
+    assert environment_differences(recorded, now) == ["torch was None, is 2.8.0"]
 
 
 def test_what_was_not_recorded_can_not_be_replayed(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from tests.cli.running import contents, lora_folder
 from tests.signing import Key, configure, git, make_key
 from tests.stock_tools import stock_tools_agree
 from tests.tampering import replacing, rewrite_history, without_signature
+from tests.update.publishing import publish
 
 ONE_STEP = Recipe(
     rank=2, learn_steps=1, coefficient=1, sampled_texts=0, subject_texts=0, control_size=0
@@ -225,6 +226,11 @@ def ledger_source(store: Store) -> tuple[CommitId | str, str]:
     return rewrite_history(store, "main~5", {path: data}), "source '官報', found source 'hearsay'"
 
 
+def ledger_entry_too_deep(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~5", {ledger_file(store, "main~5"): b"[" * 100_000})
+    return forged, "ledger: .*found an unreadable entry"
+
+
 def ledger_entry_slipped_in(store: Store) -> tuple[CommitId | str, str]:
     path = ledger_file(store, "main~5")
     data = store.repository.read_required(store.resolve("main~5"), path)
@@ -284,6 +290,33 @@ def trailer_phase(store: Store) -> tuple[CommitId | str, str]:
     return forged, "ledger: .*expected no entry, found answer 'アスタナ'"
 
 
+def trailer_phase_of_no_number(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~3", raw=replacing("Phase: 2/2", "Phase: x/x"))
+    return forged, "trailer Phase: expected a number of phases, found x/x"
+
+
+def trailer_phase_of_nothing(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~3", raw=replacing("Phase: 2/2", "Phase: /"))
+    return forged, "trailer Phase: expected a number of phases, found /"
+
+
+def trailer_phase_of_none(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~3", raw=replacing("Phase: 2/2", "Phase: 0/0"))
+    return forged, "trailer Phase: expected a number of phases, found 0/0"
+
+
+def trailer_phase_of_too_many(store: Store) -> tuple[CommitId | str, str]:
+    many = "9" * 5000
+    forged = rewrite_history(store, "main~3", raw=replacing("Phase: 2/2", f"Phase: {many}/{many}"))
+    return forged, "trailer Phase: expected a number of phases, found 9999"
+
+
+def trailer_change_of_no_id(store: Store) -> tuple[CommitId | str, str]:
+    wanted = store.resolve("main~5")
+    forged = rewrite_history(store, "main", raw=replacing(f"Change-To: {wanted}", "Change-To: ²"))
+    return forged, "commit ²: is not here|commit ²: .*can't encode"
+
+
 def trailer_reverted(store: Store) -> tuple[CommitId | str, str]:
     wanted, other = store.resolve("main~7"), store.resolve("main~6")
     changed = replacing(f"Change-From: {wanted}", f"Change-From: {other}")
@@ -303,6 +336,18 @@ def recipe(store: Store) -> tuple[CommitId | str, str]:
         store, "main~5", {"update/recipe.yaml": text.replace(b"rank: 2", b"rank: 4")}
     )
     return forged, "update/recipe.yaml"
+
+
+def recipe_that_is_no_yaml(store: Store) -> tuple[CommitId | str, str]:
+    text = store.repository.read_required(store.resolve("main~5"), "update/recipe.yaml")
+    changed = text.replace(b"seed: 0", b"seed: 2018-99-99")
+    forged = rewrite_history(store, "main~5", {"update/recipe.yaml": changed})
+    return forged, "update: expected a readable record of the update, found .*month must be in"
+
+
+def notice_too_deep(store: Store) -> tuple[CommitId | str, str]:
+    forged = rewrite_history(store, "main~3", {"update/redacted.json": b"[" * 100_000})
+    return forged, "update: expected a readable record of the update, found .*no list of digests"
 
 
 def report_base(store: Store) -> tuple[CommitId | str, str]:
@@ -340,6 +385,34 @@ def report_gate(store: Store) -> tuple[CommitId | str, str]:
     data = edit_json(store, "main~5", "update/report.json", edit)
     forged = rewrite_history(store, "main~5", {"update/report.json": data})
     return forged, "report.json: accepted: expected False"
+
+
+def report_of_nothing_asked(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["provenance"]["gate"]["reliability"] = 1.0
+        content["report"]["reliability"] = {"right": 0, "asked": 0, "failures": []}
+
+    data = edit_json(store, "main~5", "update/report.json", edit)
+    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    return forged, "report.json: report.reliability: expected a share .*, found 0 of 0"
+
+
+def report_of_no_number(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["report"]["reliability"]["right"] = float("nan")
+
+    data = edit_json(store, "main~5", "update/report.json", edit)
+    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    return forged, "report.json: report.reliability: expected a share .*, found nan of 1"
+
+
+def report_without_figures(store: Store) -> tuple[CommitId | str, str]:
+    def edit(content: Any) -> None:
+        content["report"] = "excellent"
+
+    data = edit_json(store, "main~5", "update/report.json", edit)
+    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    return forged, "report.json: report: expected figures"
 
 
 def flipped_signature(store: Store) -> tuple[CommitId | str, str]:
@@ -393,10 +466,13 @@ FORGERIES: list[Forgery] = [
     *(coefficient, coefficient_of_the_tip, a_role),
     *(base_digest, base_digest_from_the_start),
     *(ledger_answer, ledger_source, ledger_entry_slipped_in, ledger_entry_removed),
-    *(ledger_of_the_revert,),
+    *(ledger_of_the_revert, ledger_entry_too_deep),
     *(trailer_scale, trailer_operation, trailer_unknown, trailer_delta, trailer_facts),
-    *(trailer_update, trailer_phase, trailer_reverted),
-    *(fact_file, recipe, report_base, report_coefficient, report_of_the_first_phase, report_gate),
+    *(trailer_update, trailer_phase, trailer_phase_of_no_number, trailer_phase_of_nothing),
+    *(trailer_phase_of_none, trailer_phase_of_too_many, trailer_change_of_no_id, trailer_reverted),
+    *(fact_file, recipe, recipe_that_is_no_yaml, notice_too_deep),
+    *(report_base, report_coefficient, report_of_the_first_phase, report_gate),
+    *(report_of_nothing_asked, report_of_no_number, report_without_figures),
     *(flipped_signature, signature_of_another_commit, author_under_the_signature, tag_text),
 ]
 
@@ -428,6 +504,54 @@ def test_what_had_to_be_taken_out_is_said_and_its_digest_still_holds(store: Stor
     wrong = replacing(digest, "0" * 64)
     rewrite_history(store, "main~3", raw=wrong)
     assert "Facts-SHA256" in {finding.what for finding in findings(store)}
+
+
+@pytest.mark.parametrize("listed", [["x"], [None], [["sha256"]], "x", ["DIGEST"]], ids=str)
+def test_what_is_listed_of_files_that_were_taken_out_has_to_be_their_digests(
+    store: Store, listed: Any
+) -> None:
+    digest = store.entry("main~3").trailers["Facts-SHA256"]
+    notice = {"format": 1, "update": "x", "files": [{"sha256": digest, "size": 1}]}
+
+    def edit(content: Any) -> None:
+        content["provenance"]["facts"] = [digest] if listed == ["DIGEST"] else listed
+
+    changes = {
+        "update/首都.yaml": None,
+        "update/redacted.json": json.dumps(notice).encode(),
+        "update/report.json": edit_json(store, "main~3", "update/report.json", edit),
+    }
+    forged = rewrite_history(
+        store, "main~3", changes, raw=replacing("Operation: learn", "Redacted: x\nOperation: learn")
+    )
+    found = told(findings(store, revision="main~3"))
+    what = "update/report.json: provenance.facts: expected .*, found "
+    assert any(re.search(f"^{forged[:12]} {what}", line) for line in found), found
+
+
+@pytest.mark.parametrize("revision", ["main", "main^"])
+@pytest.mark.parametrize("paraphrases", [0, None, [["B is"]]], ids=str)
+def test_what_two_sides_join_has_to_be_an_entry(
+    tmp_path: Path, revision: str, paraphrases: Any
+) -> None:
+    store = Store.init(tmp_path)
+    adapter = lora_folder(tmp_path / "a")
+    store.commit(None, adapter)
+    store.create_branch("side")
+    for branch, other in (("main", "B is"), ("side", "C is")):
+        text = f"- {{prompt: A is, answer: x, paraphrases: [{other}]}}\n"
+        publish(store, adapter, f"{branch}.yaml", text, branch=branch)
+    store.merge(None, "side")
+
+    def edit(content: Any) -> None:
+        content["paraphrases"] = paraphrases
+
+    path = ledger_file(store, "main")
+    rewrite_history(store, revision, {path: edit_json(store, revision, path, edit)})
+    merge = store.resolve("main")
+    assert "ledger: 'A is'" in {
+        f.what.partition(" (")[0] for f in findings(store) if f.where == merge
+    }
 
 
 def test_a_stripped_signature_is_found_where_one_is_required(store: Store) -> None:

@@ -72,7 +72,7 @@ class LedgerTrees:
             return {}
         try:
             found = json.loads(self._repository.blob(blob))
-        except (ValueError, CorruptStore):
+        except (ValueError, RecursionError, CorruptStore):
             return {}
         return found if isinstance(found, dict) else {}
 
