@@ -17,8 +17,8 @@ def check_contradictions(files: Sequence[FactFile]) -> None:
 
     The same answer twice is fine. To forget a fact only (answer null) and to know it contradict
     each other too. A prompt has one answer whatever its facts are filed under: one of them may name
-    subject and relation, and the other not. A locality prompt that states an answer must not get
-    another one by a fact of the same drop.
+    subject and relation, and the other not; to one of them it may be a paraphrase. A locality
+    prompt that states an answer must not get another one by a fact of the same drop.
 
     Raises:
         Contradiction: the first two that differ, with the file and line of both.
@@ -28,9 +28,10 @@ def check_contradictions(files: Sequence[FactFile]) -> None:
     for file in files:
         for fact in file.facts:
             place = place_of(file, fact)
-            prompt = canonical_text(fact.prompt)
             _check_first(by_key, fact.key, fact, place)
-            _check_first(by_prompt, prompt, fact, place)
+            _check_first(by_prompt, canonical_text(fact.prompt), fact, place)
+            for paraphrase in map(canonical_text, fact.paraphrases):
+                _check_first(by_prompt, paraphrase, fact, f"{place} (paraphrase)")
     for file in files:
         for fact in file.facts:
             for probe in fact.locality:

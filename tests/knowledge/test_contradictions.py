@@ -1,6 +1,7 @@
 """Two answers for one key are refused, wherever they stand; the same answer twice is not."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -71,6 +72,43 @@ def test_of_one_prompt_filed_under_two_keys() -> None:
     with pytest.raises(Contradiction, match=r"^首都は: a\.yaml:1 says 'x', but b\.yaml:1 says 'y'"):
         check_contradictions([named, alone])
     check_contradictions([named, yaml_file("b.yaml", "prompt: 首都は, answer: x")])
+
+
+def test_of_one_prompt_that_is_a_paraphrase() -> None:
+    first = yaml_file("a.yaml", "prompt: A is, answer: x, paraphrases: [B  is]")
+    other = yaml_file("b.yaml", "prompt: B is, answer: y")
+    for files, shown in (
+        ([first, other], r"a\.yaml:1 \(paraphrase\) says 'x', but b\.yaml:1 says 'y'"),
+        ([other, first], r"b\.yaml:1 says 'y', but a\.yaml:1 \(paraphrase\) says 'x'"),
+    ):
+        with pytest.raises(Contradiction, match=f"^B is: {shown}"):
+            check_contradictions(files)
+    check_contradictions([first, yaml_file("b.yaml", "prompt: B is, answer: x")])
+    check_contradictions([first, yaml_file("b.yaml", "prompt: b is, answer: y")])
+
+
+def test_of_two_facts_that_share_a_paraphrase() -> None:
+    first = "prompt: A is, answer: x, subject: s, relation: r, paraphrases: [C is, C is]"
+    second = "prompt: B is, answer: {}, subject: t, relation: r, paraphrases: [D is, C is]"
+    check_contradictions([yaml_file("a.yaml", first, second.format("x"))])
+    for answer in ("y", "~"):
+        file = yaml_file("a.yaml", first, second.format(answer))
+        with pytest.raises(Contradiction, match=r"^C is: a\.yaml:1 \(paraphrase\) says 'x'"):
+            check_contradictions([file])
+
+
+def test_a_locality_prompt_that_is_a_facts_paraphrase() -> None:
+    native = json.dumps(
+        [
+            {"prompt": "A is", "answer": "x", "paraphrases": ["B is"]},
+            {"prompt": "C is", "answer": "z", "locality": [{"prompt": "B is", "answer": "y"}]},
+        ]
+    )
+    with pytest.raises(Contradiction) as caught:
+        check_contradictions([parse_fact_file(native.encode(), "a.json")])
+    assert str(caught.value).startswith("B is: a.json:1 (locality) says 'y', but a.json:1 ")
+    same = native.replace('"y"', '"x"')
+    check_contradictions([parse_fact_file(same.encode(), "a.json")])
 
 
 PROTECTED = LedgerEntry(

@@ -1,5 +1,6 @@
 """CounterFact and zsRE records as the model-editing field has them, real ones among them."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,12 @@ def test_nested_layout_says_what_the_flat_one_says() -> None:
         for record in records
     ]
     assert parse_fact_file(json.dumps(nested).encode(), "nested.json").facts == flat.facts
+
+
+def test_counterfact_in_drops_of_a_hundred_contradicts_nothing() -> None:
+    file = read_data("counterfact-2000.json")
+    for start in range(0, 2000, 100):
+        check_contradictions([dataclasses.replace(file, facts=file.facts[start : start + 100])])
 
 
 def test_counterfact_contradicts_itself_and_both_lines_are_named() -> None:
