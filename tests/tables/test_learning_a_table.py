@@ -38,7 +38,14 @@ columns:
   首都:
     prompts: ["{国}の首都は", "{国}の首都の名前は"]
 """
-SHORT = {"sampled_texts": 100, "subject_texts": 10, "control_size": 20, "batch_size": 8, "coefficient": "1", "learn_steps": 20}
+SHORT = {
+    "sampled_texts": 100,
+    "subject_texts": 10,
+    "control_size": 20,
+    "batch_size": 8,
+    "coefficient": "1",
+    "learn_steps": 20,
+}
 OPEN = dict.fromkeys(("generality", "locality", "retention", "forgetting"))
 
 
