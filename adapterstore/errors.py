@@ -125,6 +125,19 @@ class RefMoved(AdapterStoreError):
         )
 
 
+class UpdateIdTaken(RefMoved):
+    """Another update was published under the id that ours was to have."""
+
+    def __init__(self, update: str, commit: str):
+        self.update, self.commit = update, commit
+        self.ref, self.expected, self.actual = f"update/{update}", None, commit
+        AdapterStoreError.__init__(
+            self,
+            f"update/{update} is another update by now, commit {commit[:12]}; nothing was changed: "
+            "run the command again",
+        )
+
+
 class StoreBusy(AdapterStoreError):
     """Another process holds a lock for too long."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import UnknownRevision
+from adapterstore.errors import UnknownRevision, UpdateIdTaken
 from adapterstore.history.log import read_log
 from adapterstore.history.snapshot import NewCommit, read_snapshot, write_snapshot
 from adapterstore.history.unfolding import unfold_once
@@ -31,9 +32,14 @@ class Phase:
     """What the phase added to the state before it: ``Scale``, and ``Delta`` or ``Change-…``."""
 
 
-def new_update_id(repository: Repository, facts_digest: str) -> UpdateId:
-    """Return an id for an update by these facts: the start of their SHA-256, ``-2`` if taken."""
-    known = known_update_ids(repository)
+def new_update_id(
+    repository: Repository, facts_digest: str, promised: Collection[UpdateId] = ()
+) -> UpdateId:
+    """Return an id for an update by these facts: the start of their SHA-256, ``-2`` if taken.
+
+    It is not one of those ``promised`` to others, either.
+    """
+    known = {*known_update_ids(repository), *promised}
     name, number = facts_digest[:ID_DIGITS], 1
     while (update := UpdateId(name if number == 1 else f"{name}-{number}")) in known:
         number += 1
@@ -86,6 +92,13 @@ def is_published(repository: Repository, tip: CommitId, update: UpdateId) -> boo
     )
 
 
+def check_update_id(repository: Repository, update: UpdateId) -> None:
+    """Raise `UpdateIdTaken` if any ref reaches a commit of an update of this id."""
+    taken = known_update_ids(repository).get(update)
+    if taken is not None:
+        raise UpdateIdTaken(update, taken)
+
+
 def publish_update(
     repository: Repository,
     ref: str,
@@ -119,6 +132,7 @@ def publish_update(
 
     Raises:
         RefMoved: the branch is not at ``start`` any more; nothing is visible.
+        UpdateIdTaken: another update was published under this id, on any branch or beside one.
     """
     commits: list[CommitId] = []
     for number, phase in enumerate(phases, 1):
@@ -141,10 +155,12 @@ def publish_update(
         commits.append(write_snapshot(repository, parent, new))
     if accepted and compaction is not None:
         commits.append(write_snapshot(repository, commits[-1], compaction))
+    check = partial(check_update_id, repository, update)
     if accepted:
-        move_ref(repository, ref, start, commits[-1], f"update: {update}")
+        move_ref(repository, ref, start, commits[-1], f"update: {update}", check)
     else:
-        move_ref(repository, f"{REJECTED}{update}", None, commits[-1], f"rejected: {update}")
+        name = f"{REJECTED}{update}"
+        move_ref(repository, name, None, commits[-1], f"rejected: {update}", check)
     return commits
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +83,12 @@ def current_branch(repository: Repository) -> str:
 
 
 def move_ref(
-    repository: Repository, name: str, expected: str | None, new: str, message: str
+    repository: Repository,
+    name: str,
+    expected: str | None,
+    new: str,
+    message: str,
+    check: Callable[[], None] | None = None,
 ) -> None:
     """Make the ref ``name`` name the object ``new``, if it still names ``expected``.
 
@@ -93,6 +98,8 @@ def move_ref(
         expected: what the caller computed ``new`` from; None if there was no such ref.
         new: a commit or tag object, durable with all that it reaches.
         message: what the reflog shall say.
+        check: what else must hold; called while no other ref of the store can move. What it raises
+            leaves the ref as it is.
 
     Raises:
         RefMoved: the ref names something else by now; nothing was changed.
@@ -103,6 +110,8 @@ def move_ref(
     with repository.writing(), store_lock(repository.folder) as lock:
         if repository.git.get(new) is None:
             raise CorruptStore(name, f"is to name {new}, which is not in the store")
+        if check is not None:
+            check()
         _move(repository, lock, name, expected, new, message)
 
 

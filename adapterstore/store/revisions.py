@@ -151,11 +151,11 @@ def branch_ref(repository: Repository, branch: str | None) -> str:
     return name
 
 
-def known_update_ids(repository: Repository) -> set[UpdateId]:
-    """Return the ids of all updates that any branch or rejected ref reaches."""
+def known_update_ids(repository: Repository) -> dict[UpdateId, CommitId]:
+    """Return the ids of all updates that any ref reaches, each with a commit that has it."""
     tips = [*list_refs(repository, "refs/").values()]
     return {
-        UpdateId(name)
+        UpdateId(name): CommitId(str(commit.id))
         for commit in walk(repository, *tips)
         if (name := parse_trailers(message_of(commit)).get("Update")) is not None
     }

@@ -17,15 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterstore.errors import RefMoved
+from adapterstore.errors import RefMoved, UpdateIdTaken
 from adapterstore.history.ledger.known import draw_retained, find_known
 from adapterstore.history.ledger.suite import read_suite_prompts
 from adapterstore.history.ledger.superseded import find_superseded
+from adapterstore.history.merging.ledgers import ledger_tree
 from adapterstore.history.snapshot import MAPPING_NAME, RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.store import Store
 from adapterstore.history.update_report import count_origins
 from adapterstore.history.updates import (
+    check_update_id,
     find_applied,
     find_rejected,
     is_published,
@@ -73,7 +75,8 @@ def run_update(
 ) -> UpdateResult:
     """Make a branch's state forget the old answers of some facts and learn the new ones.
 
-    Exactly once: facts that are in effect on the branch already are not learned again.
+    Exactly once: facts that are in effect on the branch already are not learned again, nor those
+    that another writer publishes while the base is looked at.
 
     Args:
         store: the store.
@@ -94,31 +97,28 @@ def run_update(
         TrainingFailed: no usable result.
         SigningFailed: commits are to be signed and can't be; found before anything is trained.
         RefMoved: the branch moved meanwhile; nothing is visible, call again.
+        UpdateIdTaken: the id that was given is that of an update elsewhere; or another writer took
+            the id meanwhile, and it had decided what was drawn.
     """
     check_contradictions(files)
     repository = store.repository
     digest = facts_digest(files)
     ref, start = store.tip(branch)
-    if table is not None and table.commit != start:
-        raise RefMoved(ref, table.commit, start)
-    # A table's facts are what the ledger says otherwise: an earlier update by them is superseded.
-    applied = find_applied(repository, start, digest) if table is None else None
-    if applied is not None:
-        return read_update(repository, applied, "already-applied")
-    if update_id is not None and is_published(repository, start, update_id):
-        # It took effect, and somebody has reverted it since: that stands.
-        return read_update(repository, update_id, "already-applied")
-    if update_id is not None and find_rejected(repository, update_id) is not None:
-        return read_update(repository, update_id, "rejected")
-    _check_known(store, start, files)
+    earlier = _find_earlier(store, ref, start, files, update_id, table)
+    if earlier is not None:
+        return earlier
     if not dry_run:
         repository.check_signing()
-    base_folder = store.base_folder(branch)
-    # Seeing the base for the first time is a commit of its own.
-    ref, moved = store.tip(branch)
+    base_folder = store.base_folder(ref)
+    # Seeing the base for the first time takes minutes, and is a commit of its own.
+    _, moved = store.tip(ref)
     if moved != start:
         start = moved
-        _check_known(store, start, files)
+        earlier = _find_earlier(store, ref, start, files, update_id, table)
+        if earlier is not None:
+            return earlier
+    if update_id is not None:
+        check_update_id(repository, update_id)
     attempt = prepare_attempt(
         repository,
         start,
@@ -136,28 +136,15 @@ def run_update(
             return replace(_told_of(table, attempt.run(trial, held)).result, status="dry-run")
     with ExitStack() as until_published:
         trained = _told_of(table, attempt.run(repository, until_published))
-        result = trained.result
-        named = name_fact_files(files)
-        report = trained.report_bytes(provenance(attempt.start.base, named, trained.recipe, gate))
-        commits = publish_update(
-            repository,
-            ref,
-            start,
-            result.update,
-            digest,
-            trained.phases(_names(files)),
-            {
-                RECIPE_NAME: trained.recipe.to_yaml().encode(),
-                REPORT_NAME: report,
-                **({MAPPING_NAME: table.mapped.mapping.data} if table is not None else {}),
-                **{name: file.data for name, file in named},
-            },
-            update_ledger(repository, start, files, result.update),
-            accepted=result.status == "applied",
-            body=_body(result, source_of(files)),
-            compaction=trained.compaction.commit if trained.compaction is not None else None,
-        )
-    return replace(result, commits=commits)
+        while True:
+            try:
+                return _publish(repository, ref, start, files, attempt, trained, table)
+            except UpdateIdTaken:
+                if update_id is not None or trained.hangs_on_its_id:
+                    raise
+                # On another branch, by the same facts. What was trained is as good under the next.
+                named = replace(trained.result, update=new_update_id(repository, digest))
+                trained = replace(trained, result=named)
 
 
 def prepare_attempt(
@@ -213,6 +200,71 @@ def digest_of_digests(digests: Sequence[str]) -> str:
     if len(digests) == 1:
         return digests[0]
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def _publish(
+    repository: Repository,
+    ref: str,
+    start: CommitId,
+    files: Sequence[FactFile],
+    attempt: Attempt,
+    trained: Trained,
+    table: TablePlan | None,
+) -> UpdateResult:
+    """Make visible what training gave."""
+    result, named = trained.result, name_fact_files(files)
+    made = provenance(attempt.start.base, named, trained.recipe, attempt.gate)
+    commits = publish_update(
+        repository,
+        ref,
+        start,
+        result.update,
+        facts_digest(files),
+        trained.phases(_names(files)),
+        {
+            RECIPE_NAME: trained.recipe.to_yaml().encode(),
+            REPORT_NAME: trained.report_bytes(made),
+            **({MAPPING_NAME: table.mapped.mapping.data} if table is not None else {}),
+            **{name: file.data for name, file in named},
+        },
+        update_ledger(repository, start, files, result.update),
+        accepted=result.status == "applied",
+        body=_body(result, source_of(files)),
+        compaction=trained.compaction.commit if trained.compaction is not None else None,
+    )
+    return replace(result, commits=commits)
+
+
+def _find_earlier(
+    store: Store,
+    ref: str,
+    tip: CommitId,
+    files: Sequence[FactFile],
+    update_id: UpdateId | None,
+    table: TablePlan | None,
+) -> UpdateResult | None:
+    """Return what came of these facts already, as far as a branch's tip shows; None: nothing yet.
+
+    Raises:
+        RefMoved: the table's facts are not what differs from the ledger any more.
+        Contradiction: the files contradict what is protected, or the suite.
+    """
+    repository = store.repository
+    if table is not None and table.commit != tip:
+        ledgers = (ledger_tree(repository, commit).id for commit in (table.commit, tip))
+        if len(set(ledgers)) > 1:
+            raise RefMoved(ref, table.commit, tip)
+    # A table's facts are what the ledger says otherwise: an earlier update by them is superseded.
+    applied = find_applied(repository, tip, facts_digest(files)) if table is None else None
+    if applied is not None:
+        return read_update(repository, applied, "already-applied")
+    if update_id is not None and is_published(repository, tip, update_id):
+        # It took effect, and somebody has reverted it since: that stands.
+        return read_update(repository, update_id, "already-applied")
+    if update_id is not None and find_rejected(repository, update_id) is not None:
+        return read_update(repository, update_id, "rejected")
+    _check_known(store, tip, files)
+    return None
 
 
 def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> None:

@@ -32,6 +32,12 @@ class Trained:
     compaction: Compaction | None = None
     """What folds the sum after the last phase; the figures are of the folded state."""
 
+    @property
+    def hangs_on_its_id(self) -> bool:
+        """Whether the update's id decided what was drawn of the ledger or of the suite."""
+        limit, suite = self.recipe.retained_facts, self.guarded.drawn
+        return 0 < limit <= len(self.retained.entries) or len(suite.prompts) < suite.total
+
     def report_bytes(self, provenance: dict[str, Any]) -> bytes:
         """Return the content of ``update/report.json``; ``provenance`` says what it is made of."""
         compaction = {} if self.compaction is None else {"compaction": self.compaction.to_dict()}

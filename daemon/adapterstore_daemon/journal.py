@@ -22,7 +22,7 @@ from adapterstore.identifiers import CommitId, UpdateId
 SCHEMA_VERSION = 1
 _UNREADABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
 State = Literal["running", "pending", "applied", "rejected"]
-OPEN_STATES = ("running", "pending")
+OPEN_STATES: tuple[State, ...] = ("running", "pending")
 
 _SCHEMA = f"""
 CREATE TABLE delivery (
@@ -170,6 +170,16 @@ class Journal:
                 connection.execute("ROLLBACK")
             raise
         return number
+
+    def rename(self, delivery: int, update: UpdateId) -> Delivery:
+        """Give a running delivery's update another id, which is durable before this returns."""
+        with self._told():
+            self._connection.execute(
+                "UPDATE delivery SET update_id = ?, changed_at = ? "
+                "WHERE id = ? AND state = 'running'",
+                (update, _now(), delivery),
+            )
+        return self._select("WHERE id = ?", (delivery,))[0]
 
     def settle(
         self, delivery: int, state: State, message: str, commits: Sequence[CommitId] = ()

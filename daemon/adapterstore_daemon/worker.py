@@ -18,6 +18,7 @@ from adapterstore.errors import (
     PromptTooLong,
     RefMoved,
     TrainingFailed,
+    UpdateIdTaken,
 )
 from adapterstore.history.updates import find_applied, find_rejected, is_published, new_update_id
 from adapterstore.identifiers import UpdateId
@@ -31,7 +32,7 @@ from adapterstore.store.revisions import find_update
 from adapterstore.update import UpdateResult, read_update_settings, run_update
 from adapterstore.update.table_update import update_from_table
 from adapterstore_daemon.filing import PROCESSED, REJECTED, put_away
-from adapterstore_daemon.journal import Delivery, Journal
+from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal
 from adapterstore_daemon.landing import Landed, read_landed
 
 RACES = 3
@@ -50,7 +51,11 @@ class Update(Protocol):
     def __call__(
         self, content: FactFile | MappedTable, update_id: UpdateId, progress: Progress
     ) -> UpdateResult:
-        """Return what came of it; the same call again finds what an earlier one published."""
+        """Return what came of it; the same call again finds what an earlier one published.
+
+        Raises:
+            UpdateIdTaken: the id is that of an update elsewhere; give another one.
+        """
 
 
 class Voice(Protocol):
@@ -88,6 +93,8 @@ def local_update(store: Store, branch: str) -> Update:
                     update_id=update_id,
                     progress=progress,
                 )
+            except UpdateIdTaken:
+                raise
             except RefMoved:
                 if attempt == RACES:
                     raise
@@ -149,10 +156,24 @@ class Worker:
 
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
         try:
-            result = self.update(self._parse(landed), delivery.update_id, self.progress)
+            content = self._parse(landed)
+            for attempt in range(1, RACES + 1):
+                try:
+                    result = self.update(content, delivery.update_id, self.progress)
+                    break
+                except UpdateIdTaken:
+                    if attempt == RACES:
+                        raise
+                    # The same content became an update elsewhere, between our choosing and now.
+                    delivery = self.journal.rename(delivery.id, self._new_id(delivery.digest))
         except (FactFileError, Contradiction, PromptTooLong, TrainingFailed) as error:
             return self._refuse(landed.path, landed, delivery, error)
         return self._file_away(landed, delivery, result)
+
+    def _new_id(self, digest: str) -> UpdateId:
+        """Return an id for an update by a content, which no other delivery waits to use."""
+        promised = {delivery.update_id for delivery in self.journal.deliveries(*OPEN_STATES)}
+        return new_update_id(self.store.repository, digest, promised)
 
     def _parse(self, landed: Landed) -> FactFile | MappedTable:
         """Return what a file holds: a table if there is a mapping for it, else native facts."""
@@ -201,7 +222,7 @@ class Worker:
             digest,
             landed.path.name,
             tip,
-            lambda: new_update_id(self.store.repository, digest),
+            lambda: self._new_id(digest),
         )
 
     def _refuse(

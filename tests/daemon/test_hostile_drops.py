@@ -16,7 +16,7 @@ from adapterstore_daemon.watching import Watch
 from adapterstore_daemon.worker import Update, Worker, local_update
 
 from adapterstore import Store
-from adapterstore.errors import CorruptJournal
+from adapterstore.errors import Contradiction, CorruptJournal, UpdateIdTaken
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.progress import NO_PROGRESS, Progress
@@ -103,6 +103,26 @@ def test_an_unexpected_failure_leaves_its_file_and_not_the_others(place: Place) 
     assert place.worker(fails).handle(path) == "later"
     assert path.exists()
     assert "unexpected KeyError: 'a.jsonl'" in place.journal.deliveries()[0].message
+
+
+def test_an_id_that_was_taken_elsewhere_is_replaced_before_the_work_is_done_again(
+    place: Place,
+) -> None:
+    asked: list[UpdateId] = []
+
+    def taken(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        asked.append(update_id)
+        (running,) = place.journal.deliveries("running")
+        assert running.update_id == update_id
+        if len(asked) == 1:
+            raise UpdateIdTaken(update_id, place.store.resolve())
+        raise Contradiction("A", "a.jsonl:1", "b", "the ledger", "c")
+
+    path = place.land("a.jsonl", '{"prompt": "A is", "answer": "b"}\n')
+    assert place.worker(taken).handle(path) == "rejected"
+    assert asked[1] == f"{asked[0]}-2"
+    (settled,) = place.journal.deliveries()
+    assert (settled.state, settled.update_id) == ("rejected", asked[1])
 
 
 def test_a_file_replaced_at_the_last_moment_goes_back(place: Place) -> None:

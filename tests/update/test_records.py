@@ -19,6 +19,7 @@ from adapterstore.errors import (
     InvalidSetting,
     UnknownRevision,
     UnsupportedFormat,
+    UpdateIdTaken,
 )
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.metrics import Report, Score
@@ -32,10 +33,12 @@ from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.recipe import Recipe
+from adapterstore.progress import NoProgress
 from adapterstore.store.refs import list_refs, move_ref
 from adapterstore.update import UpdateResult, read_update_settings, run_update
 from adapterstore.update.result import read_update
 from adapterstore.update.settings import read_daemon_settings
+from adapterstore.update.verification import verify
 from tests.history.histories import teach
 
 ONE_STEP = Recipe(
@@ -274,3 +277,62 @@ def test_a_revert_stands_when_the_same_call_is_made_again(store: Store) -> None:
     assert store.resolve() == tip
     # Landed anew, under a new id, the same facts take effect again.
     assert update(store, facts("one.yaml"), update_id=UpdateId("20261124-8")).status == "applied"
+
+
+class Meanwhile(NoProgress):
+    """Does something else once, while an update is being measured."""
+
+    def __init__(self, work: Callable[[], object]):
+        self._work: Callable[[], object] | None = work
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        if stage == "measuring" and self._work is not None:
+            work, self._work = self._work, None
+            work()
+
+
+def test_the_same_file_on_two_branches_at_once_is_two_updates(store: Store) -> None:
+    store.base_folder()
+    store.create_branch("topic")
+    elsewhere: list[UpdateResult] = []
+
+    def work() -> None:
+        elsewhere.append(update(store, facts("one.yaml"), branch="topic"))
+
+    result = update(store, facts("one.yaml"), branch="main", progress=Meanwhile(work))
+    (other,) = elsewhere
+    assert (result.status, other.status) == ("applied", "applied")
+    assert result.update == f"{other.update}-2"
+    assert read_update(store.repository, result.update, "applied").commits == result.commits
+    assert verify(store, None).findings == []
+    reverted = store.revert("main", f"update/{result.update}")
+    assert reverted.commit is not None
+    assert store.snapshot("topic").composition.terms
+
+
+def test_a_given_id_that_another_branch_has_is_refused(store: Store) -> None:
+    store.base_folder()
+    store.create_branch("topic")
+    name = UpdateId("20261128-1")
+    update(store, facts("one.yaml"), branch="topic", update_id=name)
+    tip = store.resolve("main")
+    with pytest.raises(UpdateIdTaken, match="update/20261128-1 is another update by now"):
+        update(store, facts("one.yaml"), branch="main", update_id=name)
+    assert store.resolve("main") == tip
+
+
+def test_what_is_published_while_the_base_is_hashed_is_not_learned_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first: list[UpdateResult] = []
+    real = Store.base_folder
+
+    def base_folder(self: Store, branch: str | None = None) -> Path:
+        if self is store and not first:
+            first.append(update(Store.open(store.repository.folder.parent), facts("one.yaml")))
+        return real(self, branch)
+
+    monkeypatch.setattr(Store, "base_folder", base_folder)
+    result = update(store, facts("one.yaml"))
+    assert (result.status, result.commits) == ("already-applied", first[0].commits)
+    assert [entry.operation for entry in store.log()] == ["learn", "init"]
