@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pygit2
 
 from adapterstore import Store
 
 
-class CountingBackend(pygit2.OdbBackend):
-    """Gives the loose objects of a store, and counts how often libgit2 reads one."""
+class Counter:
+    """How often libgit2 has read an object."""
 
-    def __init__(self, objects: Path):
+    reads = 0
+
+
+class CountingBackend(pygit2.OdbBackend):
+    """Gives the objects of another backend, and counts those that are read."""
+
+    def __init__(self, source: Any, counter: Counter):
         super().__init__()
-        self._source = pygit2.OdbBackendLoose(str(objects), -1, False)
-        self.reads = 0
+        self._source, self._counter = source, counter
 
     def read_cb(self, oid: pygit2.Oid) -> tuple[int, bytes]:
-        self.reads += 1
-        return self._source.read(oid)
+        found: tuple[int, bytes] = self._source.read(oid)
+        self._counter.reads += 1
+        return found
 
     def read_prefix_cb(self, oid: pygit2.Oid) -> tuple[int, bytes, pygit2.Oid]:
-        self.reads += 1
-        return self._source.read_prefix(oid)
+        found: tuple[int, bytes, pygit2.Oid] = self._source.read_prefix(oid)
+        self._counter.reads += 1
+        return found
 
     def read_header_cb(self, oid: pygit2.Oid) -> tuple[int, int]:
         return self._source.read_header(oid)
@@ -42,11 +49,13 @@ class CountingBackend(pygit2.OdbBackend):
         return iter(self._source)
 
 
-def open_counted(store: Store) -> tuple[Store, CountingBackend]:
+def open_counted(store: Store) -> tuple[Store, Counter]:
     """Open a store again, to read only, with its reads counted from 0."""
     again = Store.open(store.repository.folder.parent)
-    backend = CountingBackend(store.repository.folder / "objects")
-    database = pygit2.Odb()
-    database.add_backend(backend, 1)
+    objects = store.repository.folder / "objects"
+    counter, database = Counter(), pygit2.Odb()
+    loose = pygit2.OdbBackendLoose(str(objects), -1, False)
+    for priority, source in enumerate((loose, pygit2.OdbBackendPack(str(objects))), 1):
+        database.add_backend(CountingBackend(source, counter), priority)
     again.repository.git.set_odb(database)
-    return again, backend
+    return again, counter

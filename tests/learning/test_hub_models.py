@@ -204,7 +204,7 @@ def test_with_checkpoints_every_adapter_gets_a_gradient(tmp_path: Path, kind: st
     delta = start_delta(model, "lora", "learn", Recipe())
     delta.model.train()
     recomputed = []
-    with checkpointed("learn", delta.model):
+    with checkpointed(delta.model):
         for module in delta.model.modules():
             if "MLP" in type(module).__name__:
                 module.register_forward_pre_hook(lambda *_: recomputed.append(1))

@@ -45,9 +45,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     prompts: list[str] = []
     real: Callable[..., list[str]] = generation.greedy_answers
 
-    def counted(model: Any, tokenizer: Any, given: list[str]) -> list[str]:
+    def counted(model: Any, tokenizer: Any, given: list[str], **options: Any) -> list[str]:
         prompts.extend(given)
-        return real(model, tokenizer, given)
+        return real(model, tokenizer, given, **options)
 
     monkeypatch.setattr(generation, "greedy_answers", counted)
     return prompts
