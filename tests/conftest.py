@@ -1,4 +1,4 @@
-"""What every test of a store leaves behind is shown to stock git and git-lfs."""
+"""What a test of a store leaves behind is shown to stock git and git-lfs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from tests.stock_tools import stock_tools_agree, stores_below
 
-JUDGED = ("history", "cli", "update", "daemon", "store", "learning")
-"""The folders of tests that make stores."""
+JUDGED = ("history", "cli", "update", "daemon", "store", "learning", "tables", "reading")
+"""The folders of tests that make stores; ``compat``, ``durability`` and ``golden`` ask by themselves."""
 
 
 LONGEST = "test_story.py"

@@ -19,6 +19,7 @@ from adapterstore.errors import InvalidSetting
 from adapterstore.evaluation.chat import ChatTokenizer, with_chat_template
 from adapterstore.evaluation.encoding import encode_answer, encode_prompt, end_id, end_ids
 from adapterstore.evaluation.gate import Gate
+from adapterstore.evaluation.generation import greedy_answers
 from adapterstore.knowledge.facts import Fact, same_answer
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.loading import load_base, load_for
@@ -228,9 +229,11 @@ def test_a_chat_update_is_asked_as_it_was_trained(chat_base: Path, tmp_path: Pat
 
 def test_a_chat_can_be_forgotten_too(chat_base: Path) -> None:
     model, tokenizer = load_for(chat_base, Recipe(chat_template="on", device="cpu"))
+    (said,) = greedy_answers(model, tokenizer, [PROMPT])
     recipe = Recipe(sampled_texts=0, subject_texts=0, control_size=0, forget_steps=5)
-    outcome = forget_then_learn(
-        model, tokenizer, [Fact(prompt=PROMPT, answer=None, old_answer="kuna")], recipe=recipe
-    )
+    fact = Fact(prompt=PROMPT, answer=None, old_answer=said[:20])
+    outcome = forget_then_learn(model, tokenizer, [fact], recipe=recipe)
     assert outcome.learn is None
-    assert outcome.curve
+    assert outcome.forget is not None
+    (chosen,) = (row for row in outcome.curve if row.coefficient == outcome.coefficient)
+    assert chosen.old_answers == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from adapterstore.evaluation.encoding import decode, encode_answer, encode_promp
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.generation import greedy_answers, score_answers
 from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.learning import training
 from adapterstore.learning.loading import load_base, load_for
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.phases import forget_then_learn
@@ -186,14 +188,27 @@ def test_a_prompt_longer_than_the_model_is_refused_before_any_training(
     assert 0 < len(tokenizer(answer, add_special_tokens=False)["input_ids"]) <= room
 
 
-def test_checkpoints_train_what_would_be_trained_without_them(tmp_path: Path) -> None:
+def test_checkpoints_train_what_would_be_trained_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = family_model(tmp_path, "llama")
+    used: list[Any] = []
+
+    def watched(model: Any) -> AbstractContextManager[None]:
+        used.append(model)
+        return checkpointed(model)
+
+    monkeypatch.setattr(training, "checkpointed", watched)
     results = []
     for checkpointing in (False, True):
         store = update(base, tmp_path / f"{checkpointing}", gradient_checkpointing=checkpointing)
+        # Of each phase, and off again on the model that was trained.
+        assert len(used) == (2 if checkpointing else 0)
+        assert not any(
+            getattr(m, "gradient_checkpointing", False) for u in used for m in u.modules()
+        )
         model, tokenizer = load_base(base, "cpu")
         state = store.load("HEAD", model)
-        assert not any(getattr(m, "gradient_checkpointing", False) for m in model.modules())
         results.append(state(**tokenizer(PROMPT, return_tensors="pt")).logits)
     assert torch.allclose(results[0], results[1], atol=1e-3)
 
@@ -239,7 +254,7 @@ def test_a_repetition_penalty_of_the_folder_does_not_change_what_is_greedy(tmp_p
     assert greedy_answers(*load_base(base, "cpu"), [PROMPT]) == expected
 
 
-def test_layers_may_be_spread_over_the_devices_that_are_there(tmp_path: Path) -> None:
+def test_a_device_map_is_taken_and_computes_the_same(tmp_path: Path) -> None:
     base = family_model(tmp_path / "base", "llama")
     spread, tokenizer = load_base(base, device_map="auto")
     plain, _ = load_base(base)
