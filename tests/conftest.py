@@ -10,7 +10,7 @@ import pytest
 from tests.stock_tools import stock_tools_agree, stores_below
 
 JUDGED = ("history", "cli", "update", "daemon", "store", "learning", "tables", "reading")
-"""The folders of tests that make stores; ``compat``, ``durability`` and ``golden`` ask by themselves."""
+"""The folders of tests that make stores; ``compat`` and ``durability`` ask by themselves."""
 
 
 LONGEST = "test_story.py"
