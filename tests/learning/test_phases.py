@@ -22,7 +22,7 @@ from adapterstore.knowledge.facts import Fact, same_answer
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import gather
 from adapterstore.learning.phase_delta import PhaseResult, start_delta
-from adapterstore.learning.phases import forget_then_learn
+from adapterstore.learning.phases import _with_old_answers, forget_then_learn
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.sampling import control_probes, find_slots, sample_texts
 from adapterstore.learning.training import PhaseData, train_phase
@@ -199,3 +199,13 @@ def test_a_fact_to_forget_only_is_forgotten() -> None:
     assert outcome.curve
     chosen = [c for c in outcome.curve if c.coefficient == outcome.coefficient]
     assert chosen[0].old_answers == 0.0
+
+
+def test_what_the_model_says_already_is_not_forgotten_first(demo: tuple[Any, Any]) -> None:
+    prompt = "The currency of Hungary is the"
+    answers = ["forint.", "forint", "euro", None]
+    facts = [Fact(prompt=prompt, answer=answer) for answer in answers]
+    old = [fact.old_answer for fact in _with_old_answers(*demo, facts)]
+    assert old == [None, None, "forint", "forint"]
+    stated = [Fact(prompt=prompt, answer="New York", old_answer="New York City")]
+    assert _with_old_answers(*demo, stated) == stated
