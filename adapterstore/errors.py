@@ -6,7 +6,6 @@ and an exit code for the command line. ``docs/errors.md`` is generated from this
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -125,16 +124,16 @@ class RefMoved(AdapterStoreError):
         )
 
 
-class UpdateIdTaken(RefMoved):
+class UpdateIdTaken(AdapterStoreError):
     """Another update was published under the id that ours was to have."""
+
+    exit_code = RefMoved.exit_code
 
     def __init__(self, update: str, commit: str):
         self.update, self.commit = update, commit
-        self.ref, self.expected, self.actual = f"update/{update}", None, commit
-        AdapterStoreError.__init__(
-            self,
+        super().__init__(
             f"update/{update} is another update by now, commit {commit[:12]}; nothing was changed: "
-            "run the command again",
+            "run the command again"
         )
 
 
@@ -574,26 +573,3 @@ class TrainingFailed(AdapterStoreError):
     def __init__(self, phase: str, problem: str):
         self.phase = phase
         super().__init__(f"{phase}: {problem}")
-
-
-# --- in words ------------------------------------------------------------------------------------
-
-
-def told(error: Exception, program: str, debug: bool) -> tuple[str, int]:
-    """Return what a command line says of an error, whatever it is, and the exit code.
-
-    One line; with ``debug``, the traceback before it.
-    """
-    if isinstance(error, AdapterStoreError):
-        words = str(error)
-    elif isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        words = f"{place}{error.strerror or error}"
-    else:
-        # Nothing that we know of: a bug, or a library's refusal of what it was given.
-        words = f"unexpected {type(error).__name__}: {error}"
-        if not debug:
-            words += "; --debug before the verb shows where, for a report"
-    code = error.exit_code if isinstance(error, AdapterStoreError) else 1
-    shown = "".join(traceback.format_exception(error)) if debug else ""
-    return f"{shown}{program}: error: {' '.join(words.split())}", code

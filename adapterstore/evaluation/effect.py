@@ -101,12 +101,11 @@ def answer_questions(model: Any, tokenizer: Any, questions: Sequence[Question]) 
     Raises:
         PromptTooLong: a prompt leaves no room for an answer.
     """
-    from adapterstore.evaluation.generation import greedy_answers
+    from adapterstore.evaluation.generation import answers_to
     from adapterstore.evaluation.measure import asked_for
 
     asked = asked_for((question.prompt, question.answer) for question in questions)
-    said = greedy_answers(model, tokenizer, list(asked), expected=asked)
-    return dict(zip(asked, said, strict=True))
+    return answers_to(model, tokenizer, asked)
 
 
 def compare_answers(

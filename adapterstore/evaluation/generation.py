@@ -53,6 +53,13 @@ def greedy_answers(
     return [text.lstrip().partition("\n")[0].rstrip() for text in texts]
 
 
+def answers_to(model: Any, tokenizer: Any, asked: Asked) -> dict[str, str]:
+    """Return what the model says to prompts, as far as it is compared; see `greedy_answers`."""
+    return dict(
+        zip(asked, greedy_answers(model, tokenizer, list(asked), expected=asked), strict=True)
+    )
+
+
 def continue_greedily(
     model: Any,
     tokenizer: Any,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from adapterstore.evaluation.generation import Asked, greedy_answers, score_answers
+from adapterstore.evaluation.generation import Asked, answers_to, score_answers
 from adapterstore.evaluation.metrics import Report, Score
 from adapterstore.knowledge.facts import Fact, Probe, same_answer
 
@@ -28,8 +28,7 @@ def answers_before(model: Any, tokenizer: Any, probes: Sequence[Probe]) -> dict[
     That is the probe's own answer where the model gives it, else all that the model says.
     """
     asked = asked_for((probe.prompt, probe.answer) for probe in probes)
-    said = greedy_answers(model, tokenizer, list(asked), expected=asked)
-    return expected_answers(probes, dict(zip(asked, said, strict=True)))
+    return expected_answers(probes, answers_to(model, tokenizer, asked))
 
 
 def expected_answers(probes: Sequence[Probe], said: Mapping[str, str]) -> dict[str, str]:
@@ -88,17 +87,7 @@ def evaluate(
     old = [(f.prompt, f.old_answer, f.answer) for f in facts if f.old_answer is not None]
     forgotten = [(prompt, answer) for prompt, answer, _ in old]
     wanted = asked_for(pair for pairs in (*asked.values(), forgotten) for pair in pairs)
-    answers: Mapping[str, str] = (
-        ask(wanted)
-        if ask is not None
-        else dict(
-            zip(
-                wanted,
-                greedy_answers(model, tokenizer, list(wanted), expected=wanted),
-                strict=True,
-            )
-        )
-    )
+    answers = ask(wanted) if ask is not None else answers_to(model, tokenizer, wanted)
     scores: dict[str, Score | None] = {
         name: Score.of(*_columns(pairs, answers), said) for name, pairs in asked.items()
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
@@ -41,7 +41,7 @@ class StateAnswers:
         self,
         composition: Composition,
         wanted: Mapping[str, Collection[str]],
-        ask: Callable[[Mapping[str, Collection[str]]], Sequence[str]],
+        ask: Callable[[Mapping[str, Collection[str]]], Mapping[str, str]],
     ) -> dict[str, str]:
         """Return what a state says to each prompt; ``ask`` gets those not remembered, if any.
 
@@ -56,7 +56,7 @@ class StateAnswers:
             if prompt not in known or any(may_begin(known[prompt], answer) for answer in expected)
         }
         if missing:
-            known.update(zip(missing, ask(missing), strict=True))
+            known.update(ask(missing))
             if self._base is not None:
                 kept = list(known.items())[-_MOST_REMEMBERED:]
                 self._cache.write(key, dict(kept))

@@ -124,6 +124,7 @@ class Measurement:
             retention: facts of the ledger that must stay.
             control: prompts of the model's own that must stay.
         """
+        from adapterstore.evaluation.generation import answers_to
         from adapterstore.evaluation.measure import asked_for, evaluate, expected_answers
 
         unrelated = [*guarded.locality, *control]
@@ -150,7 +151,7 @@ class Measurement:
             base=expected_answers(still, at_base),
             said=said,
             ask=lambda asked: self.answers.ask(
-                after, asked, lambda missing: _answers(model, tokenizer, missing)
+                after, asked, lambda missing: answers_to(model, tokenizer, missing)
             ),
         )
         claimed = [probe for probe in guarded.locality if _is_false(probe, said)]
@@ -161,22 +162,18 @@ class Measurement:
         return Measured(report, notes, model, tokenizer)
 
     def _ask(self, composition: Composition, asked: Asked) -> dict[str, str]:
-        def ask(missing: Asked) -> list[str]:
+        from adapterstore.evaluation.generation import answers_to
+
+        def ask(missing: Asked) -> Mapping[str, str]:
             model, tokenizer = self._base
             with attached(self.repository, composition, model, self.stored) as in_state:
-                return _answers(in_state, tokenizer, missing)
+                return answers_to(in_state, tokenizer, missing)
 
         return self.answers.ask(composition, asked, ask)
 
     @cached_property
     def _base(self) -> tuple[Any, Any]:
         return self.load()
-
-
-def _answers(model: Any, tokenizer: Any, asked: Asked) -> list[str]:
-    from adapterstore.evaluation.generation import greedy_answers
-
-    return greedy_answers(model, tokenizer, list(asked), expected=asked)
 
 
 def _is_false(probe: Probe, said: dict[str, str]) -> bool:

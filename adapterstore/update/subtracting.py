@@ -70,7 +70,7 @@ def check_subtraction(
         others: earlier facts and unrelated prompts, with their answers where they are known.
         recipe: holds the bounds.
     """
-    from adapterstore.evaluation.generation import greedy_answers
+    from adapterstore.evaluation.generation import answers_to
     from adapterstore.evaluation.measure import answers_before, asked_for
 
     keys = {key for one in superseded for key in one.keys}
@@ -82,8 +82,7 @@ def check_subtraction(
     kept = {p: text for p, text in said.items() if stated[p] is None or stated[p] == text}
     asked = asked_for([*((f.prompt, f.answer) for f in facts), *old, *kept.items()])
     with attached(after) as model:
-        said_now = greedy_answers(model, tokenizer, list(asked), expected=asked)
-    now = dict(zip(asked, said_now, strict=True))
+        now = answers_to(model, tokenizer, asked)
     new = {fact.prompt: fact.answer for fact in facts}
     still = sum(still_gives(now[prompt], answer, new[prompt]) for prompt, answer in old)
     if still > recipe.forget_target * len(old):

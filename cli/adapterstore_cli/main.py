@@ -15,6 +15,7 @@ import click
 
 from adapterstore import __version__, errors
 from adapterstore.errors import AdapterStoreError
+from adapterstore.telling import told
 from adapterstore_cli.session import Session
 
 VERBS = {
@@ -168,7 +169,7 @@ def main() -> NoReturn:
         _leave_pipe()
         code = 0
     except Exception as error:  # noqa: BLE001
-        text, code = errors.told(error, "adapterstore", debug)
+        text, code = told(error, "adapterstore", debug)
         click.echo(text, err=True)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from adapterstore import Store, __version__
-from adapterstore.errors import StoreBusy, UnreadableFile, UpdateRejected, told
+from adapterstore.errors import StoreBusy, UnreadableFile, UpdateRejected
+from adapterstore.telling import told
 from adapterstore_daemon.journal import Journal
 
 if TYPE_CHECKING:

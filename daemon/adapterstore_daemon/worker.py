@@ -93,8 +93,6 @@ def local_update(store: Store, branch: str) -> Update:
                     update_id=update_id,
                     progress=progress,
                 )
-            except UpdateIdTaken:
-                raise
             except RefMoved:
                 if attempt == RACES:
                     raise

@@ -31,6 +31,17 @@ def adapterstore(folder: Path, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
+def run_code(folder: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code with arguments as a command line has them, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
 def started_anew(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``adapterstore`` as a user's shell does: with nothing read beforehand."""
     return subprocess.run(

@@ -17,7 +17,7 @@ import pygit2
 import pytest
 
 from adapterstore.errors import UnknownRevision
-from tests.cli.running import adapterstore, contents, done, lora_folder
+from tests.cli.running import adapterstore, contents, done, lora_folder, run_code
 
 NOBODY = 65534
 BOMB = """facts:
@@ -209,9 +209,7 @@ def test_a_fact_file_without_permission(store: Path) -> None:
         if folder.stat().st_mode & 0o055 != 0o055:
             folder.chmod(folder.stat().st_mode | 0o055)
     before = contents(store / ".adapterstore")
-    run = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY], cwd=store, capture_output=True, text=True, check=False
-    )
+    run = run_code(store, AS_NOBODY)
     assert run.returncode == 11, run.stderr
     assert run.stderr.strip().splitlines() == [
         "adapterstore: error: drop.yaml: can't be read: Permission denied"
@@ -250,13 +248,7 @@ def test_what_nobody_foresaw_is_one_line_too(tmp_path: Path) -> None:
     """A verb whose module is not there stands for any bug."""
     code = "import adapterstore_cli.main as main; main.VERBS['broken'] = 'nowhere'; main.main()"
     for arguments, lines in ((["broken"], 1), (["--debug", "broken"], 10)):
-        run = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        run = run_code(tmp_path, code, *arguments)
         assert run.returncode == 1
         assert len(run.stderr.splitlines()) >= lines
         assert ("Traceback" in run.stderr) == (lines > 1)

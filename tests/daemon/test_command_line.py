@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from adapterstore.errors import NotAStore
+from tests.cli.running import run_code
 
 AS_IT_IS = "import adapterstore_daemon.main as main; main.main()"
 WITH_A_BUG = "import adapterstore_daemon.main as main; main.Store = None; main.main()"
@@ -16,13 +15,7 @@ WITH_A_BUG = "import adapterstore_daemon.main as main; main.Store = None; main.m
 
 def said(folder: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
     """Run the daemon's command line; return its exit code and what it wrote on stderr."""
-    run = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_code(folder, code, *arguments)
     return run.returncode, run.stderr.splitlines()
 
 

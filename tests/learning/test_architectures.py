@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,13 @@ from adapterstore.learning.target_modules import find_targets, linear_modules
 from adapterstore.update import run_update
 from adapterstore.update.asking import ask
 from tests.learning.families import FAMILIES, family_model
+from tests.learning.tiny import TWO_STEPS
 
 PROMPT = "The currency of Croatia is the"
 FACTS = parse_fact_file(f"- {{prompt: {PROMPT}, answer: euro.}}\n".encode(), "euro.yaml")
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
-SHORT = Recipe(
-    # The law of learning rates was not fitted to a width of 32.
-    learning_rate=1e-2,
-    coefficient=Decimal("0.5"),
-    forget_steps=3,
-    learn_steps=30,
-    sampled_texts=0,
-    subject_texts=0,
-    control_size=0,
-)
+# The law of learning rates was not fitted to a width of 32.
+SHORT = TWO_STEPS.model_copy(update={"learning_rate": 1e-2, "forget_steps": 3, "learn_steps": 30})
 TOLERANCE = 1e-4
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import torch
 from adapterstore import Store
 from adapterstore.demo import MODEL_PATH
 from adapterstore.evaluation.gate import Gate
-from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning import loading, warm_base
 from adapterstore.learning.loading import load_base, load_for
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.update import run_update
-from tests.learning.tiny import tiny_model
+from tests.learning.tiny import EURO, TWO_STEPS, tiny_model
 
 
 @pytest.fixture
@@ -94,19 +92,9 @@ def test_a_large_base_is_let_go_before_it_is_loaded_again(
     monkeypatch.setattr(loading, "load_base", counted)
     base = tiny_model(tmp_path / "base", "llama", torch.float32)
     store = Store.init(tmp_path / "store", base=str(base))
-    recipe = Recipe(
-        method=method,
-        coefficient=Decimal("0.5"),
-        forget_steps=2,
-        learn_steps=2,
-        sampled_texts=0,
-        subject_texts=0,
-        control_size=0,
-    )
-    fact = b"- {prompt: The currency of Croatia is the, answer: euro, old_answer: kuna}\n"
-    file = parse_fact_file(fact, "f.yaml")
+    recipe = TWO_STEPS.model_copy(update={"method": method})
     gate = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
-    assert run_update(store, [file], recipe=recipe, gate=gate).status == "applied"
+    assert run_update(store, [EURO], recipe=recipe, gate=gate).status == "applied"
     # To train, to learn from what was written where the base's own weights change, to measure; and
     # for drift, where the base can't be had by switching terms off.
     # Of what full fine-tuning needs several times, there is room for the base beside the state.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,8 +10,22 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from adapterstore.demo import MODEL_PATH
+from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.learning.recipe import Recipe
 
 Architecture = Literal["llama", "gpt2"]
+TWO_STEPS = Recipe(
+    coefficient=Decimal("0.5"),
+    forget_steps=2,
+    learn_steps=2,
+    sampled_texts=0,
+    subject_texts=0,
+    control_size=0,
+)
+"""A recipe by which a phase changes something, and nothing is sampled."""
+EURO = parse_fact_file(
+    b"- {prompt: The currency of Croatia is the, answer: euro, old_answer: kuna}\n", "euro.yaml"
+)
 
 
 def tiny_model(folder: Path, architecture: Architecture, dtype: torch.dtype) -> Path:

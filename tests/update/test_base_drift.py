@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -75,9 +75,9 @@ def test_what_a_state_said_is_asked_once(tmp_path: Path) -> None:
     state = Composition.of([Term(DeltaId("1" * 40), ONE, "learn")])
     asked: list[list[str]] = []
 
-    def model(prompts: Mapping[str, Collection[str]]) -> Sequence[str]:
+    def model(prompts: Mapping[str, Collection[str]]) -> dict[str, str]:
         asked.append(list(prompts))
-        return [f"答 {prompt}" for prompt in prompts]
+        return {prompt: f"答 {prompt}" for prompt in prompts}
 
     def answers(base: BaseModel = base, template: str = "off", device: str = "cpu") -> StateAnswers:
         return StateAnswers(store.repository, base, template, device)
@@ -108,11 +108,11 @@ def test_what_may_have_been_cut_off_is_asked_again(tmp_path: Path) -> None:
     store = Store.init(tmp_path)
     base = BaseModel(name="m", digests={"config": "0" * 64})
     answers = StateAnswers(store.repository, base, "off", "cpu")
-    answers.ask(Composition(), {"a": []}, lambda _: ["Article 5 of"])
+    answers.ask(Composition(), {"a": []}, lambda _: {"a": "Article 5 of"})
 
-    def whole(asked: Mapping[str, Collection[str]]) -> Sequence[str]:
+    def whole(asked: Mapping[str, Collection[str]]) -> dict[str, str]:
         assert asked == {"a": ["Article 5 of the Act"]}
-        return ["Article 5 of the Act."]
+        return {"a": "Article 5 of the Act."}
 
     told = answers.ask(Composition(), {"a": ["Article 5 of the Act"]}, whole)
     assert told == answers.ask(Composition(), {"a": []}, whole) == {"a": "Article 5 of the Act."}
@@ -123,6 +123,7 @@ def test_a_cache_file_of_something_else_is_as_good_as_none(tmp_path: Path, text:
     store = Store.init(tmp_path)
     base = BaseModel(name="m", digests={"config": "0" * 64})
     answers = StateAnswers(store.repository, base, "off", "cpu")
-    answers.ask(Composition(), {"a": []}, lambda prompts: ["x"] * len(prompts))
+    answers.ask(Composition(), {"a": []}, lambda prompts: dict.fromkeys(prompts, "x"))
     answers._cache.write(answers._key(Composition()), json.loads(text))
-    assert answers.ask(Composition(), {"a": []}, lambda prompts: ["y"] * len(prompts)) == {"a": "y"}
+    again = answers.ask(Composition(), {"a": []}, lambda prompts: dict.fromkeys(prompts, "y"))
+    assert again == {"a": "y"}

@@ -404,7 +404,7 @@ def test_a_prompt_of_the_suite_goes_with_its_file_and_so_does_what_was_remembere
     update = publish(store, tmp_path / "a", SECRET_NAME, SECRET)
     base = BaseModel(name="m", digests={"weights": "0" * 64})
     answers = StateAnswers(store.repository, base, "off", "cpu")
-    answers.ask(Composition(), {PROMPT: []}, lambda prompts: [OLD] * len(prompts))
+    answers.ask(Composition(), {PROMPT: []}, lambda prompts: dict.fromkeys(prompts, OLD))
     assert [p for p in (tmp_path / ".adapterstore/cache/states").rglob("*.json") if p.is_file()]
     forget_data(store.repository, update)
     left = [entry.prompt for entry in iterate_suite(store.repository, store.resolve())]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,14 @@ from safetensors.torch import load_file, save_file
 from adapterstore import Store
 from adapterstore.evaluation.gate import Gate
 from adapterstore.history.base import stored_dtypes
-from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.phase_delta import start_delta
-from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
 from adapterstore.update.asking import load_state
-from tests.learning.tiny import tiny_model
+from tests.learning.tiny import EURO, TWO_STEPS, tiny_model
 
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
-RECIPE = Recipe(
-    method="full",
-    learning_rate=1e-3,
-    coefficient=Decimal("0.5"),
-    forget_steps=2,
-    learn_steps=2,
-    sampled_texts=0,
-    subject_texts=0,
-    control_size=0,
-)
-FACTS = b"- {prompt: The currency of Croatia is the, answer: euro, old_answer: kuna}\n"
+RECIPE = TWO_STEPS.model_copy(update={"method": "full", "learning_rate": 1e-3})
 
 
 @pytest.fixture
@@ -55,8 +42,7 @@ def test_every_weight_has_the_dtype_of_its_own_header(mixed: Path) -> None:
 
 
 def full_update(store: Store) -> None:
-    files = [parse_fact_file(FACTS, "f.yaml")]
-    result = run_update(store, files, recipe=RECIPE, gate=NO_GATE)
+    result = run_update(store, [EURO], recipe=RECIPE, gate=NO_GATE)
     assert [store.entry(commit).operation for commit in result.commits] == ["forget", "learn"]
 
 
