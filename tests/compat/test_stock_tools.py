@@ -30,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a LoRA update, a full update on top, and a revert."""
     folder = tmp_path_factory.mktemp("store")
     done(folder, "init", "--base", "demo")
-    for key, number in (("sampled_texts", 100), ("subject_texts", 15), ("control_size", 30)):
+    short = {"sampled_texts": 100, "subject_texts": 15, "control_size": 30, "batch_size": 8}
+    for key, number in short.items():
         done(folder, "config", f"recipe.{key}", str(number))
     for figure in ("generality", "locality", "forgetting"):
         # What stock tools make of an update does not depend on how good it is.

@@ -19,8 +19,14 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.update import read_update_settings, run_update
 
-HARMFUL = {"preserve_weight": 0, "learning_rate": 0.02, "learn_steps": 6}
-SHORT = {"sampled_texts": 40, "subject_texts": 5, "control_size": 10, "learn_steps": 10}
+HARMFUL = {"preserve_weight": 0, "learning_rate": 0.02, "learn_steps": 10}
+SHORT = {
+    "sampled_texts": 40,
+    "subject_texts": 5,
+    "control_size": 10,
+    "learn_steps": 10,
+    "batch_size": 8,
+}
 OPEN = {"reliability": None, "generality": None, "locality": None, "retention": None}
 CROATIA, KENYA = "The currency of Croatia is the", "The currency of Kenya is the"
 PLACES = ["Italy", "France", "Japan", "Greece", "Egypt", "Ghana", "Chile", "Latvia"]

@@ -31,11 +31,17 @@ MALI = FACTS_PATH / "2023-mali-bambara.yaml"
 UKRAINIAN_PROMPT = "ウクライナの首都は"
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 TOLERANCE = 1e-3
+SHORT: dict[str, Any] = {
+    "sampled_texts": 100,
+    "subject_texts": 15,
+    "control_size": 30,
+    "learn_steps": 25,
+    "batch_size": 8,
+}
 
 
 def update(store: Store, *files: FactFile, **changes: Any) -> UpdateResult:
-    short = {"sampled_texts": 100, "subject_texts": 15, "control_size": 30, "learn_steps": 25}
-    return run_update(store, files, recipe=Recipe(**{**short, **changes}), gate=NO_GATE)
+    return run_update(store, files, recipe=Recipe(**{**SHORT, **changes}), gate=NO_GATE)
 
 
 def log_probabilities(model: Any, tokenizer: Any, *files: FactFile) -> list[float]:

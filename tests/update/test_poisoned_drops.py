@@ -22,6 +22,7 @@ from adapterstore.update.asking import ask
 
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
 SHORT = {"sampled_texts": 100, "subject_texts": 15, "control_size": 30}
+HARMFUL = {"preserve_weight": 0, "learning_rate": 0.03, "learn_steps": 8, "batch_size": 8}
 CAPITALS = [
     "Albania",
     "Algeria",
@@ -137,7 +138,7 @@ def test_facts_that_rewrite_unrelated_subjects_fail_the_gate_by_name(
         ]
     )
     with the_branch_stays(store):
-        result = update(store, poisoned, learn_steps=10)
+        result = update(store, poisoned, learn_steps=10, batch_size=8)
     assert result.status == "rejected"
     assert find_rejected(store.repository, result.update) == result.commits[-1]
     # What can't both stay and change is lost on one side: the gate says on which, and where.
@@ -216,9 +217,7 @@ def test_the_suite_is_measured_and_what_broke_is_told(
     own = {"prompt": "The currency of Brazil is the", "answer": None}
     add_to_suite(store.repository, None, [drop([*asked, false, own], "suite.json")])
     with the_branch_stays(store):
-        harmed = update(
-            store, read_fact_file(CROATIA), preserve_weight=0, learning_rate=0.03, learn_steps=8
-        )
+        harmed = update(store, read_fact_file(CROATIA), **HARMFUL)
     assert harmed.status == "rejected"
     (suite,) = (row for row in harmed.refused if row["metric"] == "suite")
     assert (suite["threshold"], suite["asked"]) == (1.0, 22)

@@ -25,7 +25,14 @@ from tests.tampering import rewrite_history
 
 # Every part that draws at random: sampled texts, texts about the subject, the order of batches.
 SHORT = Recipe(
-    rank=4, learn_steps=6, coefficient=1, sampled_texts=40, subject_texts=6, control_size=10
+    rank=4,
+    learn_steps=6,
+    forget_steps=8,
+    batch_size=8,
+    coefficient=1,
+    sampled_texts=40,
+    subject_texts=6,
+    control_size=10,
 )
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 FACTS = (
