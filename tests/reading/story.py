@@ -20,6 +20,7 @@ TINY = Recipe(
     rank=2,
     forget_steps=1,
     learn_steps=1,
+    batch_size=4,
     coefficient_grid=("0.5", "1", "2"),  # type: ignore[arg-type]
     sampled_texts=30,
     subject_texts=0,
