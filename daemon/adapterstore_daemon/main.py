@@ -38,10 +38,12 @@ ENVIRONMENT = {
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show the traceback of an error that ends it, too.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, too.")
 @click.version_option(__version__, prog_name="adapterstored")
-def cli(debug: bool) -> None:
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
     """Turn fact files that land in a folder into tested, revertible commits."""
+    ctx.obj = debug
 
 
 @cli.command()
@@ -52,7 +54,8 @@ def cli(debug: bool) -> None:
 )  # fmt: skip
 @click.option("--branch", default="main", show_default=True, help="The branch to update.")
 @click.option("--once", is_flag=True, help="Handle what is there, then end.")
-def run(folder: Path, store_folder: Path, branch: str, once: bool) -> None:
+@click.pass_obj
+def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) -> None:
     """Watch FOLDER and update the store by each fact file that lands there.
 
     A file is taken up once it is complete: unchanged for daemon.settle_seconds and open for writing
@@ -90,6 +93,7 @@ def run(folder: Path, store_folder: Path, branch: str, once: bool) -> None:
             update=local_update(store, branch),
             progress=_StopBetweenSteps(stop, Stopped),
             say=_say,
+            debug=debug,
         )
         watch = Watch(
             worker.folder,

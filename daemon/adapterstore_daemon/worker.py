@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ class Worker:
     update: Update
     progress: Progress
     say: Voice
+    debug: bool = False
+    """Show the traceback of what a file brought about that nobody expects."""
 
     def handle(self, path: Path) -> Outcome:
         """Handle one complete file.
@@ -150,6 +153,8 @@ class Worker:
             return self._later(path, delivery, _line(error))
         except Exception as error:  # noqa: BLE001
             # Whatever one file brings about, the others are to have their turn.
+            if self.debug:
+                traceback.print_exception(error)
             return self._later(path, delivery, f"unexpected {type(error).__name__}: {_line(error)}")
 
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:

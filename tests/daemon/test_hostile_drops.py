@@ -95,7 +95,9 @@ def test_a_file_in_the_place_of_the_folder_leaves_the_drop_for_later(place: Plac
     assert place.worker().handle(path) == "rejected"
 
 
-def test_an_unexpected_failure_leaves_its_file_and_not_the_others(place: Place) -> None:
+def test_an_unexpected_failure_leaves_its_file_and_not_the_others(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fails(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
         raise KeyError(file.name)
 
@@ -103,6 +105,13 @@ def test_an_unexpected_failure_leaves_its_file_and_not_the_others(place: Place) 
     assert place.worker(fails).handle(path) == "later"
     assert path.exists()
     assert "unexpected KeyError: 'a.jsonl'" in place.journal.deliveries()[0].message
+    assert capsys.readouterr().err == ""
+    worker = place.worker(fails)
+    worker.debug = True
+    assert worker.handle(path) == "later"
+    shown = capsys.readouterr().err
+    assert shown.startswith("Traceback")
+    assert "raise KeyError(file.name)" in shown
 
 
 def test_an_id_that_was_taken_elsewhere_is_replaced_before_the_work_is_done_again(

@@ -126,8 +126,29 @@ def test_protected_facts_are_always_drawn_and_changed_ones_never(tmp_path: Path)
         assert drawn.total == 38
         assert fact(7).key in keys
         assert not keys & {fact(8).key, fact(9).key}
-    protected_only = draw_retained(store.repository, tip, NOTHING, 2, "1")
-    assert {e.key for e in protected_only.entries} < {fact(n).key for n in (7, 8, 9)}
+
+
+def test_however_many_are_protected_half_of_the_draw_is_left_for_the_others(
+    tmp_path: Path,
+) -> None:
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [fact(n) for n in range(12)])
+    protected = {fact(n).key for n in range(10)}
+    protect_facts(store.repository, None, sorted(protected))
+    tip = store.resolve()
+    others = {fact(n).key for n in (10, 11)}
+
+    def drawn(limit: int, seed: str) -> set[str]:
+        entries = draw_retained(store.repository, tip, NOTHING, limit, seed).entries
+        return {entry.key for entry in entries}
+
+    few = [drawn(3, seed) for seed in map(str, range(20))]
+    assert {(len(keys & protected), len(keys & others)) for keys in few} == {(2, 1)}
+    assert set.union(*few) == protected | others
+    # There are only two others: the rest of the room is not left empty.
+    assert len(drawn(8, "1") & protected) == 6
+    assert drawn(8, "1") > others
+    assert drawn(12, "1") == protected | others
 
 
 def test_other_phrasings_of_what_is_retained_fill_up_the_limit(tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def draw_retained(
 ) -> Retained:
     """Draw up to ``limit`` facts of a ledger that are not among the known ones.
 
-    Protected facts come first; what is left of the limit is drawn from the others with the seed.
+    Protected facts come first, so many that half of the limit is left for the others, if there are
+    so many others: a protected column of a large table would else keep everything else from being
+    asked. The seed draws among the others and, if not all have room, among the protected.
     """
     changed = {digest_key(entry.key) for found in known.every.values() for entry in found}
 
@@ -89,9 +91,11 @@ def draw_retained(
 
     count, protected = use_index(repository, commit, read)
     first = [e for e in protected if e.answer is not None and digest_key(e.key) not in changed]
-    if len(first) > limit:
-        first = random.Random(seed).sample(first, limit)
+    others_left = max(0, count - len(changed) - len(first))
+    room = limit - min(limit // 2, others_left)
     without = changed | {digest_key(entry.key) for entry in first}
+    if len(first) > room:
+        first = random.Random(seed).sample(first, room)
     others = draw_entries(repository, commit, limit - len(first), seed, without)
     # In the ledger's own order: below the limit, the draw is the ledger, whatever the seed.
     entries = sorted([*first, *others], key=lambda entry: digest_key(entry.key))
