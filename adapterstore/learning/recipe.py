@@ -86,9 +86,9 @@ class Recipe(SettingsModel):
     """Prompts held out of the preserve set, on which harm is measured."""
     retained_facts: Annotated[int, Field(ge=0)] = 1000
     """Facts of the ledger, at most, that training preserves and retention is measured on. Protected
-    ones come first, up to half of it where there are others; these are drawn with the seed, so that
-    the cost has a bound. What room is left goes to other phrasings of theirs, which training
-    preserves too."""
+    ones come first, but half is left for the others, as far as there are so many; what has no room
+    for all is drawn with the seed, so that the cost has a bound. What room is left goes to other
+    phrasings of theirs, which training preserves too."""
     suite_prompts: Annotated[int, Field(ge=0)] = 1000
     """Prompts of the regression suite, at most, that training preserves and that are measured; of
     more, so many are drawn with the seed."""

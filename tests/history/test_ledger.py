@@ -113,7 +113,7 @@ def test_below_the_limit_the_draw_is_the_ledger_whatever_the_seed(store: Store) 
     assert list(draws[0].entries) == known
 
 
-def test_protected_facts_are_always_drawn_and_changed_ones_never(tmp_path: Path) -> None:
+def test_protected_facts_are_drawn_first_and_changed_ones_never(tmp_path: Path) -> None:
     store = Store.init(tmp_path)
     teach(store, "aaaa", [fact(n) for n in range(40)])
     protect_facts(store.repository, None, [fact(n).key for n in (7, 8, 9)])
@@ -132,7 +132,8 @@ def test_however_many_are_protected_half_of_the_draw_is_left_for_the_others(
     tmp_path: Path,
 ) -> None:
     store = Store.init(tmp_path)
-    teach(store, "aaaa", [fact(n) for n in range(12)])
+    forgotten = [Fact(prompt=f"{n}番の答えは", answer=None) for n in (12, 13, 14)]
+    teach(store, "aaaa", [*(fact(n) for n in range(12)), *forgotten])
     protected = {fact(n).key for n in range(10)}
     protect_facts(store.repository, None, sorted(protected))
     tip = store.resolve()
@@ -145,7 +146,7 @@ def test_however_many_are_protected_half_of_the_draw_is_left_for_the_others(
     few = [drawn(3, seed) for seed in map(str, range(20))]
     assert {(len(keys & protected), len(keys & others)) for keys in few} == {(2, 1)}
     assert set.union(*few) == protected | others
-    # There are only two others: the rest of the room is not left empty.
+    # Two others have an answer: the rest of the room is not left empty.
     assert len(drawn(8, "1") & protected) == 6
     assert drawn(8, "1") > others
     assert drawn(12, "1") == protected | others

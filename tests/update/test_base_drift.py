@@ -19,7 +19,7 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.update import read_update_settings, run_update
 
-HARMFUL = {"preserve_weight": 0, "learning_rate": 0.02, "learn_steps": 10}
+HARMFUL = {"preserve_weight": 0, "learning_rate": 0.02}
 SHORT = {
     "sampled_texts": 40,
     "subject_texts": 5,

@@ -144,6 +144,10 @@ def test_facts_that_rewrite_unrelated_subjects_fail_the_gate_by_name(
     # What can't both stay and change is lost on one side: the gate says on which, and where.
     assert {row["metric"] for row in result.refused} <= {"reliability", "locality", "forgetting"}
     assert result.refused
+    assert result.report is not None
+    scores = result.report.scores()
+    # Something was trained indeed: a new answer is given, or an unrelated one has changed.
+    assert scores["reliability"].value > 0 or scores["locality"].value < 1
     for row in result.refused:
         assert row["short_by"] == pytest.approx(row["threshold"] - row["value"])
         assert any(reason.startswith(f"{row['metric']} 0.") for reason in result.reasons)

@@ -80,9 +80,9 @@ def draw_retained(
 ) -> Retained:
     """Draw up to ``limit`` facts of a ledger that are not among the known ones.
 
-    Protected facts come first, so many that half of the limit is left for the others, if there are
-    so many others: a protected column of a large table would else keep everything else from being
-    asked. The seed draws among the others and, if not all have room, among the protected.
+    Protected facts come first, but half of the limit is left for the others, as far as there are so
+    many: a protected column of a large table would else keep everything else from being asked. The
+    seed draws among the others and, if not all have room, among the protected.
     """
     changed = {digest_key(entry.key) for found in known.every.values() for entry in found}
 
@@ -91,12 +91,12 @@ def draw_retained(
 
     count, protected = use_index(repository, commit, read)
     first = [e for e in protected if e.answer is not None and digest_key(e.key) not in changed]
-    others_left = max(0, count - len(changed) - len(first))
-    room = limit - min(limit // 2, others_left)
     without = changed | {digest_key(entry.key) for entry in first}
+    others_room = max(limit - len(first), limit // 2)
+    others = draw_entries(repository, commit, others_room, seed, without)
+    room = limit - len(others)
     if len(first) > room:
         first = random.Random(seed).sample(first, room)
-    others = draw_entries(repository, commit, limit - len(first), seed, without)
     # In the ledger's own order: below the limit, the draw is the ledger, whatever the seed.
     entries = sorted([*first, *others], key=lambda entry: digest_key(entry.key))
     return Retained(entries, count - len(changed))
