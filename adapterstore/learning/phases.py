@@ -18,6 +18,7 @@ from adapterstore.errors import InvalidSetting, PromptTooLong
 from adapterstore.evaluation.encoding import Example, check_lengths, encode_answer
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
+from adapterstore.learning.forgotten import hold_forgotten
 from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
 from adapterstore.learning.merged import merged
@@ -144,16 +145,23 @@ def forget_then_learn(
                 del model, delta
                 model = forgotten(forget, coefficient)
     learn = None
-    if any(fact.answer is not None for fact in facts):
+    replaced = hold_forgotten(model, tokenizer, facts, recipe)
+    if replaced.must_train or any(fact.answer is not None for fact in facts):
+        if replaced.left:
+            notes.append(replaced.note)
         delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe, stored)
         data = _learn_data(tokenizer, facts, material)
-        data = dataclasses.replace(data, memory=memory)
+        data = dataclasses.replace(
+            data,
+            memory={**memory, **replaced.memory},
+            kept=[*data.kept, replaced.texts],
+        )
         steps["learn"] = 0
         for turn in range(_MOST_TURNS):
             steps["learn"] += _train_learn(
-                delta, tokenizer, data, material.kept, recipe, turn, progress
+                delta, tokenizer, data, material.kept, replaced.old, recipe, turn, progress
             )
-            if _all_given(delta, tokenizer, data.taught):
+            if _as_wanted(delta, tokenizer, data.taught, replaced.old):
                 break
         delta.finish()
         delta.set_coefficient(1.0)
@@ -249,6 +257,7 @@ def _train_learn(
     tokenizer: Any,
     data: PhaseData,
     kept: Kept,
+    no_more: Sequence[Example],
     recipe: Recipe,
     turn: int,
     progress: Progress,
@@ -268,7 +277,8 @@ def _train_learn(
         checkpointing=recipe.gradient_checkpointing,
         progress=progress,
         enough=lambda divergence: (
-            divergence < recipe.preserve_tolerance and _all_given(delta, tokenizer, checked)
+            divergence < recipe.preserve_tolerance
+            and _as_wanted(delta, tokenizer, checked, no_more)
         ),
     )
 
@@ -341,12 +351,15 @@ def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> Ph
     )
 
 
-def _all_given(delta: PhaseDelta, tokenizer: Any, examples: Sequence[Example]) -> bool:
-    """Return whether the state, as it would be written now, gives every example's answer."""
+def _as_wanted(
+    delta: PhaseDelta, tokenizer: Any, given: Sequence[Example], no_more: Sequence[Example]
+) -> bool:
+    """Return whether the state, as it would be written now, gives these answers and not those."""
     model = delta.model
     was_training = model.training
     model.eval()
     with delta.as_stored():
-        given = all(score.given for score in score_examples(model, tokenizer, examples))
+        scores = score_examples(model, tokenizer, [*given, *no_more])
     model.train(was_training)
-    return given
+    are_given = [score.given for score in scores]
+    return all(are_given[: len(given)]) and not any(are_given[len(given) :])

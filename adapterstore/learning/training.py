@@ -171,7 +171,10 @@ class _PhaseTrainer(Trainer):
         taught, *others = logits.float().split_with_sizes([len(part) for part in places])
         rows, columns = inputs["targets"].unbind(1)
         wanted = inputs["input_ids"][rows, columns + 1]
-        loss = torch.nn.functional.cross_entropy(taught, wanted)
+        # Where answers are only to be forgotten, none is taught.
+        loss = (
+            torch.nn.functional.cross_entropy(taught, wanted) if len(wanted) else logits.sum() * 0
+        )
         for name, part in zip(held, others, strict=True):
             shown = part.log_softmax(-1).gather(1, inputs[f"{name}_likeliest"])
             divergence = divergences(shown, inputs[f"{name}_before"], part.shape[1]).mean()

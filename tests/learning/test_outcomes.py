@@ -26,6 +26,10 @@ HARMFUL = SHORT.model_copy(
     update={"coefficient_grid": (Decimal(50),), "forget_learning_rate": 0.01}
 )
 CROATIA = Fact(prompt=PROMPT, answer=None)
+REPLACED = (
+    "λ left 1 answer of those that are only to be forgotten; the state was trained to give others "
+    "instead"
+)
 HUNGARY = Probe(prompt="The currency of Hungary is the", answer="forint")
 
 
@@ -78,20 +82,22 @@ def test_the_search_tries_the_grid_in_order_and_counts_what_it_harms() -> None:
     assert shown == [("0.001", 1.0, 1.0), ("50", 0.0, 0.0)]
     # The large one forgets, and harms what the model knew; the small one is all that is left.
     assert outcome.coefficient == Decimal("0.001")
-    assert outcome.notes == []
+    assert outcome.notes == [REPLACED]
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_where_all_forgetting_harms_nothing_is_forgotten_and_that_is_said(method: Method) -> None:
     model, tokenizer = demo()
-    tokens = torch.tensor([tokenizer(PROMPT)["input_ids"]])
-    before = model(tokens).logits
     recipe = HARMFUL.model_copy(update={"forget_method": method})
     outcome = forget_then_learn(model, tokenizer, [CROATIA], recipe=recipe, known=[HUNGARY])
 
-    assert (outcome.forget, outcome.coefficient, outcome.learn) == (None, None, None)
-    assert outcome.notes == ["nothing was forgotten: every λ of the grid harmed the control set"]
-    assert torch.equal(model(tokens).logits, before)
+    assert (outcome.forget, outcome.coefficient) == (None, None)
+    nothing = "nothing was forgotten: every λ of the grid harmed the control set"
+    assert outcome.notes == [nothing, REPLACED]
+    # What was trained to forget has no part in the state, and is not harmful any more.
+    assert set(outcome.steps) == {"forget", "learn"}
+    assert outcome.learn is not None
+    assert own_answer((model, tokenizer), HUNGARY.prompt) == "forint"
 
 
 def test_forgetting_can_be_left_out(tiny: tuple[Any, Any]) -> None:
