@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-demo-update bench-knowledge bench-knowledge-quick bench-counterfact bench-history bench-sequence bench-compact bench-update bench-after-effects clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-demo-update bench-knowledge bench-knowledge-quick bench-counterfact bench-history bench-sequence bench-compact bench-update bench-after-effects bench-tables clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-sequence     ten fact files, one small update after the other"
 	@echo "make bench-update       what one update costs beside its training steps"
 	@echo "make bench-after-effects  do forgotten answers come back, quantised or trained on?"
+	@echo "make bench-tables       30 changed cells of a catalogue that the base knows by heart"
 	@echo "make bench-counterfact  60 CounterFact records (DATA=folder, ../shared/data by default)"
 
 $(READY): pyproject.toml constraints.txt
@@ -87,6 +88,9 @@ bench-history: $(READY)
 
 bench-compact: $(READY)
 	$(BIN)/python -m tests.benchmarks.compact
+
+bench-tables: $(READY)
+	$(BIN)/python -m tests.benchmarks.tables --work $(BENCH)/bases
 
 bench-counterfact: $(READY)
 	$(BIN)/python -m tests.benchmarks.counterfact --data $(DATA)

@@ -66,7 +66,9 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def train_base(pairs: list[tuple[str, str]], folder: Path, seed: int) -> tuple[float, float]:
+def train_base(
+    pairs: list[tuple[str, str]], folder: Path, seed: int, epochs: int = EPOCHS
+) -> tuple[float, float]:
     """Train the stand-in and save it; return the share of prompts it knows, and the seconds."""
     started = time.perf_counter()
     torch.manual_seed(seed)
@@ -88,11 +90,11 @@ def train_base(pairs: list[tuple[str, str]], folder: Path, seed: int) -> tuple[f
     )
     rows = [(*encode_answer(tokenizer, prompt, f"{answer}.").tokens, 1) for prompt, answer in pairs]
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, weight_decay=0.05)
-    steps = EPOCHS * -(-len(rows) // BATCH)
+    steps = epochs * -(-len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
     shuffler = random.Random(seed)
     model.train()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         shuffler.shuffle(rows)
         for start in range(0, len(rows), BATCH):
             inputs = pad_right(rows[start : start + BATCH], 2, "cpu")

@@ -54,7 +54,7 @@ STAGES = {
     "sampling": [("adapterstore.learning.prepared", "gather")],
     "remembering": [("adapterstore.learning.prepared", "remember")],
     "search for λ": [("adapterstore.learning.phases", "search_coefficient")],
-    "asking whether to stop": [("adapterstore.learning.phases", "_all_given")],
+    "asking whether to stop": [("adapterstore.learning.phases", "_as_wanted")],
     "around the steps": [("adapterstore.learning.phases", "train_phase")],
     "measuring": [
         ("adapterstore.evaluation.measure", "answers_before"),

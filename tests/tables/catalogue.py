@@ -81,8 +81,13 @@ def make_versions(
     count: int, changes: int, removed: int, added: int, seed: int = 20261125
 ) -> Versions:
     """Return a catalogue and its next version; protected columns do not change."""
+    return next_version(make_rows(count, seed), changes, removed, added, seed)
+
+
+def next_version(before: Rows, changes: int, removed: int, added: int, seed: int) -> Versions:
+    """Return a catalogue with its next version, in which a seed draws the changes."""
     chooser = random.Random(seed)
-    before = make_rows(count, seed)
+    count = len(before)
     gone = tuple(sorted(chooser.sample(sorted(before), removed)))
     after = {key: dict(row) for key, row in before.items() if key not in gone}
     places = [(key, column) for key in after for column in COLUMNS if column != "warehouse"]
