@@ -42,7 +42,7 @@ class Replaced:
     old: list[Example]
     """The old answers that must not be given in the end."""
     left: int
-    """How many of the facts λ left their old answer."""
+    """To how many of the facts' own prompts λ left the old answer."""
     must_train: bool
     """Whether these are more than the recipe bears, so that they are trained even by themselves."""
 
@@ -57,7 +57,7 @@ class Replaced:
 
 
 def hold_forgotten(model: Any, tokenizer: Any, facts: Sequence[Fact], recipe: Recipe) -> Replaced:
-    """Ask the state after forgetting about the facts that get no new answer.
+    """Ask the state after forgetting about the facts that get no new answer, in every phrasing.
 
     What λ left is replaced only where λ was searched: a recipe that forgets nothing, or with a λ of
     its own, gets what it asks for.
@@ -68,26 +68,31 @@ def hold_forgotten(model: Any, tokenizer: Any, facts: Sequence[Fact], recipe: Re
         facts: all of the update, with the old answers that were to be forgotten.
         recipe: ``forget_target`` is the share of answers that λ may leave.
     """
-    gone = [fact for fact in facts if fact.answer is None and fact.old_answer is not None]
+    gone = [(fact, fact.old_answer) for fact in facts if fact.answer is None and fact.old_answer]
     if not gone or not recipe.forget:
         return Replaced([], {}, [], 0, False)
-    asked = [encode_answer(tokenizer, fact.prompt, fact.old_answer or "") for fact in gone]
+    # Their own prompts first.
+    asked = [(fact.prompt, old) for fact, old in gone]
+    asked += [(prompt, old) for fact, old in gone for prompt in fact.paraphrases]
+    examples = [encode_answer(tokenizer, prompt, old) for prompt, old in asked]
     with merged(model):
-        given = [score.given for score in score_examples(model, tokenizer, asked)]
+        given = [score.given for score in score_examples(model, tokenizer, examples)]
         forgotten = [n for n, still in enumerate(given) if not still]
         left = [n for n, still in enumerate(given) if still and recipe.coefficient is None]
-        instead = [Probe(prompt=gone[n].prompt) for n in forgotten]
+        instead = [Probe(prompt=asked[n][0]) for n in forgotten]
         kept = keep(model, tokenizer, [], [], instead).prompts
         memory = remember(model, tokenizer, [example.tokens for example in kept])
-        known = remember(model, tokenizer, [asked[n].tokens for n in left])
+        known = remember(model, tokenizer, [examples[n].tokens for n in left])
     for n in left:
-        memory[asked[n].tokens] = _without(known[asked[n].tokens], asked[n], tokenizer)
+        text = examples[n].tokens
+        memory[text] = _without(known[text], examples[n], tokenizer)
+    own = sum(n < len(gone) for n in left)
     return Replaced(
-        texts=[*kept, *(asked[n] for n in left)],
+        texts=[*kept, *(examples[n] for n in left)],
         memory=memory,
-        old=[asked[n] for n in sorted([*forgotten, *left])],
-        left=len(left),
-        must_train=len(left) > recipe.forget_target * len(gone),
+        old=[examples[n] for n in sorted([*forgotten, *left])],
+        left=own,
+        must_train=own > recipe.forget_target * len(gone),
     )
 
 

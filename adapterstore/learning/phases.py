@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 Forgotten = Callable[[PhaseResult, Decimal], Any]
 """Stores what was forgotten, and returns the model in the state that is then written."""
 
-_MOST_TURNS = 3
-"""How often the learn phase is gone through while a new answer is still not given."""
+_MOST_TURNS = 5
+"""How often the learn phase is gone through while a new answer is not given, or an old one is."""
 
 
 @dataclass(frozen=True)

@@ -59,12 +59,12 @@ class Recipe(SettingsModel):
     learn_steps: Count | None = None
     """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
     or as many as it takes to show each fact 25 times. Where a new answer is still not given then,
-    the phase is gone through again, at most three times in all."""
+    the phase is gone through again, at most five times in all."""
     forget_steps: Count = 25
     batch_size: Count = 32
     """Texts that teach, in one step. On top come half as many again that preserve, up to three
-    quarters as many that keep earlier facts, and up to a quarter as many that teach again those
-    that the state does not give."""
+    quarters as many that keep earlier facts, up to a quarter as many that keep away what is only
+    forgotten, and up to a quarter that teach again what the state does not give of the ledger."""
     forget: bool = True
     coefficient: Coefficient | None = None
     """λ of the forget phase; None searches ``coefficient_grid``."""

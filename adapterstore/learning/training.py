@@ -48,7 +48,7 @@ class PhaseData:
     """Of the preserved and the kept texts."""
     kept: Sequence[Sequence[Example]] = ()
     """Groups of texts whose answers must stay. Each step takes up to half of ``batch_size`` from
-    the first group, a quarter from the next, and so on."""
+    the first group, and a quarter from each other."""
     recalled: Sequence[Example] = ()
     """Taught beside the others: each step takes up to a quarter of ``batch_size``."""
 
@@ -76,7 +76,7 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         ]
         self._recalled = _draw(data.recalled, max(1, batch_size // 4), chooser)
         self._kept = [
-            _draw(group, max(1, batch_size // 2 ** (number + 1)), chooser)
+            _draw(group, max(1, batch_size // (2 if number == 0 else 4)), chooser)
             for number, group in enumerate(data.kept)
             if group and data.memory is not None
         ]

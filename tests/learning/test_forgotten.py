@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +22,8 @@ GONE = [
     Fact(prompt=f"The currency of {country} is the", answer=None, old_answer=currency)
     for country, currency in (("Croatia", "kuna"), ("Hungary", "forint"), ("Japan", "yen"))
 ]
+PHRASED = Fact(prompt="Croatia has as its currency the", answer=None, old_answer="kuna")
+GONE[0] = replace(GONE[0], paraphrases=(PHRASED.prompt,))
 LEARNED = Fact(prompt="カザフスタンの首都は", answer="アルマトイ", old_answer="アスタナ")
 STAY = [
     ("The capital of Croatia is", "Zagreb"),
@@ -56,7 +59,7 @@ def test_what_no_scale_reaches_is_replaced_and_the_rest_stays(learned: list[Fact
     assert outcome.curve[0].old_answers > WEAK.forget_target
     assert outcome.learn is not None
     assert [note for note in outcome.notes if note.startswith("λ left 3 answers of")]
-    assert given(model, tokenizer, GONE) == [False] * 3
+    assert given(model, tokenizer, [*GONE, PHRASED]) == [False] * 4
     assert [score.given for score in score_answers(model, tokenizer, STAY)] == [True] * 3
     if learned:
         (said,) = greedy_answers(model, tokenizer, [LEARNED.prompt])
@@ -95,7 +98,8 @@ def test_the_rest_keeps_its_proportions() -> None:
     model, tokenizer = load_base(MODEL_PATH, "cpu")
     example = encode_answer(tokenizer, GONE[0].prompt, "kuna")
     held = hold_forgotten(model, tokenizer, GONE[:1], WEAK)
-    assert held.texts == [example]
+    assert held.texts[0] == example
+    assert (len(held.texts), held.left) == (2, 1)
     reference = held.memory[example.tokens]
     with torch.inference_mode():
         logits = model(torch.tensor([example.tokens])).logits[0]
