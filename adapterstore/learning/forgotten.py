@@ -60,7 +60,7 @@ def hold_forgotten(model: Any, tokenizer: Any, facts: Sequence[Fact], recipe: Re
     """Ask the state after forgetting about the facts that get no new answer, in every phrasing.
 
     What λ left is replaced only where λ was searched: a recipe that forgets nothing, or with a λ of
-    its own, gets what it asks for.
+    its own, gets what it asks for. Nothing is held or replaced without the preserve term.
 
     Args:
         model: S′.
@@ -69,7 +69,7 @@ def hold_forgotten(model: Any, tokenizer: Any, facts: Sequence[Fact], recipe: Re
         recipe: ``forget_target`` is the share of answers that λ may leave.
     """
     gone = [(fact, fact.old_answer) for fact in facts if fact.answer is None and fact.old_answer]
-    if not gone or not recipe.forget:
+    if not gone or not recipe.forget or not recipe.preserve_weight:
         return Replaced([], {}, [], 0, False)
     # Their own prompts first.
     asked = [(fact.prompt, old) for fact, old in gone]

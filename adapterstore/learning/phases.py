@@ -190,7 +190,12 @@ def _check_prompts(
         InvalidSetting: one that is to stay as it is.
     """
     asked = [(fact.prompt, text) for fact in facts for text in (fact.answer, fact.old_answer)]
-    asked += [(prompt, fact.answer) for fact in facts for prompt in fact.paraphrases]
+    asked += [
+        (prompt, text)
+        for fact in facts
+        for prompt in fact.paraphrases
+        for text in (fact.answer, fact.old_answer)
+    ]
     asked += [(p.prompt, p.answer) for fact in facts for p in (*fact.locality, *fact.portability)]
     own = {prompt for prompt, _ in asked}
     others = [(probe.prompt, probe.answer) for probe in known if probe.prompt not in own]

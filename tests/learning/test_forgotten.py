@@ -71,8 +71,9 @@ def test_who_states_a_scale_or_forgets_nothing_gets_what_he_asks_for() -> None:
     model, tokenizer, outcome = update(GONE, fixed)
     assert outcome.learn is None
     assert given(model, tokenizer, GONE) == [True] * 3
-    kept = hold_forgotten(model, tokenizer, GONE, WEAK.model_copy(update={"forget": False}))
-    assert (kept.texts, kept.old, kept.must_train) == ([], [], False)
+    for left_out in ({"forget": False}, {"preserve_weight": 0.0}):
+        kept = hold_forgotten(model, tokenizer, GONE, WEAK.model_copy(update=left_out))
+        assert (kept.texts, kept.old, kept.must_train) == ([], [], False)
 
 
 def test_what_is_forgotten_already_is_held_as_it_is() -> None:

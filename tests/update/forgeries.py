@@ -37,6 +37,11 @@ def edit_json(store: Store, revision: str, path: str, edit: Callable[[Any], None
     return f"{text}\n".encode()
 
 
+def forge_report(store: Store, revision: str, edit: Callable[[Any], None]) -> CommitId:
+    path = "update/report.json"
+    return rewrite_history(store, revision, {path: edit_json(store, revision, path, edit)})
+
+
 def coefficient(store: Store) -> tuple[CommitId | str, str]:
     def edit(content: Any) -> None:
         content["terms"][0]["coefficient"] = "0.26"
@@ -219,8 +224,7 @@ def report_base(store: Store) -> tuple[CommitId | str, str]:
     def edit(content: Any) -> None:
         content["provenance"]["base"]["digests"]["weights"] = "0" * 64
 
-    data = edit_json(store, "main~3", "update/report.json", edit)
-    forged = rewrite_history(store, "main~3", {"update/report.json": data})
+    forged = forge_report(store, "main~3", edit)
     return forged, "report.json: provenance.base.digests"
 
 
@@ -228,8 +232,7 @@ def report_coefficient(store: Store) -> tuple[CommitId | str, str]:
     def edit(content: Any) -> None:
         content["coefficient"] = "9"
 
-    data = edit_json(store, "main~5", "update/report.json", edit)
-    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    forged = forge_report(store, "main~5", edit)
     return forged, "report.json: coefficient: .*, found 9"
 
 
@@ -237,8 +240,7 @@ def report_of_the_first_phase(store: Store) -> tuple[CommitId | str, str]:
     def edit(content: Any) -> None:
         content["notes"] = ["nothing to see here"]
 
-    data = edit_json(store, "main~6", "update/report.json", edit)
-    forged = rewrite_history(store, "main~6", {"update/report.json": data})
+    forged = forge_report(store, "main~6", edit)
     return forged, "update: expected the same files as in"
 
 
@@ -247,8 +249,7 @@ def report_gate(store: Store) -> tuple[CommitId | str, str]:
         content["provenance"]["gate"]["reliability"] = 1.0
         content["report"]["reliability"]["right"] = 0
 
-    data = edit_json(store, "main~5", "update/report.json", edit)
-    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    forged = forge_report(store, "main~5", edit)
     return forged, "report.json: accepted: expected False"
 
 
@@ -257,8 +258,7 @@ def report_of_nothing_asked(store: Store) -> tuple[CommitId | str, str]:
         content["provenance"]["gate"]["reliability"] = 1.0
         content["report"]["reliability"] = {"right": 0, "asked": 0, "failures": []}
 
-    data = edit_json(store, "main~5", "update/report.json", edit)
-    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    forged = forge_report(store, "main~5", edit)
     return forged, "report.json: report.reliability: expected a share .*, found 0 of 0"
 
 
@@ -266,8 +266,7 @@ def report_of_no_number(store: Store) -> tuple[CommitId | str, str]:
     def edit(content: Any) -> None:
         content["report"]["reliability"]["right"] = float("nan")
 
-    data = edit_json(store, "main~5", "update/report.json", edit)
-    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    forged = forge_report(store, "main~5", edit)
     return forged, "report.json: report.reliability: expected a share .*, found nan of 1"
 
 
@@ -275,8 +274,7 @@ def report_without_figures(store: Store) -> tuple[CommitId | str, str]:
     def edit(content: Any) -> None:
         content["report"] = "excellent"
 
-    data = edit_json(store, "main~5", "update/report.json", edit)
-    forged = rewrite_history(store, "main~5", {"update/report.json": data})
+    forged = forge_report(store, "main~5", edit)
     return forged, "report.json: report: expected figures"
 
 
