@@ -7,6 +7,7 @@ model-editing tools use it). zsRE: Levy et al., 2017, as Mitchell et al., 2022 (
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -45,16 +46,15 @@ def _checked(fault: Callable[[str], str | None]) -> AfterValidator:
     def check(text: str) -> str:
         if (problem := fault(text)) is not None:
             raise _refusal(problem)
-        return text
+        # As answers are compared, so that what is trained is what is asked.
+        return unicodedata.normalize("NFC", text).strip()
 
     return AfterValidator(check)
 
 
 Text = Annotated[str, Strict(), _checked(fault_of_text)]
-AnswerText = Annotated[str, Strict(), _checked(fault_of_answer)]
-Trimmed = Annotated[Text, AfterValidator(str.strip)]
-Answer = Annotated[AnswerText, AfterValidator(str.strip)]
-"""An answer of the field's data sets, some of which write the space before it too."""
+"""In Unicode NFC, without spaces around."""
+Answer = Annotated[str, Strict(), _checked(fault_of_answer)]
 
 
 class Record(BaseModel):
@@ -112,8 +112,8 @@ class Native(Layout):
     """Our own layout; see ``Fact``."""
 
     prompt: Text
-    answer: AnswerText | None
-    old_answer: AnswerText | None = None
+    answer: Answer | None
+    old_answer: Answer | None = None
     subject: Text | None = None
     relation: Text | None = None
     paraphrases: tuple[Text, ...] = ()
@@ -122,7 +122,7 @@ class Native(Layout):
     protected: bool = False
 
     def to_fact(self, line: int | None) -> Fact:
-        """Return the fact, texts as they are."""
+        """Return the fact."""
         return Fact(
             prompt=self.prompt,
             answer=self.answer,
@@ -150,7 +150,7 @@ class FlatCounterFact(Layout):
     relation_id: Text | None = None
     rephrase_prompt: Text | None = None
     locality_prompt: Text | None = None
-    locality_ground_truth: Trimmed | None = None
+    locality_ground_truth: Text | None = None
     case_id: Any = None
 
     def to_fact(self, line: int | None) -> Fact:
@@ -234,7 +234,7 @@ class Zsre(Layout):
     subject: Text | None = None
     rephrase: Text | None = None
     loc: Text | None = None
-    loc_ans: Trimmed | None = None
+    loc_ans: Text | None = None
     answers: Any = None
     cond: Any = None
     case_id: Any = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from adapterstore.knowledge.facts import Fact, canonical_text, digest_key, ledger_key
 from adapterstore.knowledge.json_entry import entry_to_bytes, read_entry
@@ -48,6 +48,11 @@ class LedgerEntry:
         fields = (*self.prompts, self.answer, self.subject, self.relation, self.source)
         return any(wanted in canonical_text(field or "").casefold() for field in fields)
 
+    def without_phrasings(self, prompts: Collection[str]) -> LedgerEntry:
+        """Return the entry without those of its paraphrases that are, canonically, among some."""
+        left = tuple(text for text in self.paraphrases if canonical_text(text) not in prompts)
+        return self if left == self.paraphrases else replace(self, paraphrases=left)
+
     def to_bytes(self) -> bytes:
         """Return canonical JSON: sorted keys, one a line, UTF-8 unescaped, a newline at the end."""
         return entry_to_bytes(self)
@@ -91,21 +96,24 @@ def ledger_changes(
     current: Mapping[str, LedgerEntry],
     facts: Sequence[Fact],
     update: str,
-    source: str | None,
+    sources: Sequence[str | None],
     elsewhere: Mapping[str, Sequence[LedgerEntry]] | None = None,
+    sharing: Sequence[LedgerEntry] = (),
 ) -> dict[str, bytes | None]:
     """Return path → new content for each fact that an update taught or took away.
 
     The prompts by which an entry was known stay with it as paraphrases: the answer is the key's,
-    however it is asked for. An entry of the same prompt under another key is the same fact: it goes
-    (None), and its prompts, and its subject and relation where the fact has none, stay.
+    however it is asked for. An entry of the same fact under another key goes (None), and its
+    prompts, and its subject and relation where the fact has none, stay. An entry of another fact
+    that shares a fact's prompt is not asked by it any more: a prompt has one answer.
 
     Args:
         current: the entries that the facts' own keys had before the update, by key.
         facts: the update's facts, without contradictions.
         update: the update's id.
-        source: where its facts come from.
-        elsewhere: for a fact's key, the entries under other keys that know its prompt.
+        sources: where each of the facts comes from.
+        elsewhere: for a fact's key, the entries under other keys that are the same fact.
+        sharing: entries of other facts that have a fact's prompt among their phrasings.
     """
     others = {fact.key: tuple((elsewhere or {}).get(fact.key, ())) for fact in facts}
     names = [_names(fact, others[fact.key]) for fact in facts]
@@ -113,7 +121,7 @@ def ledger_changes(
     asked = {canonical_text(fact.prompt): key for fact, key in zip(facts, keys, strict=True)}
     entries: dict[str, LedgerEntry] = {}
     gone: set[str] = set()
-    for fact, (subject, relation), key in zip(facts, names, keys, strict=True):
+    for fact, source, (subject, relation), key in zip(facts, sources, names, keys, strict=True):
         own = [e for e in (entries.get(key), current.get(fact.key)) if e is not None]
         before = [*own, *others[fact.key]]
         # Each entry's prompts go to one fact, or a prompt would ask for two.
@@ -129,12 +137,19 @@ def ledger_changes(
             relation=relation,
             paraphrases=tuple(prompt for prompt in prompts if prompt != fact.prompt),
             update=update,
-            source=source,
+            source=joined([entries[key].source, source] if key in entries else [source]),
             protected=fact.protected or any(entry.protected for entry in before),
         )
         gone.update(entry.key for entry in before)
+    others_left = [e for e in sharing if e.key not in entries and e.key not in gone]
+    entries |= {entry.key: entry.without_phrasings(asked) for entry in others_left}
     written = {ledger_path(digest_key(key)): entry.to_bytes() for key, entry in entries.items()}
     return {**{ledger_path(digest_key(key)): None for key in gone - set(entries)}, **written}
+
+
+def joined(sources: Iterable[str | None]) -> str | None:
+    """Return several sources as one text, each once (None: there is none)."""
+    return "; ".join(dict.fromkeys(source for source in sources if source)) or None
 
 
 def filed_key(fact: Fact, others: Sequence[LedgerEntry]) -> str:

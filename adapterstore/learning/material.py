@@ -15,7 +15,7 @@ from adapterstore.evaluation.encoding import (
     encode_prompt,
     end_ids,
 )
-from adapterstore.evaluation.generation import MAX_NEW_TOKENS, continue_tokens
+from adapterstore.evaluation.generation import continue_greedily
 from adapterstore.knowledge.facts import Fact, Probe, join
 from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
 from adapterstore.learning.keeping import Ending, Kept, ending_of, keep, usual_ending
@@ -286,10 +286,10 @@ def _changes(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[_Change]
     """Ask the model what it says now; the old answer that a file states may be another one."""
     rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
     ends = end_ids(model, tokenizer)
-    continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
+    every = [_stated(fact) for fact in facts]
+    continued = continue_greedily(model, tokenizer, rows, every)
     changes = []
-    for fact, row in zip(facts, continued, strict=True):
-        stated = [answer for answer in (fact.old_answer, fact.answer) if answer is not None]
+    for fact, stated, row in zip(facts, every, continued, strict=True):
         endings = [ending_of(tokenizer, answer, row, ends) for answer in stated]
         given = [ending for ending in endings if ending is not None]
         own = first_sentence(decode(tokenizer, row))
@@ -313,8 +313,13 @@ def _endings(tokenizer: Any, changes: Sequence[_Change]) -> list[Ending]:
     return [change.ending if change.ending is not None else default for change in changes]
 
 
-def own_answers(model: Any, tokenizer: Any, prompts: Sequence[str]) -> list[str | None]:
-    """Return the model's own greedy answer to each prompt, up to the end of its sentence."""
-    rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    continued = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
+def _stated(fact: Fact) -> list[str]:
+    """Return the answers that a fact states, which what the model says is compared with."""
+    return [answer for answer in (fact.old_answer, fact.answer) if answer is not None]
+
+
+def own_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[str | None]:
+    """Return the model's own greedy answer to each fact's prompt, up to the end of its sentence."""
+    rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
+    continued = continue_greedily(model, tokenizer, rows, [_stated(fact) for fact in facts])
     return [first_sentence(decode(tokenizer, row)) or None for row in continued]

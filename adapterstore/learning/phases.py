@@ -58,6 +58,8 @@ class Outcome:
     preserved: list[str]
     """The texts that training held in place."""
     steps: dict[str, int]
+    taught: dict[str, int]
+    """Of how many facts each phase was."""
     notes: list[str]
 
 
@@ -123,6 +125,7 @@ def forget_then_learn(
     )
     material, memory = prepared.material, prepared.memory
     steps: dict[str, int] = {}
+    new = sum(fact.answer is not None for fact in facts)
     notes: list[str] = []
     forget, coefficient, curve = None, None, list[Candidate]()
     old = [
@@ -146,7 +149,7 @@ def forget_then_learn(
                 model = forgotten(forget, coefficient)
     learn = None
     replaced = hold_forgotten(model, tokenizer, facts, recipe)
-    if replaced.must_train or any(fact.answer is not None for fact in facts):
+    if replaced.must_train or new:
         if replaced.left:
             notes.append(replaced.note)
         delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe, stored)
@@ -176,6 +179,8 @@ def forget_then_learn(
         control=material.control,
         preserved=[read_text(tokenizer, tokens) for tokens in material.held],
         steps=steps,
+        # What is only forgotten is trained by itself where λ left too much of it.
+        taught={"forget": len(old), "learn": new or len(facts)},
         notes=notes,
     )
 
@@ -216,7 +221,7 @@ def _with_old_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list
     own = dict(
         zip(
             (fact.prompt for fact in unknown),
-            own_answers(model, tokenizer, [fact.prompt for fact in unknown]),
+            own_answers(model, tokenizer, unknown),
             strict=True,
         )
     )

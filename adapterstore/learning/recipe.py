@@ -16,7 +16,10 @@ from adapterstore.settings_model import SettingsModel
 __all__ = ["Method", "Recipe"]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Rank = Annotated[int, Field(ge=1, le=10_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+"""Below what torch and numpy take, as each turn of the learn phase has a seed of its own."""
 Coefficient = Annotated[Decimal, Field(gt=0, le=100, decimal_places=6, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -44,7 +47,7 @@ class Recipe(SettingsModel):
     forget_method: Method | None = None
     """None: as ``method``. The two phases may differ."""
     learn_method: Method | None = None
-    rank: Count | None = None
+    rank: Rank | None = None
     """Of LoRA; None: by architecture, 16 or, where queries, keys and values are one module, 24."""
     alpha: Count | None = None
     """None: as ``rank``, so that the scaling is 1."""
@@ -92,7 +95,7 @@ class Recipe(SettingsModel):
     suite_prompts: Annotated[int, Field(ge=0)] = 1000
     """Prompts of the regression suite, at most, that training preserves and that are measured; of
     more, so many are drawn with the seed."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     chat_template: Annotated[ChatMode, BeforeValidator(_switch)] = "off"
     """Whether a prompt is put to the model as a user's turn, and its answer is the assistant's;
     ``auto``: where the tokenizer brings a template."""

@@ -14,7 +14,7 @@ from adapterstore.history.export import export_state
 from adapterstore.history.ledger.earlier_answers import earlier_answers
 from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.store import Store
-from adapterstore.knowledge.facts import Fact, FactFile
+from adapterstore.knowledge.facts import Fact, FactFile, same_answer
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.settings import read_update_settings
 
@@ -178,7 +178,7 @@ def _facts(
         stated = [fact for file in files for fact in file.facts]
     current = [ledger[fact.key] for fact in stated if fact.key in ledger]
     earlier = earlier_answers(store.repository, commit, current)
-    own = own_answers(base, tokenizer, [fact.prompt for fact in stated])
+    own = own_answers(base, tokenizer, stated)
     origins = {"file": 0, "ledger": 0, "base": 0}
     facts = []
     for fact, said in zip(stated, own, strict=True):
@@ -187,7 +187,9 @@ def _facts(
         elif fact.key in earlier:
             origin, answers = "ledger", earlier[fact.key]
         else:
-            origin, answers = "base", [said] if said is not None and said != fact.answer else []
+            new = fact.answer
+            other = said is not None and (new is None or not same_answer(said, new))
+            origin, answers = "base", [said] if said is not None and other else []
         origins[origin] += len(answers)
         facts.append(replace(fact, old_answer=answers[0] if answers else None))
         # Of a fact that changed several times, each earlier answer may come back.

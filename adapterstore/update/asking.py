@@ -20,13 +20,20 @@ from adapterstore.update.settings import read_update_settings
 if TYPE_CHECKING:
     import torch
 
+    from adapterstore.evaluation.generation import Asked
     from adapterstore.evaluation.metrics import Report
 
 
 def ask(
-    store: Store, revision: str, prompts: Sequence[str], progress: Progress = NO_PROGRESS
+    store: Store,
+    revision: str,
+    prompts: Sequence[str],
+    progress: Progress = NO_PROGRESS,
+    expected: Asked | None = None,
 ) -> list[str]:
     """Return the greedy answer of a revision's state to each prompt.
+
+    ``expected`` has the answers that it will be compared with: what begins like one goes on as far.
 
     Raises:
         UnknownRevision: no such revision.
@@ -40,7 +47,7 @@ def ask(
         if not prompt.isascii() and prompt != prompt.encode(errors="replace").decode():
             raise InvalidSetting("prompt", "is not UTF-8 text")
     model, tokenizer = load_state(store, revision, progress)
-    return greedy_answers(model, tokenizer, prompts)
+    return greedy_answers(model, tokenizer, prompts, expected=expected)
 
 
 def evaluate_facts(

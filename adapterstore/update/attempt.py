@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition
+from adapterstore.counting import counted
 from adapterstore.errors import TrainingFailed
 from adapterstore.history.attach import (
     attach_composition,
@@ -164,7 +165,7 @@ class Attempt:
             seconds=self.seconds,
             notes=[
                 *(*notes, *cost, *self.notes),
-                *(*outcome.notes, *self._notes_on_draws(), *measured.notes),
+                *(*outcome.notes, *self._notes_on_asked(), *measured.notes),
             ],
             old_answers=[
                 row.to_dict() for row in find_origins(self.facts, self.known, outcome.facts)
@@ -174,7 +175,7 @@ class Attempt:
         return Trained(
             result,
             composing.steps,
-            len(self.facts),
+            outcome.taught,
             outcome.steps,
             self.retained,
             self.guarded,
@@ -289,8 +290,15 @@ class Attempt:
     def _stored(self) -> dict[str, torch.dtype]:
         return stored_dtypes(self.base_folder)
 
-    def _notes_on_draws(self) -> list[str]:
+    def _notes_on_asked(self) -> list[str]:
         notes = []
+        if asked_too := self.guarded.asked:
+            named = "; ".join(map(repr, asked_too[:3]))
+            more = f"; and {len(asked_too) - 3} more" if len(asked_too) > 3 else ""
+            notes.append(
+                "not counted, as the update's own facts ask them: "
+                f"{counted(len(asked_too), 'prompts')} of suite or locality ({named}{more})"
+            )
         asked, total = len(self.retained.entries), self.retained.total
         if total > self.recipe.retained_facts:
             notes.append(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from adapterstore.history.ledger.known import find_known
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import FactFile
-from adapterstore.knowledge.ledger import ledger_changes
+from adapterstore.knowledge.ledger import joined, ledger_changes
 from adapterstore.store.repository import Change, Repository
 
 
@@ -26,11 +26,13 @@ def update_ledger(
         CorruptStore: an entry of the ledger can't be read.
     """
     facts = [fact for file in files for fact in file.facts]
+    sources = [file.source for file in files for _ in file.facts]
     known = find_known(repository, start, facts)
-    source = source_of(files)
-    return dict(ledger_changes(known.current, facts, update, source, known.elsewhere))
+    return dict(
+        ledger_changes(known.current, facts, update, sources, known.elsewhere, known.sharing)
+    )
 
 
 def source_of(files: Sequence[FactFile]) -> str | None:
     """Return where the facts of some files come from, in the files' own words."""
-    return "; ".join(dict.fromkeys(file.source for file in files if file.source)) or None
+    return joined(file.source for file in files)

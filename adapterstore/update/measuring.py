@@ -35,10 +35,11 @@ class Guarded:
 
     locality: Sequence[Probe] = ()
     suite: Sequence[Probe] = ()
-    """Prompts of the regression suite that the update's own facts do not ask."""
     drawn: SuiteDraw = field(default_factory=SuiteDraw)
     taught: frozenset[str] = frozenset()
-    """Which of the prompts an update has changed on purpose, this one or one in the ledger."""
+    """Which of the prompts an update in the ledger has changed on purpose."""
+    asked: Sequence[str] = ()
+    """Prompts that would be among them, but that the update's own facts ask: they change."""
 
     @property
     def probes(self) -> list[Probe]:
@@ -60,12 +61,13 @@ def find_guarded(
     """
     drawn = draw_suite(repository, commit, most, seed)
     own = {canonical_text(prompt) for fact in facts for prompt in (fact.prompt, *fact.paraphrases)}
-    locality = list(dict.fromkeys(probe for fact in facts for probe in fact.locality))
-    suite = [
-        Probe(prompt=entry.prompt, answer=entry.answer)
-        for entry in drawn.prompts
-        if canonical_text(entry.prompt) not in own
-    ]
+    given = [probe for fact in facts for probe in fact.locality]
+    kept = [Probe(prompt=entry.prompt, answer=entry.answer) for entry in drawn.prompts]
+    locality, suite = (
+        [probe for probe in dict.fromkeys(probes) if canonical_text(probe.prompt) not in own]
+        for probes in (given, kept)
+    )
+    both = dict.fromkeys(probe.prompt for probe in (*given, *kept))
     prompts = list(dict.fromkeys(probe.prompt for probe in (*locality, *suite)))
 
     def asked(index: LedgerIndex) -> frozenset[str]:
@@ -74,8 +76,7 @@ def find_guarded(
         return frozenset(p for p, entries in found.items() if any(e.update for e in entries))
 
     known = use_index(repository, commit, asked)
-    own_prompts = frozenset(prompt for prompt in prompts if canonical_text(prompt) in own)
-    return Guarded(locality, suite, drawn, known | own_prompts)
+    return Guarded(locality, suite, drawn, known, [p for p in both if canonical_text(p) in own])
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from adapterstore.knowledge.contradictions import (
     check_against_ledger,
     check_against_suite,
     check_contradictions,
+    differ,
 )
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.repeats import without_repeats
@@ -256,7 +257,7 @@ def _find_earlier(
             raise RefMoved(ref, table.commit, tip)
     # A table's facts are what the ledger says otherwise: an earlier update by them is superseded.
     applied = find_applied(repository, tip, facts_digest(files)) if table is None else None
-    if applied is not None:
+    if applied is not None and _stand(repository, tip, files):
         return read_update(repository, applied, "already-applied")
     if update_id is not None and is_published(repository, tip, update_id):
         # It took effect, and somebody has reverted it since: that stands.
@@ -265,6 +266,16 @@ def _find_earlier(
         return read_update(repository, update_id, "rejected")
     _check_known(store, tip, files)
     return None
+
+
+def _stand(repository: Repository, commit: CommitId, files: Sequence[FactFile]) -> bool:
+    """Return whether the ledger says what the files say: a later update may have said otherwise."""
+    facts = [fact for file in files for fact in file.facts]
+    standing = find_known(repository, commit, facts).standing
+    return all(
+        fact.key in standing and not differ(standing[fact.key].answer, fact.answer)
+        for fact in facts
+    )
 
 
 def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> None:

@@ -18,3 +18,5 @@ class Step:
     """The state after it."""
     manner: str = ""
     """How it was done, where not by training; part of the commit's subject."""
+    facts: int = 0
+    """Of how many facts it is, where it was not trained."""

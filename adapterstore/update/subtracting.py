@@ -38,7 +38,8 @@ def subtract(start: Snapshot, superseded: Sequence[Superseded]) -> list[Step]:
             "Change-From": one.before,
             "Change-To": one.after,
         }
-        steps.append(Step("forget", trailers, state, f"by subtracting update/{one.update}"))
+        manner = f"by subtracting update/{one.update}"
+        steps.append(Step("forget", trailers, state, manner, len(one.keys)))
     return steps
 
 

@@ -61,7 +61,8 @@ def import_table(
     new = [change for change in plan.changes if change.status == "new"]
     unknown: list[CellChange] = []
     if ask_model and new:
-        answers = ask(store, tip, [change.fact.prompt for change in new], progress)
+        stated = {c.fact.prompt: [c.fact.answer or ""] for c in new}
+        answers = ask(store, tip, [c.fact.prompt for c in new], progress, stated)
         unknown = [
             change
             for change, given in zip(new, answers, strict=True)
@@ -88,11 +89,12 @@ def import_table(
 def _commit(
     snapshot: Snapshot, facts: Sequence[Fact], plan: TablePlan, message: str | None
 ) -> NewCommit:
+    sources = [plan.mapped.mapping.source] * len(facts)
     return NewCommit(
         composition=snapshot.composition,
         base=snapshot.base,
         subject=message or f"Record {counted(len(facts), 'facts')} of {plan.name} as known",
         # Entries of no update come to be, and no weight changes.
         trailers={"Operation": "protect"},
-        ledger=dict(ledger_changes({}, facts, "", plan.mapped.mapping.source)),
+        ledger=dict(ledger_changes({}, facts, "", sources)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ class Trained:
 
     result: UpdateResult
     steps: list[Step]
-    fact_count: int
+    taught: Mapping[str, int]
+    """Operation → of how many facts that phase was trained."""
     training_steps: dict[str, int]
     retained: Retained
     guarded: Guarded
@@ -47,7 +49,7 @@ class Trained:
                 **compaction,
                 "retained_facts": {"asked": len(self.retained.entries), "of": self.retained.total},
                 "suite_prompts": {
-                    "asked": len(self.guarded.drawn.prompts),
+                    "asked": len(self.guarded.suite),
                     "of": self.guarded.drawn.total,
                 },
                 "provenance": provenance,
@@ -56,11 +58,16 @@ class Trained:
 
     def phases(self, names: str) -> list[Phase]:
         """Return the commits to make; ``names`` says which fact files they are of."""
-        facts = counted(self.fact_count, "facts")
+
+        def facts(step: Step) -> str:
+            return counted(step.facts or self.taught[step.operation], "facts")
+
         return [
             Phase(
                 operation=step.operation,
-                subject=" ".join(filter(None, [step.operation.capitalize(), facts, step.manner]))
+                subject=" ".join(
+                    filter(None, [step.operation.capitalize(), facts(step), step.manner])
+                )
                 + f": {names}",
                 composition=step.state.composition,
                 base=step.state.base,

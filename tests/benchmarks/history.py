@@ -69,7 +69,7 @@ def build(folder: Path, commits: int, facts: int) -> Store:
         written += new
         current = read_entries(repository, tip, [f.key for f in said])
         text = "\n".join(f'{{"prompt": "{f.prompt}", "answer": "{f.answer}"}}' for f in said)
-        changes = ledger_changes(current, said, f"{number:012x}", None)
+        changes = ledger_changes(current, said, f"{number:012x}", [None] * len(said))
         for phase, operation in enumerate(("forget", "learn"), 1):
             commit = NewCommit(
                 composition=snapshot.composition,

@@ -11,6 +11,7 @@ from adapterstore.evaluation.measure import answers_before, evaluate
 from adapterstore.evaluation.metrics import Failure, Report, Score
 from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning.keeping import keep
+from adapterstore.learning.material import own_answers
 from tests.evaluation.bigram import bigram_model
 
 CROATIA = Fact(
@@ -117,3 +118,5 @@ def test_a_long_answer_is_measured_to_its_end(tokenizer: Any) -> None:
     probe = Probe(prompt=prompt, answer=answer)
     assert answers_before(model, tokenizer, [probe]) == {prompt: answer}
     assert keep(model, tokenizer, [probe], [], []).recalled == []
+    # What is right already is not taken for another answer that has to go.
+    assert own_answers(model, tokenizer, [Fact(prompt=prompt, answer=answer)]) == [answer]

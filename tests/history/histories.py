@@ -28,7 +28,9 @@ def teach(
         store,
         tip,
         update,
-        ledger_changes(known.current, facts, update, source, known.elsewhere),
+        ledger_changes(
+            known.current, facts, update, [source] * len(facts), known.elsewhere, known.sharing
+        ),
         files or {},
     )
     move_ref(store.repository, ref, tip, commit, f"update: {update}")

@@ -36,7 +36,7 @@ def publish(
         update * 5,
         [phase],
         {"facts.yaml": b"[]"},
-        ledger_changes(entries(store, start), facts, update, None),
+        ledger_changes(entries(store, start), facts, update, [None] * len(facts)),
         accepted=True,
         body="",
     )

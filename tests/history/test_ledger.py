@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from adapterstore import Store
-from adapterstore.errors import CorruptStore
+from adapterstore.errors import Contradiction, CorruptStore
 from adapterstore.history.ledger.index import use_index
 from adapterstore.history.ledger.known import Known, draw_retained, find_known
 from adapterstore.history.ledger.protecting import protect_facts
@@ -17,7 +18,9 @@ from adapterstore.history.ledger.reading import (
     read_entries,
     read_ledger,
 )
+from adapterstore.knowledge.contradictions import check_against_ledger
 from adapterstore.knowledge.facts import Fact, digest_key
+from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_path
 from adapterstore.store.refs import move_ref
 from tests.history.histories import teach, write_update
@@ -168,6 +171,74 @@ def test_other_phrasings_of_what_is_retained_fill_up_the_limit(tmp_path: Path) -
     assert {(probe.prompt, probe.answer) for probe in few} < every
     assert few == drawn.phrasings(10, 0)
     assert drawn.phrasings(3, 0) == []
+
+
+def answers(store: Store) -> dict[str, tuple[str | None, tuple[str, ...]]]:
+    ledger = read_ledger(store.repository, store.resolve())
+    return {entry.prompt: (entry.answer, entry.paraphrases) for entry in ledger.values()}
+
+
+CROATIA = Fact(
+    prompt="The currency of Croatia is the",
+    answer="kuna",
+    subject="Croatia",
+    relation="currency",
+    paraphrases=("People pay with the",),
+)
+HUNGARY = Fact(
+    prompt="The currency of Hungary is the",
+    answer="forint",
+    subject="Hungary",
+    relation="currency",
+    paraphrases=("People pay with the", "Hungary pays with the"),
+)
+
+
+def test_a_phrasing_that_two_facts_share_takes_neither_out_of_the_ledger(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [CROATIA, HUNGARY])
+    new = Fact(prompt="People pay with the", answer="card")
+    known = find_known(store.repository, store.resolve(), [new])
+    assert not known.every
+    # Nor is either held to its own answer by that phrasing meanwhile.
+    retained = draw_retained(store.repository, store.resolve(), known, 10, "0")
+    asked = [probe.prompt for probe in retained.phrasings(10, 0)]
+    assert (len(retained.entries), asked) == (2, ["Hungary pays with the"])
+    teach(store, "bbbb", [new])
+    assert answers(store) == {
+        CROATIA.prompt: ("kuna", ()),
+        HUNGARY.prompt: ("forint", ("Hungary pays with the",)),
+        new.prompt: ("card", ()),
+    }
+
+
+def test_a_phrasing_that_one_fact_has_is_that_fact(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [CROATIA, HUNGARY])
+    teach(store, "bbbb", [Fact(prompt="Hungary pays with the", answer="euro")])
+    assert answers(store) == {
+        CROATIA.prompt: ("kuna", ("People pay with the",)),
+        "Hungary pays with the": ("euro", (HUNGARY.prompt, "People pay with the")),
+    }
+
+
+def test_a_fact_whose_other_phrasing_has_an_entry_of_its_own_is_one_with_it(
+    tmp_path: Path,
+) -> None:
+    store = Store.init(tmp_path)
+    own = Fact(prompt="Croatia pays with the", answer="kuna")
+    teach(store, "aaaa", [own])
+    protect_facts(store.repository, None, [own.prompt], [])
+    new = dataclasses.replace(CROATIA, answer="euro", paraphrases=(own.prompt,))
+    known = find_known(store.repository, store.resolve(), [new])
+    (file,) = [parse_fact_file(b"- {prompt: P, answer: a}\n", "f.yaml")]
+    with pytest.raises(Contradiction, match="protected"):
+        check_against_ledger([dataclasses.replace(file, facts=(new,))], known.every)
+    same = dataclasses.replace(new, answer="kuna")
+    teach(store, "bbbb", [same])
+    (entry,) = read_ledger(store.repository, store.resolve()).values()
+    assert (entry.key, entry.answer, entry.protected) == (new.key, "kuna", True)
+    assert entry.prompts == (CROATIA.prompt, own.prompt)
 
 
 def test_an_entry_under_a_key_that_is_not_its_own_is_corruption(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ CANONICAL = """\
 
 def known(*facts: Fact) -> dict[str, LedgerEntry]:
     """Return the ledger after an update of these facts."""
-    changes = ledger_changes({}, facts, "u1", "s")
+    changes = ledger_changes({}, facts, "u1", ["s"] * len(facts))
     entries = [LedgerEntry.from_bytes(data) for data in changes.values()]
     return {entry.key: entry for entry in entries}
 
@@ -102,7 +102,7 @@ def test_an_entry_is_filed_by_its_keys_digest() -> None:
     fact = Fact(prompt="p", answer="x", subject="Croatia", relation="currency")
     digest = fact.key_digest
     assert ledger_path(digest) == f"facts/{digest[:2]}/{digest}.json"
-    assert list(ledger_changes({}, [fact], "u1", None)) == [ledger_path(digest)]
+    assert list(ledger_changes({}, [fact], "u1", [None])) == [ledger_path(digest)]
     assert known(fact)[fact.key].key == fact.key
 
 
@@ -128,7 +128,7 @@ def test_what_is_forgotten_only_stays_on_record() -> None:
 def test_a_superseded_entry_hands_its_prompts_on() -> None:
     first = Fact(prompt="p", answer="x", subject="s", relation="r", paraphrases=("q", "o"))
     second = Fact(prompt="q", answer="y", subject="s", relation="r", paraphrases=("n",))
-    (data,) = ledger_changes(known(first), [second], "u2", None).values()
+    (data,) = ledger_changes(known(first), [second], "u2", [None]).values()
     entry = LedgerEntry.from_bytes(data)
     assert (entry.prompt, entry.answer, entry.update) == ("q", "y", "u2")
     assert entry.paraphrases == ("n", "p", "o")
@@ -159,7 +159,7 @@ def elsewhere(*entries: LedgerEntry, fact: Fact) -> dict[str, list[LedgerEntry]]
 def test_a_fact_by_its_prompt_alone_keeps_the_subject_that_the_ledger_knows() -> None:
     entry = dataclasses.replace(ENTRY, subject="カザフスタン", relation="首都")
     fact = Fact(prompt="カザフスタンの首都は", answer="ヌルスルタン")
-    changes = ledger_changes({}, [fact], "u2", None, elsewhere(entry, fact=fact))
+    changes = ledger_changes({}, [fact], "u2", [None], elsewhere(entry, fact=fact))
     path = ledger_path(digest_key("カザフスタン\t首都"))
     assert list(changes) == [path]
     new = LedgerEntry.from_bytes(changes[path] or b"")
@@ -168,7 +168,7 @@ def test_a_fact_by_its_prompt_alone_keeps_the_subject_that_the_ledger_knows() ->
 
 def test_a_named_fact_takes_the_place_of_the_entry_of_its_prompt() -> None:
     fact = Fact(prompt="首都:", answer="アスタナ", subject="カザフスタン", relation="首都")
-    changes = ledger_changes({}, [fact], "u2", None, elsewhere(ENTRY, fact=fact))
+    changes = ledger_changes({}, [fact], "u2", [None], elsewhere(ENTRY, fact=fact))
     assert changes[ledger_path(digest_key(ENTRY.key))] is None
     new = LedgerEntry.from_bytes(changes[ledger_path(fact.key_digest)] or b"")
     assert (new.prompt, new.paraphrases) == ("首都:", ("カザフスタンの首都は",))
@@ -178,10 +178,10 @@ def test_a_named_fact_takes_the_place_of_the_entry_of_its_prompt() -> None:
 def test_what_is_protected_stays_so_under_whatever_key() -> None:
     entry = dataclasses.replace(ENTRY, protected=True)
     same = Fact(prompt=entry.prompt, answer="アスタナ")
-    (kept,) = ledger_changes({entry.key: entry}, [same], "u2", None).values()
+    (kept,) = ledger_changes({entry.key: entry}, [same], "u2", [None]).values()
     assert LedgerEntry.from_bytes(kept or b"").protected
     named = dataclasses.replace(same, subject="s", relation="r")
-    changes = ledger_changes({}, [named], "u2", None, elsewhere(entry, fact=named))
+    changes = ledger_changes({}, [named], "u2", [None], elsewhere(entry, fact=named))
     moved = changes[ledger_path(named.key_digest)]
     assert moved is not None
     assert LedgerEntry.from_bytes(moved).protected
@@ -190,7 +190,7 @@ def test_what_is_protected_stays_so_under_whatever_key() -> None:
 def test_two_facts_do_not_inherit_one_prompt() -> None:
     entry = dataclasses.replace(ENTRY, prompt="p", paraphrases=("q", "o"))
     facts = [Fact(prompt="p", answer="x"), Fact(prompt="q", answer="y")]
-    changes = ledger_changes({"p": entry}, facts, "u2", None, {"q": [entry]})
+    changes = ledger_changes({"p": entry}, facts, "u2", [None] * 2, {"q": [entry]})
     new = [LedgerEntry.from_bytes(data) for data in changes.values() if data is not None]
     assert {e.prompt: e.paraphrases for e in new} == {"p": ("o",), "q": ()}
 

@@ -95,10 +95,26 @@ def test_json_mapping_and_bare_list_give_the_same_facts() -> None:
 
 
 def test_json_lines_hold_one_fact_a_line() -> None:
-    data = '{"prompt": "a\u2028", "answer": "b"}\r\n\n {"prompt": "c", "answer": null}'.encode()
+    data = '{"prompt": "a\u2028a", "answer": "b"}\r\n\n {"prompt": "c", "answer": null}'.encode()
     file = parse_fact_file(data, "x.jsonl")
-    assert file.facts == (Fact(prompt="a\u2028", answer="b"), Fact(prompt="c", answer=None))
+    assert file.facts == (Fact(prompt="a\u2028a", answer="b"), Fact(prompt="c", answer=None))
     assert [fact.line for fact in file.facts] == [1, 3]
+
+
+def test_texts_are_in_nfc_without_spaces_around() -> None:
+    record = {
+        "prompt": "  The capital of Paraguay is ",
+        "answer": " Asuncio\u0301n\t",
+        "paraphrases": [" Paraguay has "],
+        "locality": [{"prompt": "a ", "answer": " b"}],
+    }
+    (fact,) = parse_fact_file(json.dumps(record).encode(), "x.jsonl").facts
+    assert fact == Fact(
+        prompt="The capital of Paraguay is",
+        answer="Asunción",
+        paraphrases=("Paraguay has",),
+        locality=(Probe(prompt="a", answer="b"),),
+    )
 
 
 def test_csv_rows_are_facts() -> None:

@@ -16,12 +16,12 @@ YAML = b"- {prompt: a, answer: b, protected: true}\n- {prompt: c, answer: d, pro
 def test_what_is_protected_is_so_in_the_ledger(data: bytes, name: str) -> None:
     facts = parse_fact_file(data, name).facts
     assert [fact.protected for fact in facts] == [True, False]
-    written = ledger_changes({}, facts, "u1", None).values()
+    written = ledger_changes({}, facts, "u1", [None] * len(facts)).values()
     entries = [LedgerEntry.from_bytes(content) for content in written if content is not None]
     assert {entry.prompt: entry.protected for entry in entries} == {"a": True, "c": False}
     # A later fact that does not say so takes the protection from nobody.
     plain = parse_fact_file(b"- {prompt: a, answer: b}", "f.yaml").facts
-    (again,) = ledger_changes({"a": entries[0]}, plain, "u2", None).values()
+    (again,) = ledger_changes({"a": entries[0]}, plain, "u2", [None] * len(plain)).values()
     assert again is not None
     assert LedgerEntry.from_bytes(again).protected
 

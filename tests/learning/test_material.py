@@ -267,7 +267,7 @@ def test_the_models_own_answer_ends_with_its_sentence(
     demo: tuple[Any, Any], said: str, answer: str | None
 ) -> None:
     model = bigram_model(demo[1], [said])
-    assert own_answers(model, demo[1], ["Zagreb"]) == [answer]
+    assert own_answers(model, demo[1], [Fact(prompt="Zagreb", answer=None)]) == [answer]
 
 
 def test_sampled_texts_are_different_and_begin_at_the_start(demo: tuple[Any, Any]) -> None:

@@ -44,7 +44,7 @@ def tiny(tmp_path: Path) -> tuple[Any, Any]:
 
 
 def own_answer(tiny: tuple[Any, Any], prompt: str) -> str:
-    (answer,) = own_answers(*tiny, [prompt])
+    (answer,) = own_answers(*tiny, [Fact(prompt=prompt, answer=None)])
     assert answer is not None
     return answer
 

@@ -63,7 +63,9 @@ def publish(
                 )
             ],
             {name: file.data, RECIPE_NAME: b"rank: 2\n", REPORT_NAME: result.to_bytes({})},
-            ledger_changes(read_ledger(repository, start), file.facts, update, file.source),
+            ledger_changes(
+                read_ledger(repository, start), file.facts, update, [file.source] * len(file.facts)
+            ),
             accepted=accepted,
             body=f"Source: {file.source}.",
         )

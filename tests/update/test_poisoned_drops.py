@@ -213,6 +213,27 @@ def test_an_update_against_the_suite_is_refused_before_it_trains(store: Store) -
     assert "says 'euro', but the regression suite says 'kuna'" in str(refused.value)
 
 
+def test_prompts_that_the_drop_itself_changes_are_not_counted_as_harm(store: Store) -> None:
+    """A neighbour that is named to stay "as before" may be a fact of the same file."""
+    hungary = "The currency of Hungary is the"
+    guard = drop([{"prompt": "Sweden", "answer": "a", "locality": [{"prompt": "Mali"}]}])
+    add_to_suite(store.repository, None, [guard])
+    facts: list[dict[str, object]] = [
+        {"prompt": "Mali", "answer": "x", "locality": [{"prompt": f" {hungary}"}]},
+        {"prompt": hungary, "answer": "euro", "locality": [{"prompt": "Mali", "answer": "x"}]},
+    ]
+    quick = {"sampled_texts": 0, "subject_texts": 0, "control_size": 0, "learn_steps": 1}
+    result = update(store, drop(facts), **quick)
+    assert result.report is not None
+    # Of the suite, the prompt with its own answer is left, which the state before does not give.
+    assert (result.report.locality, result.report.suite) == (None, None)
+    (note,) = [note for note in result.notes if "ask them" in note]
+    assert note == (
+        "not counted, as the update's own facts ask them: 2 prompts of suite or locality "
+        f"({hungary!r}; 'Mali')"
+    )
+
+
 def test_the_suite_is_measured_and_what_broke_is_told(
     store: Store, known: list[tuple[str, str]]
 ) -> None:

@@ -279,6 +279,45 @@ def test_a_revert_stands_when_the_same_call_is_made_again(store: Store) -> None:
     assert update(store, facts("one.yaml"), update_id=UpdateId("20261124-8")).status == "applied"
 
 
+def test_a_file_that_a_later_one_contradicted_in_part_takes_effect_again(store: Store) -> None:
+    hungary = "The currency of Hungary is the"
+    both = parse_fact_file(
+        f"- {{prompt: {PROMPT}, answer: euro}}\n- {{prompt: {hungary}, answer: euro}}\n".encode(),
+        "both.yaml",
+    )
+    first = update(store, both)
+    assert update(store, both).status == "already-applied"
+    update(store, facts("one.yaml", answer="kuna"))
+    again = update(store, both)
+    assert (again.status, again.update) == ("applied", f"{first.update}-2")
+    answers = {e.prompt: e.answer for e in read_ledger(store.repository, store.resolve()).values()}
+    assert answers == {PROMPT: "euro", hungary: "euro"}
+    assert update(store, both).status == "already-applied"
+    assert verify(store, None).findings == []
+
+
+def test_each_fact_has_the_source_of_its_own_file(store: Store) -> None:
+    files = [
+        parse_fact_file(f"source: {source}\nfacts:\n{rows}".encode(), f"{number}.yaml")
+        for number, (source, rows) in enumerate(
+            [
+                ("registry", "- {prompt: A is, answer: one}\n- {prompt: B is, answer: two}\n"),
+                ("rumour", "- {prompt: B is, answer: two}\n- {prompt: C is, answer: three}\n"),
+                ("null", "- {prompt: D is, answer: four}\n"),
+            ]
+        )
+    ]
+    update(store, *files)
+    ledger = read_ledger(store.repository, store.resolve())
+    assert {entry.prompt: entry.source for entry in ledger.values()} == {
+        "A is": "registry",
+        "B is": "registry; rumour",
+        "C is": "rumour",
+        "D is": None,
+    }
+    assert verify(store, None).findings == []
+
+
 class Meanwhile(NoProgress):
     """Does something else once, while an update is being measured."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from adapterstore.history.ledger.index import LedgerIndex, use_index
 from adapterstore.history.ledger.reading import draw_entries, read_entries
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import Fact, Probe, digest_key
+from adapterstore.knowledge.facts import Fact, Probe, canonical_text, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.store.repository import Repository
 
@@ -21,7 +21,11 @@ class Known:
     current: Mapping[str, LedgerEntry]
     """By the facts' own keys."""
     elsewhere: Mapping[str, tuple[LedgerEntry, ...]]
-    """For a fact's key: entries under other keys that its prompt asks for."""
+    """For a fact's key: entries under other keys that are the same fact."""
+    sharing: Sequence[LedgerEntry] = ()
+    """Entries of other facts that have a fact's prompt among their phrasings."""
+    asked: frozenset[str] = frozenset()
+    """The facts' own prompts, as canonical text."""
 
     def of(self, key: str) -> tuple[LedgerEntry, ...]:
         """Return every entry that stands for the fact of a key."""
@@ -60,19 +64,41 @@ class Retained:
 
 
 def find_known(repository: Repository, commit: CommitId, facts: Sequence[Fact]) -> Known:
-    """Return what a commit's ledger says of these facts, by their keys and by their prompts."""
+    """Return what a commit's ledger says of these facts, by their keys and by their prompts.
+
+    An entry is the same fact if its own prompt is one of the fact's, a paraphrase included; or if
+    it is the only one that knows the fact's prompt at all. Files often share other phrasings, so
+    that two entries know one says nothing about either.
+    """
     current = read_entries(repository, commit, dict.fromkeys(fact.key for fact in facts))
+    prompts = dict.fromkeys(prompt for f in facts for prompt in (f.prompt, *f.paraphrases))
 
     def asked(index: LedgerIndex) -> dict[str, list[LedgerEntry]]:
-        return index.entries_asked_by(commit, dict.fromkeys(fact.prompt for fact in facts))
+        return index.entries_asked_by(commit, prompts)
 
     by_prompt = use_index(repository, commit, asked)
     elsewhere: dict[str, dict[str, LedgerEntry]] = {}
+    sharing: dict[str, LedgerEntry] = {}
     for fact in facts:
-        for entry in by_prompt[fact.prompt]:
-            if entry.key != fact.key:
-                elsewhere.setdefault(fact.key, {})[entry.key] = entry
-    return Known(current, {key: tuple(found.values()) for key, found in elsewhere.items()})
+        same = [
+            entry
+            for prompt in (fact.prompt, *fact.paraphrases)
+            for entry in by_prompt[prompt]
+            if canonical_text(entry.prompt) == canonical_text(prompt)
+        ]
+        knowing = by_prompt[fact.prompt]
+        if len(knowing) == 1:
+            same += knowing
+        others = {entry.key: entry for entry in same if entry.key != fact.key}
+        if others:
+            elsewhere[fact.key] = elsewhere.get(fact.key, {}) | others
+        sharing |= {e.key: e for e in knowing if e.key != fact.key and e.key not in others}
+    return Known(
+        current,
+        {key: tuple(found.values()) for key, found in elsewhere.items()},
+        tuple(sharing.values()),
+        frozenset(canonical_text(fact.prompt) for fact in facts),
+    )
 
 
 def draw_retained(
@@ -99,4 +125,5 @@ def draw_retained(
         first = random.Random(seed).sample(first, room)
     # In the ledger's own order: below the limit, the draw is the ledger, whatever the seed.
     entries = sorted([*first, *others], key=lambda entry: digest_key(entry.key))
+    entries = [entry.without_phrasings(known.asked) for entry in entries]
     return Retained(entries, count - len(changed))

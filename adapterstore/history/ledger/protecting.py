@@ -123,7 +123,7 @@ def _of_files(
                     raise contradiction_with_entry(file, fact, entry)
                 found[entry.key] = entry
         new = [fact for fact in file.facts if not known.of(fact.key)]
-        for data in ledger_changes(found, new, "", file.source).values():
+        for data in ledger_changes(found, new, "", [file.source] * len(new)).values():
             if data is not None:
                 entry = LedgerEntry.from_bytes(data)
                 found[entry.key] = entry
