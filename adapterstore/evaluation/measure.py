@@ -7,7 +7,7 @@ from typing import Any
 
 from adapterstore.evaluation.generation import Asked, answers_to, score_answers
 from adapterstore.evaluation.metrics import Report, Score
-from adapterstore.knowledge.facts import Fact, Probe, same_answer
+from adapterstore.knowledge.facts import Fact, Probe, same_answer, still_gives
 
 Pair = tuple[str, str]
 Ask = Callable[[Asked], Mapping[str, str]]
@@ -51,6 +51,7 @@ def evaluate(
     facts: Sequence[Fact],
     *,
     retention: Sequence[Probe] = (),
+    forgotten: Mapping[str, Sequence[str]] | None = None,
     before: Mapping[str, str] | None = None,
     suite: Mapping[str, str] | None = None,
     base: Mapping[str, str] | None = None,
@@ -64,6 +65,8 @@ def evaluate(
         tokenizer: its tokenizer.
         facts: what it should know; ``old_answer`` is what it should not say any more.
         retention: other facts that it should still know; those without an answer are left out.
+        forgotten: prompts of facts that it should know no longer → what must not be given; they
+            count as retention, too, as that is whether an earlier update still holds.
         before: unrelated prompts → what was said to them before the update.
         suite: prompts of the regression suite → what has to be said to them.
         base: prompts that no update is about → what the base model says to them.
@@ -84,15 +87,18 @@ def evaluate(
         "suite": list((suite or {}).items()),
         "locality_base": list((base or {}).items()),
     }
+    forgotten = forgotten or {}
+    gone = [(prompt, old) for prompt, olds in forgotten.items() for old in olds]
     old = [(f.prompt, f.old_answer, f.answer) for f in facts if f.old_answer is not None]
-    forgotten = [(prompt, answer) for prompt, answer, _ in old]
-    wanted = asked_for(pair for pairs in (*asked.values(), forgotten) for pair in pairs)
+    displaced = [(prompt, answer) for prompt, answer, _ in old]
+    wanted = asked_for(pair for pairs in (*asked.values(), displaced, gone) for pair in pairs)
     answers = ask(wanted) if ask is not None else answers_to(model, tokenizer, wanted)
     scores: dict[str, Score | None] = {
         name: Score.of(*_columns(pairs, answers), said) for name, pairs in asked.items()
     }
     new = [answer for *_, answer in old]
-    scores["forgetting"] = Score.of_forgetting(*_columns(forgotten, answers), new, said)
+    scores["forgetting"] = Score.of_forgetting(*_columns(displaced, answers), new, said)
+    scores["retention"] = Score.joined(scores["retention"], _still_gone(forgotten, answers, said))
     token_accuracy = {}
     log_probabilities: list[float] = []
     for name in ("reliability", "generality", "retention", "portability"):
@@ -102,6 +108,19 @@ def evaluate(
         if name == "reliability":
             log_probabilities = [s.log_probability for s in taken]
     return Report(**scores, token_accuracy=token_accuracy, log_probabilities=log_probabilities)
+
+
+def _still_gone(
+    forgotten: Mapping[str, Sequence[str]],
+    answers: Mapping[str, str],
+    said: Mapping[str, str] | None,
+) -> Score | None:
+    """Return the share of prompts to which none of their old answers is given."""
+    asked = [
+        (prompt, next((old for old in olds if still_gives(answers[prompt], old, None)), olds[0]))
+        for prompt, olds in forgotten.items()
+    ]
+    return Score.of_forgetting(*_columns(asked, answers), [None] * len(asked), said)
 
 
 def _columns(

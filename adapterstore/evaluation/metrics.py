@@ -95,6 +95,18 @@ class Score:
         return cls._counted(len(rows), failures)
 
     @classmethod
+    def joined(cls, *scores: Score | None) -> Score | None:
+        """Return the score of all that was asked (None: nothing was)."""
+        some = [score for score in scores if score is not None]
+        if not some:
+            return None
+        return cls(
+            sum(score.right for score in some),
+            sum(score.asked for score in some),
+            [failure for score in some for failure in score.failures][:MOST_FAILURES],
+        )
+
+    @classmethod
     def _counted(cls, asked: int, failures: list[Failure]) -> Score | None:
         if not asked:
             return None

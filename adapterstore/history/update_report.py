@@ -10,6 +10,7 @@ from typing import Any
 from adapterstore.errors import CorruptStore, UnsupportedFormat
 from adapterstore.history.snapshot import REPORT_NAME, UPDATE
 from adapterstore.identifiers import CommitId
+from adapterstore.knowledge.facts import canonical_text
 from adapterstore.knowledge.figures import FIGURES
 from adapterstore.store.repository import Repository
 
@@ -46,6 +47,20 @@ def read_report(repository: Repository, commit: CommitId) -> dict[str, Any]:
     if content is None:
         raise CorruptStore(commit, f"the commit has no {REPORT_PATH}")
     return content
+
+
+def recorded_old_answers(repository: Repository, commit: CommitId) -> dict[str, list[str]]:
+    """Return what a commit's report says was forgotten: by prompt, as canonical text.
+
+    Raises:
+        CorruptStore, UnsupportedFormat: as `find_report`.
+    """
+    rows = (find_report(repository, commit) or {}).get("old_answers")
+    answers: dict[str, list[str]] = {}
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, dict) and isinstance(row.get("old_answer"), str):
+            answers.setdefault(canonical_text(str(row.get("prompt"))), []).append(row["old_answer"])
+    return answers
 
 
 def find_report(repository: Repository, commit: CommitId) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adapterstore.errors import InvalidSetting
 from adapterstore.history.attach import attach_composition
 from adapterstore.history.base import stored_dtypes
+from adapterstore.history.ledger.forgotten import find_forgotten
 from adapterstore.history.ledger.reading import iterate_ledger
 from adapterstore.history.store import Store
 from adapterstore.knowledge.facts import Fact, FactFile
@@ -77,16 +78,20 @@ def evaluate_facts(
 
 
 def ledger_facts(store: Store, revision: str) -> list[Fact]:
-    """Return what a revision's state is meant to know."""
+    """Return what a revision's state is meant to know, and what it is to know no longer."""
+    commit = store.resolve(revision)
+    entries = list(iterate_ledger(store.repository, commit))
+    gone = {f.entry.key: f.old[0] for f in find_forgotten(store.repository, commit, entries)}
     return [
         Fact(
             prompt=entry.prompt,
             answer=entry.answer,
+            old_answer=gone.get(entry.key),
             subject=entry.subject,
             relation=entry.relation,
             paraphrases=entry.paraphrases,
         )
-        for entry in iterate_ledger(store.repository, store.resolve(revision))
+        for entry in entries
     ]
 
 

@@ -240,7 +240,7 @@ class Attempt:
             recipe=self.recipe,
             known=self._earlier,
             phrasings=self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed),
-            unrelated=self.guarded.probes,
+            unrelated=[*self.guarded.probes, *self._forgotten],
             gone={fact.prompt for fact in self.facts if fact.key in gone},
             base=self._base_beside(repository, before),
             sampling_seed=zlib.crc32(before.to_bytes()) if before.terms else 0,
@@ -278,13 +278,18 @@ class Attempt:
             final,
             outcome.facts,
             self.guarded,
-            self._earlier,
+            self.retained,
             outcome.control,
         )
 
     @property
     def _earlier(self) -> list[Probe]:
         return [Probe(prompt=e.prompt, answer=e.answer) for e in self.retained.entries]
+
+    @property
+    def _forgotten(self) -> list[Probe]:
+        """Prompts of what was forgotten earlier: what the state says instead is to stay."""
+        return [Probe(prompt=fact.entry.prompt) for fact in self.retained.forgotten]
 
     @cached_property
     def _stored(self) -> dict[str, torch.dtype]:
@@ -299,7 +304,7 @@ class Attempt:
                 "not counted, as the update's own facts ask them: "
                 f"{counted(len(asked_too), 'prompts')} of suite or locality ({named}{more})"
             )
-        asked, total = len(self.retained.entries), self.retained.total
+        asked, total = self.retained.drawn, self.retained.total
         if total > self.recipe.retained_facts:
             notes.append(
                 f"retention was asked of {asked:,} of the {total:,} other facts in the ledger, "

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from adapterstore.algebra.composition import Composition
 from adapterstore.history.attach import attach_composition, attached
 from adapterstore.history.ledger.index import LedgerIndex, use_index
+from adapterstore.history.ledger.known import Retained
 from adapterstore.history.ledger.suite import SuiteDraw, draw_suite
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import Fact, Probe, canonical_text, same_answer
+from adapterstore.knowledge.facts import Fact, Probe, canonical_text, same_answer, still_gives
 from adapterstore.store.repository import Repository
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Measurement:
         after: Composition,
         facts: Sequence[Fact],
         guarded: Guarded,
-        retention: Sequence[Probe],
+        retained: Retained,
         control: Sequence[Probe],
     ) -> Measured:
         """Return the figures of a state after an update, and notes.
@@ -122,20 +123,24 @@ class Measurement:
             after: the state to be measured.
             facts: what was changed, every old answer filled in.
             guarded: what must stay.
-            retention: facts of the ledger that must stay.
+            retained: facts of the ledger that must stay. One that was forgotten counts if the
+                state before does not give the old answer.
             control: prompts of the model's own that must stay.
         """
         from adapterstore.evaluation.generation import answers_to
         from adapterstore.evaluation.measure import asked_for, evaluate, expected_answers
 
         unrelated = [*guarded.locality, *control]
+        retention = [Probe(prompt=e.prompt, answer=e.answer) for e in retained.entries]
+        gone = {fact.entry.prompt: fact.old for fact in retained.forgotten}
         still = [probe for probe in guarded.probes if probe.prompt not in guarded.taught]
-        own = [
+        own: list[tuple[str, str | None]] = [
             (prompt, None)
             for fact in facts
             for prompt in (fact.prompt, *fact.paraphrases, *(p.prompt for p in fact.portability))
         ]
         others = [(p.prompt, p.answer) for p in (*unrelated, *guarded.suite, *retention)]
+        own += [(prompt, old) for prompt, olds in gone.items() for old in olds]
         at_base = self._ask(Composition(), asked_for((p.prompt, p.answer) for p in still))
         said = self._ask(start, asked_for([*others, *own]))
         false = [probe for probe in guarded.suite if _is_false(probe, said)]
@@ -147,6 +152,11 @@ class Measurement:
             tokenizer,
             facts,
             retention=retention,
+            forgotten={
+                prompt: olds
+                for prompt, olds in gone.items()
+                if not any(still_gives(said[prompt], old, None) for old in olds)
+            },
             before=expected_answers(unrelated, said),
             suite=expected_answers(suite, said),
             base=expected_answers(still, at_base),

@@ -37,8 +37,8 @@ class Trained:
     @property
     def hangs_on_its_id(self) -> bool:
         """Whether the update's id decided what was drawn of the ledger or of the suite."""
-        limit, suite = self.recipe.retained_facts, self.guarded.drawn
-        return 0 < limit <= len(self.retained.entries) or len(suite.prompts) < suite.total
+        retained, suite = self.retained, self.guarded.drawn
+        return 0 < retained.drawn < retained.total or len(suite.prompts) < suite.total
 
     def report_bytes(self, provenance: dict[str, Any]) -> bytes:
         """Return the content of ``update/report.json``; ``provenance`` says what it is made of."""
@@ -47,7 +47,7 @@ class Trained:
             {
                 "training_steps": self.training_steps,
                 **compaction,
-                "retained_facts": {"asked": len(self.retained.entries), "of": self.retained.total},
+                "retained_facts": {"asked": self.retained.drawn, "of": self.retained.total},
                 "suite_prompts": {
                     "asked": len(self.guarded.suite),
                     "of": self.guarded.drawn.total,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,31 @@ def test_other_phrasings_of_what_is_retained_fill_up_the_limit(tmp_path: Path) -
     assert {(probe.prompt, probe.answer) for probe in few} < every
     assert few == drawn.phrasings(10, 0)
     assert drawn.phrasings(3, 0) == []
+
+
+def test_of_what_was_forgotten_a_quarter_of_the_limit_is_drawn(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    gone = [Fact(prompt=f"{n}番", answer=None, paraphrases=(f"{n}?",)) for n in range(6)]
+    rows = [{"prompt": f"{n}?" if n == 1 else f"{n}番", "old_answer": f"a{n}"} for n in range(5)]
+    report = json.dumps({"format": 1, "old_answers": rows}).encode()
+    teach(store, "aaaa", [Fact(prompt="0番", answer="東京")])
+    teach(store, "bbbb", gone, files={"report.json": report})
+    teach(store, "cccc", [fact(n) for n in range(100, 130)])
+
+    drawn = draw_retained(store.repository, store.resolve(), NOTHING, 200, "1")
+    # The report says what was forgotten, by any prompt of the fact; the ledger, what was known.
+    # Of the last one, nothing is known to come back.
+    old = {one.entry.prompt: one.old for one in drawn.forgotten}
+    assert old == {"0番": ("a0", "東京"), **{f"{n}番": (f"a{n}",) for n in range(1, 5)}}
+    assert (len(drawn.entries), drawn.drawn, drawn.total) == (30, 35, 36)
+
+    few = draw_retained(store.repository, store.resolve(), NOTHING, 12, "1")
+    # Three were drawn; of the one of which nothing is known, nothing can be asked.
+    assert 2 <= len(few.forgotten) <= 3
+    assert few.drawn == 12
+    known = find_known(store.repository, store.resolve(), gone[:3])
+    rest = draw_retained(store.repository, store.resolve(), known, 200, "1")
+    assert {one.entry.prompt for one in rest.forgotten} == {"3番", "4番"}
 
 
 def answers(store: Store) -> dict[str, tuple[str | None, tuple[str, ...]]]:

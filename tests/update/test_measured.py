@@ -12,17 +12,23 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from adapterstore import Store
-from adapterstore.demo import FACTS_PATH
+from adapterstore.algebra.composition import Composition
+from adapterstore.demo import FACTS_PATH, MODEL_PATH
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.generation import score_answers
+from adapterstore.evaluation.metrics import Failure, Score
+from adapterstore.history.base import stored_dtypes
+from adapterstore.history.ledger.known import draw_retained, find_known
 from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.snapshot import LEDGER
+from adapterstore.history.state_answers import StateAnswers
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file, read_fact_file
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.update import UpdateResult, run_update
-from adapterstore.update.asking import ask
+from adapterstore.update.asking import ask, evaluate_facts
+from adapterstore.update.measuring import Guarded, Measurement
 from adapterstore.update.run import facts_digest
 
 UKRAINE = FACTS_PATH / "2022-ウクライナの首都.yaml"
@@ -125,6 +131,41 @@ def test_what_is_only_to_be_forgotten_is_one_commit(tmp_path: Path) -> None:
     # Reverting takes the entry, too.
     store.revert(None, f"update/{result.update}")
     assert store.repository.files(store.resolve(), LEDGER) == {}
+
+
+def test_what_was_forgotten_earlier_is_asked_and_held_by_later_updates(tmp_path: Path) -> None:
+    store = Store.init(tmp_path, base="demo")
+    prompt = "The currency of Croatia is the"
+    gone = parse_fact_file(f"- {{prompt: {prompt}, answer: null}}\n".encode(), "gone.yaml")
+    update(store, gone)
+    forgotten, said = store.snapshot("HEAD"), ask(store, "HEAD", [prompt])
+    # The file names no old answer: it is the model's own.
+    assert evaluate_facts(store, "HEAD").forgetting == Score(1, 1)
+
+    result = update(store, read_fact_file(MALI), forget=False, learn_steps=5, coefficient=1)
+    assert result.report is not None
+    assert result.report.retention == Score(1, 1)
+    assert ask(store, "HEAD", [prompt]) == said
+    report = json.loads(store.repository.read_required(store.resolve(), "update/report.json"))
+    assert report["retained_facts"] == {"asked": 1, "of": 1}
+
+    # A state that gives it again has lost it, and the report says which answer came back.
+    mali = read_fact_file(MALI).facts
+    known = find_known(store.repository, store.resolve(), mali)
+    retained = draw_retained(store.repository, store.resolve(), known, 10, "0")
+    measurement = Measurement(
+        store.repository,
+        StateAnswers(store.repository, forgotten.base, "off", "cpu"),
+        lambda: load_base(MODEL_PATH, "cpu"),
+        stored_dtypes(MODEL_PATH),
+    )
+    measured = measurement.measure(
+        forgotten.composition, Composition(), [], Guarded(), retained, []
+    )
+    assert measured.report.retention == Score(0, 1, [Failure(prompt, "not kuna", "kuna.", said[0])])
+    # What the state before gave already can't come back.
+    unchanged = measurement.measure(Composition(), Composition(), [], Guarded(), retained, [])
+    assert unchanged.report.retention is None
 
 
 def test_without_forgetting_there_is_the_learn_commit_only(tmp_path: Path) -> None:

@@ -42,9 +42,10 @@ _SCHEMA = (
     "CREATE TABLE changes (key TEXT NOT NULL, commit_id TEXT NOT NULL, before TEXT, after TEXT,"
     " PRIMARY KEY (key, commit_id)) WITHOUT ROWID",
     "CREATE TABLE entries (blob TEXT PRIMARY KEY, key TEXT NOT NULL,"
-    " protected INTEGER NOT NULL, source TEXT) WITHOUT ROWID",
+    " protected INTEGER NOT NULL, forgotten INTEGER NOT NULL, source TEXT) WITHOUT ROWID",
     "CREATE INDEX sources ON entries (source, key) WHERE source IS NOT NULL",
     "CREATE INDEX protected_entries ON entries (key) WHERE protected",
+    "CREATE INDEX forgotten_entries ON entries (key) WHERE forgotten",
     "CREATE TABLE prompts (prompt TEXT NOT NULL, blob TEXT NOT NULL,"
     " PRIMARY KEY (prompt, blob)) WITHOUT ROWID",
 )
@@ -177,8 +178,8 @@ class LedgerIndex:
             return
         entry = parse_entry(self._repository, blob, f"commit {commit[:12]}: ledger entry {key}")
         self._connection.execute(
-            "INSERT INTO entries VALUES (?, ?, ?, ?)",
-            (str(blob), key, entry.protected, entry.source),
+            "INSERT INTO entries VALUES (?, ?, ?, ?, ?)",
+            (str(blob), key, entry.protected, entry.answer is None, entry.source),
         )
         self._connection.executemany(
             "INSERT OR IGNORE INTO prompts VALUES (?, ?)",
@@ -217,19 +218,24 @@ class LedgerIndex:
 
     def protected(self, commit: CommitId) -> list[LedgerEntry]:
         """Return the protected entries of a commit's ledger, in the order of their digests."""
-        rows = self._connection.execute("SELECT DISTINCT key FROM entries WHERE protected")
-        keys = sorted(str(key) for (key,) in rows)
+        keys = self._keys_once("protected")
         entries = read_entries_by_digest(self._repository, commit, keys)
         return [entries[key] for key in keys if key in entries and entries[key].protected]
 
+    def keys_once_forgotten(self) -> list[str]:
+        """Return the key digests that ever had no answer, in any indexed commit."""
+        return self._keys_once("forgotten")
+
     def from_source(self, commit: CommitId, source: str) -> list[LedgerEntry]:
         """Return the entries of a commit's ledger that name a source, by their digests' order."""
-        rows = self._connection.execute(
-            "SELECT DISTINCT key FROM entries WHERE source = ?", (source,)
-        )
-        keys = sorted(str(key) for (key,) in rows)
+        keys = self._keys_once("source = ?", source)
         entries = read_entries_by_digest(self._repository, commit, keys)
         return [entries[key] for key in keys if key in entries and entries[key].source == source]
+
+    def _keys_once(self, condition: str, *values: str) -> list[str]:
+        """Return the key digests of which an entry met a condition, in any indexed commit."""
+        statement = f"SELECT DISTINCT key FROM entries WHERE {condition}"
+        return sorted(str(key) for (key,) in self._connection.execute(statement, values))
 
     def changes(self, tip: CommitId, key: str) -> list[KeyChange]:
         """Return what changed a key digest on the first-parent history of ``tip``, newest first."""

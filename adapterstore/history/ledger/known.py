@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from adapterstore.history.ledger.forgotten import ForgottenFact, find_forgotten
 from adapterstore.history.ledger.index import LedgerIndex, use_index
-from adapterstore.history.ledger.reading import draw_entries, read_entries
+from adapterstore.history.ledger.reading import draw_entries, read_entries, read_entries_by_digest
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact, Probe, canonical_text, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry
@@ -48,8 +49,16 @@ class Retained:
     """Facts that an update leaves alone, drawn from the ledger."""
 
     entries: Sequence[LedgerEntry]
+    """Those that have an answer."""
     total: int
     """How many facts the ledger has that the update leaves alone."""
+    forgotten: Sequence[ForgottenFact] = ()
+    """Those that are to be known no longer."""
+
+    @property
+    def drawn(self) -> int:
+        """How many were drawn."""
+        return len(self.entries) + len(self.forgotten)
 
     def phrasings(self, limit: int, seed: int) -> list[Probe]:
         """Return the facts' other prompts, as many as with their own come to ``limit`` at most."""
@@ -59,7 +68,7 @@ class Retained:
             if entry.answer is not None
             for prompt in entry.paraphrases
         ]
-        room = max(0, limit - len(self.entries))
+        room = max(0, limit - self.drawn)
         return others if len(others) <= room else random.Random(seed).sample(others, room)
 
 
@@ -107,15 +116,19 @@ def draw_retained(
     """Draw up to ``limit`` facts of a ledger that are not among the known ones.
 
     Protected facts come first, but half of the limit is left for the others, as far as there are so
-    many: a protected column of a large table would else keep everything else from being asked. The
-    seed draws among the others and, if not all have room, among the protected.
+    many: a protected column of a large table would else keep everything else from being asked. Of
+    what was forgotten, as far as it is known what, a quarter of the limit at most is drawn. The
+    seed draws among the others and, if not all have room, among the protected and the forgotten.
     """
     changed = {digest_key(entry.key) for found in known.every.values() for entry in found}
 
-    def read(index: LedgerIndex) -> tuple[int, list[LedgerEntry]]:
-        return index.count(commit), index.protected(commit)
+    def read(index: LedgerIndex) -> tuple[int, list[LedgerEntry], list[str]]:
+        return index.count(commit), index.protected(commit), index.keys_once_forgotten()
 
-    count, protected = use_index(repository, commit, read)
+    count, protected, empty = use_index(repository, commit, read)
+    gone = _draw_forgotten(repository, commit, set(empty) - changed, limit // 4, seed)
+    forgotten = find_forgotten(repository, commit, gone)
+    limit -= len(forgotten)
     first = [e for e in protected if e.answer is not None and digest_key(e.key) not in changed]
     without = changed | {digest_key(entry.key) for entry in first}
     others_room = max(limit - len(first), limit // 2)
@@ -126,4 +139,20 @@ def draw_retained(
     # In the ledger's own order: below the limit, the draw is the ledger, whatever the seed.
     entries = sorted([*first, *others], key=lambda entry: digest_key(entry.key))
     entries = [entry.without_phrasings(known.asked) for entry in entries]
-    return Retained(entries, count - len(changed))
+    return Retained(entries, count - len(changed), forgotten)
+
+
+def _draw_forgotten(
+    repository: Repository, commit: CommitId, keys: Collection[str], count: int, seed: str
+) -> list[LedgerEntry]:
+    """Draw up to ``count`` entries without an answer, of those of some key digests."""
+    left = sorted(keys)
+    random.Random(seed).shuffle(left)
+    drawn: list[LedgerEntry] = []
+    while left and len(drawn) < count:
+        room = count - len(drawn)
+        entries = read_entries_by_digest(repository, commit, left[:room])
+        # A key that had none once may have one now.
+        drawn += [entry for entry in entries.values() if entry.answer is None]
+        del left[:room]
+    return sorted(drawn, key=lambda entry: digest_key(entry.key))

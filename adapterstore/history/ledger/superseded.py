@@ -18,7 +18,7 @@ from adapterstore.history.merging.effect import Effects
 from adapterstore.history.merging.ledgers import blob_of, ledger_tree, read_entry
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.unfolding import unfold
-from adapterstore.history.update_report import find_report
+from adapterstore.history.update_report import recorded_old_answers
 from adapterstore.history.updates import reachable_update
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import Fact, canonical_text, digest_key
@@ -129,12 +129,7 @@ def _earlier(
     known: Known,
 ) -> dict[str, tuple[str, ...]]:
     """Return what each fact's prompt was answered with before the update, as far as recorded."""
-    report = find_report(repository, learn.commit) or {}
-    rows = report.get("old_answers")
-    said: dict[str, list[str]] = {}
-    for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, dict) and isinstance(row.get("old_answer"), str):
-            said.setdefault(canonical_text(str(row.get("prompt"))), []).append(row["old_answer"])
+    said = recorded_old_answers(repository, learn.commit)
     earlier: dict[str, tuple[str, ...]] = {}
     for key, fact in by_key.items():
         entry = before.get(ledger_path(key))

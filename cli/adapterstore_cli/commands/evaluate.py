@@ -64,7 +64,7 @@ def command(
     elif report.scores():
         print_report(report)
     else:
-        click.echo("nothing to ask: the ledger of this state is empty; name a fact file")
+        click.echo("nothing to ask: the ledger of this state has no answers; name a fact file")
 
 
 def _after_effects(
