@@ -39,7 +39,7 @@ def ask(
     Raises:
         UnknownRevision: no such revision.
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
-        InvalidSetting: a prompt that is no text; or as `load_state`.
+        InvalidSetting: a prompt that is no text, or empty; or as `load_state`.
         PromptTooLong: a prompt that leaves no room for an answer.
     """
     from adapterstore.evaluation.generation import greedy_answers
@@ -47,6 +47,8 @@ def ask(
     for prompt in prompts:
         if not prompt.isascii() and prompt != prompt.encode(errors="replace").decode():
             raise InvalidSetting("prompt", "is not UTF-8 text")
+        if not prompt.strip():
+            raise InvalidSetting("prompt", "is empty")
     model, tokenizer = load_state(store, revision, progress)
     return greedy_answers(model, tokenizer, prompts, expected=expected)
 

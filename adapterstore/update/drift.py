@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import BaseModelUnavailable, InvalidSetting
+from adapterstore.errors import BaseModelUnavailable
 from adapterstore.history.attach import base_beside
 from adapterstore.history.base import check_base, find_base
 from adapterstore.history.snapshot import Snapshot
@@ -208,7 +208,9 @@ def monitor_of(store: Store, base_folder: Path) -> DriftMonitor | None:
     if not settings.monitor:
         return None
     path = held_text_path(store, settings)
-    if path is not None and not path.is_file():
-        # Said now, not after an hour of training.
-        raise InvalidSetting("drift.held_text", f"{path} is no file")
+    if path is not None:
+        from adapterstore.update.held_text import read_file
+
+        # What is wrong with it is said now, not after an hour of training.
+        read_file(path)
     return DriftMonitor(settings, base_folder, path)

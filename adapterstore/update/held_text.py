@@ -61,10 +61,10 @@ def make_held_text(
         tokenizer: its tokenizer.
 
     Raises:
-        InvalidSetting: the file can't be read.
+        InvalidSetting: the file can't be read, or is empty.
     """
     if path is not None:
-        rows = text_rows(model, tokenizer, _read(path).decode(errors="replace"))
+        rows = text_rows(model, tokenizer, read_file(path).decode(errors="replace"))
     else:
         rows = _sample(model, tokenizer)
     held = HeldText(rows, perplexity(model, tokenizer, rows))
@@ -84,13 +84,21 @@ def _sample(model: Any, tokenizer: Any) -> Rows:
 
 
 def _key(base: BaseModel, path: Path | None, chat: str) -> str:
-    text = hashlib.sha256(_read(path)).hexdigest() if path is not None else None
+    text = hashlib.sha256(read_file(path)).hexdigest() if path is not None else None
     return json.dumps([base.digests, text, chat], sort_keys=True)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the beginning of the user's file, as much as is measured.
+
+    Raises:
+        InvalidSetting: it can't be read, or says nothing.
+    """
     try:
         with path.open("rb") as file:
-            return file.read(_MOST_BYTES)
+            data = file.read(_MOST_BYTES)
     except OSError as error:
         raise InvalidSetting("drift.held_text", f"{path}: {error.strerror or error}") from error
+    if not data.strip():
+        raise InvalidSetting("drift.held_text", f"{path} is empty")
+    return data

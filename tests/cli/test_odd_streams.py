@@ -69,6 +69,7 @@ def test_an_operand_is_stored_with_closed_streams(folder: Path, tmp_path: Path) 
     ("prompt", "problem", "code"),
     [
         (os.fsdecode(b"\xff"), "prompt: is not UTF-8 text", 10),
+        (" ", "prompt: is empty", 10),
         ("the " * 20000, "tokens leave no room for an answer", 11),
     ],
 )

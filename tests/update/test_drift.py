@@ -136,4 +136,7 @@ def test_a_held_text_that_is_not_there(store: Store, tmp_path: Path) -> None:
     done(tmp_path, "config", "drift.held_text", "gone.txt")
     with pytest.raises(InvalidSetting, match=r"drift\.held_text.*gone\.txt"):
         update(store, "euro")
+    (tmp_path / "gone.txt").write_text(" \n")
+    with pytest.raises(InvalidSetting, match=r"drift\.held_text.*gone\.txt is empty"):
+        update(store, "euro")
     assert "drift.window" in adapterstore(tmp_path, "config", "drift.window", "1").stderr
