@@ -81,6 +81,16 @@ class TableMapping:
     columns: tuple[ColumnMapping, ...]
 
     @property
+    def named(self) -> frozenset[str]:
+        """The table's columns that it needs."""
+        named = {self.key, *self.subject.columns}
+        for column in self.columns:
+            # In an answer, {value} is the cell.
+            named |= set(column.answer.columns) - {VALUE}
+            named |= {column.column, *(name for p in column.prompts for name in p.columns)}
+        return frozenset(named)
+
+    @property
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of ``data``."""
         return hashlib.sha256(self.data).hexdigest()
