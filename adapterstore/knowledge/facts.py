@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _UNSPACED_BLOCKS = (
@@ -85,6 +86,14 @@ class FactFile:
 def canonical_text(text: str) -> str:
     """Return ``text`` in Unicode NFC, each run of whitespace one space, none around; case kept."""
     return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def other_prompts(prompt: str, paraphrases: Iterable[str]) -> list[str]:
+    """Return the paraphrases that are neither the prompt nor one another, but for whitespace."""
+    found = {canonical_text(prompt): prompt}
+    for paraphrase in paraphrases:
+        found.setdefault(canonical_text(paraphrase), paraphrase)
+    return list(found.values())[1:]
 
 
 def ledger_key(prompt: str, subject: str | None, relation: str | None) -> str:

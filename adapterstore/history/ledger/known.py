@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from adapterstore.history.ledger.index import LedgerIndex, use_index
 from adapterstore.history.ledger.reading import draw_entries, read_entries
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import Fact, Probe, digest_key
+from adapterstore.knowledge.facts import Fact, Probe, digest_key, other_prompts
 from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.store.repository import Repository
 
@@ -53,7 +53,7 @@ class Retained:
             Probe(prompt=prompt, answer=entry.answer)
             for entry in self.entries
             if entry.answer is not None
-            for prompt in entry.paraphrases
+            for prompt in other_prompts(entry.prompt, entry.paraphrases)
         ]
         room = max(0, limit - len(self.entries))
         return others if len(others) <= room else random.Random(seed).sample(others, room)
