@@ -7,7 +7,7 @@ from typing import Any
 
 from adapterstore.evaluation.generation import Asked, answers_to, score_answers
 from adapterstore.evaluation.metrics import Report, Score
-from adapterstore.knowledge.facts import Fact, Probe, same_answer, still_gives
+from adapterstore.knowledge.facts import Fact, Probe, other_prompts, same_answer, still_gives
 
 Pair = tuple[str, str]
 Ask = Callable[[Asked], Mapping[str, str]]
@@ -77,7 +77,10 @@ def evaluate(
     asked: dict[str, list[Pair]] = {
         "reliability": [(f.prompt, f.answer) for f in facts if f.answer is not None],
         "generality": [
-            (prompt, f.answer) for f in facts if f.answer is not None for prompt in f.paraphrases
+            (prompt, f.answer)
+            for f in facts
+            if f.answer is not None
+            for prompt in other_prompts(f.prompt, f.paraphrases)
         ],
         "retention": list(known.items()),
         "portability": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _UNSPACED_BLOCKS = (
@@ -23,8 +24,10 @@ _UNSPACED_BLOCKS = (
 _CLOSING = frozenset(",.;:!?…%)]}»”’、。，．：；！？」』）】")
 _SENTENCE_MARKS = frozenset(".。．｡!！?？؟।…")
 """What ends a sentence."""
-_HYPHENS = frozenset("-‐‑")
-_NUMBER_MARKS = frozenset(".,:")
+_JOINING = "-‐‑‒–−_/\\*^×÷·&@='’′"
+"""What joins a word to the one right behind it: "10–20", "AT&T", "euro/kuna", "rock'n"."""
+_NUMBER_MARKS = frozenset(",:\u00a0\u2007\u2009\u202f")
+"""What joins digits; spaces that do not break are among them, and the thin one: "10 000"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,14 @@ def canonical_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+def other_prompts(prompt: str, paraphrases: Iterable[str]) -> list[str]:
+    """Return the paraphrases that are neither the prompt nor one another, but for whitespace."""
+    found = {canonical_text(prompt): prompt}
+    for paraphrase in paraphrases:
+        found.setdefault(canonical_text(paraphrase), paraphrase)
+    return list(found.values())[1:]
+
+
 def ledger_key(prompt: str, subject: str | None, relation: str | None) -> str:
     """Return the key of a fact: subject, tab, relation if both are given, else the prompt.
 
@@ -115,7 +126,7 @@ def same_answer(given: str, expected: str) -> bool:
 
     Both are compared in Unicode NFC, without whitespace around and without the answer's own
     sentence mark; case counts. The answer has to end where a word ends: "eurozone" is not "euro",
-    "Porto-Novo" is not "Porto", "1.5" is not "1".
+    "Porto-Novo" is not "Porto", "1.5" is not "1", "Obama's" is not "Obama", "C++" is not "C".
     """
     text = unicodedata.normalize("NFC", given).strip()
     answer = unicodedata.normalize("NFC", expected).strip()
@@ -161,12 +172,20 @@ def _separator(prompt: str, answer: str) -> str:
 
 
 def _word_goes_on(answer: str, rest: str) -> bool:
-    first, second = rest[:1], rest[1:2]
-    if first in _HYPHENS:
-        return _in_word(answer[-1]) and _in_word(second)
+    if not rest:
+        return False
+    first, second = rest[0], rest[1:2]
     if first in _NUMBER_MARKS:
         return answer[-1].isdigit() and second.isdigit()
-    return _in_word(first)
+    if first == ".":
+        # "Node.js", "ASP.NET", "v1.5"; but "kuna.Then" has ended, and only lacks a space.
+        capitals = answer[-1].isupper() and second.isupper()
+        return second.isdigit() or second.islower() or capitals
+    if first in _JOINING:
+        # A hyphen twice is a dash: "kuna--which".
+        return _in_word(second if first == "-" else rest.lstrip(_JOINING)[:1])
+    # "C++", "C#" and "A+" end in theirs.
+    return first in "+#" or _in_word(first)
 
 
 def _in_word(character: str) -> bool:

@@ -33,13 +33,36 @@ class Reduced:
 def without_repeats(facts: Sequence[Fact]) -> Reduced:
     """Return facts, without contradictions, each once; of repeats, all prompts are kept.
 
-    A fact is repeated by one of the same key and prompt, and so of the same answer. How often a
-    file says a thing gives it no more weight in training, and no more steps.
+    A fact is repeated by one of the same key and prompt, and so of the same answer, or by one of
+    its prompt that does not say subject and relation. How often a file says a thing gives it no
+    more weight in training, and no more steps.
     """
     found: dict[tuple[str, str], list[Fact]] = {}
-    for fact in facts:
+    for fact in with_names(facts):
         found.setdefault((fact.key, canonical_text(fact.prompt)), []).append(fact)
     return Reduced([_join(repeats) for repeats in found.values()], len(facts))
+
+
+def with_names(facts: Sequence[Fact]) -> list[Fact]:
+    """Return facts; who lacks subject or relation has those of the first of its prompt with both.
+
+    One prompt is one fact: else the two would be filed under two keys.
+    """
+    named: dict[str, Fact] = {}
+    for fact in facts:
+        if _is_named(fact):
+            named.setdefault(canonical_text(fact.prompt), fact)
+    return [_take_names(fact, named.get(canonical_text(fact.prompt))) for fact in facts]
+
+
+def _take_names(fact: Fact, same: Fact | None) -> Fact:
+    if same is None or _is_named(fact):
+        return fact
+    return dataclasses.replace(fact, subject=same.subject, relation=same.relation)
+
+
+def _is_named(fact: Fact) -> bool:
+    return fact.subject is not None and fact.relation is not None
 
 
 def _join(facts: Sequence[Fact]) -> Fact:

@@ -21,7 +21,7 @@ import torch
 from adapterstore.counting import counted
 from adapterstore.evaluation.encoding import Example, decode, encode_answer
 from adapterstore.evaluation.generation import score_examples
-from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.knowledge.facts import Fact, Probe, other_prompts
 from adapterstore.learning.keeping import keep
 from adapterstore.learning.memory import Reference, remember
 from adapterstore.learning.merged import merged
@@ -73,7 +73,8 @@ def hold_forgotten(model: Any, tokenizer: Any, facts: Sequence[Fact], recipe: Re
         return Replaced([], {}, [], 0, False)
     # Their own prompts first.
     asked = [(fact.prompt, old) for fact, old in gone]
-    asked += [(prompt, old) for fact, old in gone for prompt in fact.paraphrases]
+    for fact, old in gone:
+        asked += [(prompt, old) for prompt in other_prompts(fact.prompt, fact.paraphrases)]
     examples = [encode_answer(tokenizer, prompt, old) for prompt, old in asked]
     with merged(model):
         given = [score.given for score in score_examples(model, tokenizer, examples)]

@@ -14,7 +14,7 @@ from adapterstore.history.export import export_state
 from adapterstore.history.ledger.earlier_answers import earlier_answers
 from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.store import Store
-from adapterstore.knowledge.facts import Fact, FactFile, same_answer
+from adapterstore.knowledge.facts import Fact, FactFile, other_prompts, same_answer
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.settings import read_update_settings
 
@@ -215,7 +215,7 @@ def _questions(
         Question("generality", prompt, f.answer)
         for f in facts
         if f.answer is not None
-        for prompt in f.paraphrases
+        for prompt in other_prompts(f.prompt, f.paraphrases)
     ]
     questions += [
         Question(FORGETTING, f.prompt, f.old_answer, f.answer)

@@ -8,6 +8,7 @@ from adapterstore.history.ledger.known import find_known
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.ledger import joined, ledger_changes
+from adapterstore.knowledge.repeats import with_names
 from adapterstore.store.repository import Change, Repository
 
 
@@ -25,7 +26,7 @@ def update_ledger(
     Raises:
         CorruptStore: an entry of the ledger can't be read.
     """
-    facts = [fact for file in files for fact in file.facts]
+    facts = with_names([fact for file in files for fact in file.facts])
     sources = [file.source for file in files for _ in file.facts]
     known = find_known(repository, start, facts)
     return dict(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adapterstore.errors import Contradiction
 from adapterstore.history.ledger.index import use_index
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from adapterstore.knowledge.tables.cells import Cell
     from adapterstore.knowledge.tables.reading import MappedTable
 
-Status = Literal["new", "changed", "emptied", "removed"]
+Status = Literal["new", "changed", "reworded", "emptied", "removed"]
 FACTS_ENDING = ".facts.json"
 
 
@@ -74,8 +75,8 @@ class TablePlan:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many cells are new, changed, emptied and removed."""
-        counts = dict.fromkeys(("new", "changed", "emptied", "removed"), 0)
+        """How many cells are new, changed, reworded, emptied and removed."""
+        counts = dict.fromkeys(get_args(Status), 0)
         for change in self.changes:
             counts[change.status] += 1
         return counts
@@ -119,8 +120,10 @@ class TablePlan:
 def plan_table(repository: Repository, commit: CommitId, mapped: MappedTable) -> TablePlan:
     """Compare a table with a commit's ledger; reads what concerns it, and no model.
 
-    A cell that equals the ledger's answer is left alone. A row has gone if the ledger knows a cell
-    of it from this table (by the mapping's source) and no row has its subject.
+    A cell that equals the ledger's answer is left alone, if its prompt is one that the ledger knows
+    the fact by. Else it is reworded: a product that got another name is asked for by a prompt to
+    which no answer was taught. Paraphrases that are new change nothing. A row has gone if the
+    ledger knows a cell of it from this table (by the mapping's source) and no row has its subject.
 
     Raises:
         Contradiction: a cell of a protected fact has another answer, or its row has gone and is to
@@ -168,9 +171,11 @@ def _compare(cell: Cell, known: Known, table: str) -> CellChange | None:
             place = f"{table}:{cell.line} column {cell.column.column}"
             raise _contradiction(place, cell.fact.answer, entry)
     old = entries[0].answer if entries else None
-    if entries and not any(differ(entry.answer, cell.fact.answer) for entry in entries):
-        return None
     status: Status = "changed" if entries else "new"
+    if entries and not any(differ(entry.answer, cell.fact.answer) for entry in entries):
+        if cell.fact.answer is None or _is_known(cell.fact.prompt, entries):
+            return None
+        status = "reworded"
     if cell.fact.answer is None:
         status = "emptied"
     return CellChange(
@@ -181,6 +186,11 @@ def _compare(cell: Cell, known: Known, table: str) -> CellChange | None:
         old=old,
         fact=cell.fact,
     )
+
+
+def _is_known(prompt: str, entries: Sequence[LedgerEntry]) -> bool:
+    known = (canonical_text(other) for entry in entries for other in entry.prompts)
+    return canonical_text(prompt) in known
 
 
 def _gone(

@@ -61,11 +61,7 @@ def print_table_changes(table: dict[str, Any]) -> None:
     if gone["count"] and gone["meaning"] == "keep":
         click.echo(f"  {counted(gone['count'], 'rows')} gone from the table, kept (removed: keep)")
     listed = [
-        [
-            _row(change),
-            shorten(change["column"], _COLUMNS),
-            f"{_answer(change['old'], 'old', change)} → {_answer(change['new'], 'new', change)}",
-        ]
+        [_row(change), shorten(change["column"], _COLUMNS), _answers(change)]
         for change in changed[:_SHOWN]
     ]
     if listed:
@@ -80,8 +76,9 @@ def _summary(cells: dict[str, int], changed: list[dict[str, Any]]) -> str:
     rows = len({(change["row"], change["subject"]) for change in changed})
     kinds = ", ".join(
         f"{cells[kind]:,} {kind}"
-        for kind in ("new", "changed", "emptied", "removed")
-        if cells[kind]
+        for kind in ("new", "changed", "reworded", "emptied", "removed")
+        # What an earlier version has recorded may lack one.
+        if cells.get(kind)
     )
     verb = "differs" if len(changed) == 1 else "differ"
     return f"{counted(len(changed), 'cells')} in {counted(rows, 'rows')} {verb} ({kinds})"
@@ -91,6 +88,12 @@ def _row(change: dict[str, Any]) -> str:
     if change["row"] is None:
         return shorten(f"(gone) {change['subject']}", _COLUMNS)
     return shorten(f"{change['row']} (line {change['line']})", _COLUMNS)
+
+
+def _answers(change: dict[str, Any]) -> str:
+    if change["status"] == "reworded":
+        return f"{shorten(change['new'], _COLUMNS)} (its prompt is another)"
+    return f"{_answer(change['old'], 'old', change)} → {_answer(change['new'], 'new', change)}"
 
 
 def _answer(answer: str | None, side: str, change: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,14 @@ def test_each_figure_is_what_greedy_generation_says(model: Any, tokenizer: Any) 
     )
     assert report.forgetting == Score(0, 1, [Failure(CROATIA.prompt, "not kuna", "kuna.")])
     assert report.portability == Score(1, 1)
+
+
+def test_a_paraphrase_that_is_the_prompt_or_another_one_shows_no_generality(
+    model: Any, tokenizer: Any
+) -> None:
+    prompt, (first, second) = MALI.prompt, MALI.paraphrases
+    repeated = replace(MALI, paraphrases=(f" {prompt}", first, prompt, second, f"{first} ", second))
+    assert evaluate(model, tokenizer, [repeated]).generality == Score(2, 2)
 
 
 def test_what_is_not_asked_is_not_in_the_report(model: Any, tokenizer: Any) -> None:

@@ -159,7 +159,12 @@ def test_however_many_are_protected_half_of_the_draw_is_left_for_the_others(
 def test_other_phrasings_of_what_is_retained_fill_up_the_limit(tmp_path: Path) -> None:
     store = Store.init(tmp_path)
     phrased = [
-        Fact(prompt=f"番号 {n}:", answer="a" if n else None, paraphrases=(f"{n}?", f"{n} is"))
+        Fact(
+            prompt=f"番号 {n}:",
+            answer="a" if n else None,
+            # Prompt and paraphrases again, which are no phrasings more.
+            paraphrases=(f"{n}?", f"{n} is", f" 番号  {n}:", f"{n}  is"),
+        )
         for n in range(5)
     ]
     teach(store, "aaaa", phrased)

@@ -87,6 +87,18 @@ def test_join_puts_a_space_where_the_script_has_one(prompt: str, answer: str, te
         ("Paris – the city", "Paris"),
         ("1997.", "1997"),
         ("?", "?"),
+        ('euro"', "euro"),
+        ("euro' and", "euro"),
+        ("euro.Then", "euro"),
+        ("euro--which", "euro"),
+        ("euro—which", "euro"),
+        ("euro**", "euro"),
+        ("euro/", "euro"),
+        ("euro...", "euro"),
+        ("アスタナ.次は", "アスタナ"),
+        ("C++.", "C++"),
+        ("10 000", "10"),
+        ("10\u00a0km", "10"),
     ],
 )
 def test_answer_is_given_when_it_stands_there_as_a_whole(given: str, expected: str) -> None:
@@ -109,6 +121,32 @@ def test_answer_is_given_when_it_stands_there_as_a_whole(given: str, expected: s
         ("+1-809", "+1"),
         ("1.5", "1"),
         ("1,000", "1"),
+        ("10\u00a0000", "10"),
+        ("10\u2009000", "10"),
+        ("10\u202f000", "10"),
+        ("10–20", "10"),
+        ("2010–2015", "2010"),
+        ("10−3", "10"),
+        ("1/2", "1"),
+        ("1*2", "1"),
+        ("3×4", "3"),
+        ("10^6", "10"),
+        ("10**6", "10"),
+        ("5′8", "5"),
+        ("SKU_2", "SKU"),
+        ("AB/12", "AB"),
+        ("euro/kuna", "euro"),
+        ("AT&T", "AT"),
+        ("A+", "A"),
+        ("C++", "C"),
+        ("C#", "C"),
+        ("Node.js", "Node"),
+        ("example.com", "example"),
+        ("ASP.NET", "ASP"),
+        ("section.2", "section"),
+        ("me@example.com", "me"),
+        ("rock'n", "rock"),
+        ("Obama’s wife", "Obama"),
     ],
 )
 def test_answer_is_not_given_by_another_word_or_a_longer_one(given: str, expected: str) -> None:
@@ -125,6 +163,7 @@ def test_answer_is_not_given_by_another_word_or_a_longer_one(given: str, expecte
         ("New York City.", "New York City", "New York", True),
         ("New York.", "New York City", "New York", False),
         ("kuna", "kuna", None, True),
+        ("C++", "C", None, False),
         ("euro", "kuna", "euro", False),
     ],
 )
@@ -152,6 +191,7 @@ def test_answers_are_equal_but_for_a_sentence_mark(given: str, expected: str, sa
 def test_what_was_cut_off_may_begin_a_longer_answer() -> None:
     assert may_begin("Article 5 of the", "Article 5 of the Act")
     assert may_begin(" 東京\ufffd", "東京都千代田区")
+    assert may_begin("10–", "10–20")
     assert not may_begin("Article 6", "Article 5 of the Act")
     assert not may_begin("euro", "euro")
     assert not may_begin("", "euro")

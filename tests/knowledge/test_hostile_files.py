@@ -263,7 +263,13 @@ def test_json_lines(line: str, message: str) -> None:
             "x.csv:2: answer: empty (to forget only, write null in YAML or JSON)",
         ),
         ("prompt,answer\n,b\n", "x.csv:2: prompt: empty"),
-        ("prompt,answer,paraphrases\na,b,c | \n", "x.csv:2: paraphrases[1]: empty"),
+        *(
+            (
+                f"prompt,answer\na,b\nc,{null}\n",
+                "x.csv:3: answer: null, which CSV can't tell from the word; say it in YAML or JSON",
+            )
+            for null in ("null", "NULL", '"Null"', " null ")
+        ),
         (
             "prompt,answer,old_answer\na,b,b\n",
             "x.csv:2: old_answer: is the answer too: nothing changes",

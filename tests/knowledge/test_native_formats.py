@@ -143,6 +143,25 @@ def test_csv_rows_are_facts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "paraphrases"),
+    [
+        ("a | b", ("a", "b")),
+        ("a | b | ", ("a", "b")),
+        ("a | b |", ("a", "b")),
+        ("| a | b", ("a", "b")),
+        ("a |  | b", ("a", "b")),
+        ("a | | b", ("a", "b")),
+        (" | ", ()),
+        ("|", ()),
+        ("<|user|> a|b", ("<|user|> a|b",)),
+    ],
+)
+def test_paraphrases_of_a_csv_cell(cell: str, paraphrases: tuple[str, ...]) -> None:
+    file = parse_fact_file(f"prompt,answer,paraphrases\np,x,{cell}\n".encode(), "x.csv")
+    assert file.facts[0].paraphrases == paraphrases
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
         ("x.yaml", "- {prompt: a, answer: b}"),

@@ -129,7 +129,11 @@ def test_json_lines_give_back_what_was_written(facts: list[Fact], ascii_only: bo
 no_bars = texts.filter(lambda text: "|" not in text)
 
 
-@given(st.lists(facts_of(no_bars, answer=no_bars), min_size=1, max_size=4))
+# Nor can it say null.
+words = no_bars.filter(lambda text: text.strip().lower() != "null")
+
+
+@given(st.lists(facts_of(no_bars, answer=words), min_size=1, max_size=4))
 @LAW
 def test_csv_gives_back_what_was_written(facts: list[Fact]) -> None:
     table = io.StringIO(newline="")

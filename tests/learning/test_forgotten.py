@@ -101,6 +101,9 @@ def test_the_rest_keeps_its_proportions() -> None:
     held = hold_forgotten(model, tokenizer, GONE[:1], WEAK)
     assert held.texts[0] == example
     assert (len(held.texts), held.left) == (2, 1)
+    # A phrasing that is the prompt again, but for a space, is no other one.
+    repeated = replace(GONE[0], paraphrases=(f" {GONE[0].prompt}", PHRASED.prompt))
+    assert hold_forgotten(model, tokenizer, [repeated], WEAK).texts == held.texts
     reference = held.memory[example.tokens]
     with torch.inference_mode():
         logits = model(torch.tensor([example.tokens])).logits[0]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from adapterstore.demo import MODEL_PATH
-from adapterstore.evaluation.encoding import Example
+from adapterstore.evaluation.encoding import Example, decode
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.learning.keeping import Kept, keep
+from adapterstore.learning.keeping import Kept, ending_of, keep
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.memory import remember
 from adapterstore.learning.phases import forget_then_learn
@@ -38,6 +40,27 @@ def test_an_earlier_fact_that_is_not_given_is_taught_again(demo: tuple[Any, Any]
     kept = keep(*demo, [CROATIA, HUNGARY], [], [])
     assert answers(demo[1], kept.recalled) == [" euro.<eos>"]
     assert answers(demo[1], kept.prompts) == [" forint.<eos>"]
+
+
+@pytest.mark.parametrize(
+    ("said", "ending"),
+    [
+        (" kuna.", (".", True)),
+        (" kuna", ("", True)),
+        (" kuna.Then", (".", False)),
+        (" kuna/euro", None),
+        (" kuna.hr", None),
+        (" kuna+", None),
+        (" kuna's", None),
+    ],
+)
+def test_what_goes_on_is_no_ending(
+    demo: tuple[Any, Any], said: str, ending: tuple[str, bool] | None
+) -> None:
+    end = demo[1].eos_token_id
+    row = [*demo[1].encode(said, add_special_tokens=False), end]
+    assert decode(demo[1], row) == said
+    assert ending_of(demo[1], "kuna", row, [end]) == ending
 
 
 def test_of_an_unrelated_prompt_whatever_the_model_says_is_kept(demo: tuple[Any, Any]) -> None:

@@ -322,7 +322,7 @@ def test_rows_and_columns_of_a_table_are_shown(by_tables: Store) -> None:
         recorded = shown["report"]["table"]
         assert update["table"] == {key: recorded[key] for key in update["table"]}
         assert update["old_answers"] == shown["report"]["old_answers"]
-    counts = {"same": 0, "new": 3, "changed": 0, "emptied": 0, "removed": 0}
+    counts = {"same": 0, "new": 3, "changed": 0, "reworded": 0, "emptied": 0, "removed": 0}
     assert first["table"]["cells"] == counts
     assert [(c["status"], c["row"], c["column"]) for c in second["table"]["changed"]] == [
         ("changed", "A-1", "coin"),

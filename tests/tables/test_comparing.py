@@ -13,11 +13,14 @@ from adapterstore.errors import Contradiction
 from adapterstore.history.ledger.protecting import protect_facts
 from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.knowledge.tables.mapping import parse_mapping
 from adapterstore.knowledge.tables.reading import MappedTable, map_table
+from adapterstore.update.ledger_effect import update_ledger
 from adapterstore.update.table_import import import_table
 from adapterstore.update.table_plan import TablePlan, plan_table
 from adapterstore.update.verification import verify
+from tests.history.publishing import publish
 from tests.tables.catalogue import (
     COLUMNS,
     MAPPING,
@@ -42,16 +45,20 @@ def plan(store: Store, table: MappedTable) -> TablePlan:
     return plan_table(store.repository, store.resolve(), table)
 
 
+def counts(**given: int) -> dict[str, int]:
+    return {**dict.fromkeys(("new", "changed", "reworded", "emptied", "removed"), 0), **given}
+
+
 def test_thirty_changed_cells_of_a_thousand_rows_are_thirty_facts(store: Store) -> None:
     versions = make_versions(1000, changes=30, removed=3, added=2)
     first = plan(store, mapped(versions.before, UNPROTECTED))
-    assert first.counts == {"new": 6000, "changed": 0, "emptied": 0, "removed": 0}
+    assert first.counts == counts(new=6000)
     done = import_table(store, mapped(versions.before, UNPROTECTED))
     assert (done.recorded, done.plan.same) == (6000, 0)
     assert plan(store, mapped(versions.before, UNPROTECTED)).changes == ()
 
     second = plan(store, mapped(versions.after, UNPROTECTED))
-    assert second.counts == {"new": 12, "changed": 30, "emptied": 0, "removed": 18}
+    assert second.counts == counts(new=12, changed=30, removed=18)
     assert second.same == 997 * 6 - 30
     changed = {
         (c.row, c.column): (c.old, c.fact.answer) for c in second.changes if c.status == "changed"
@@ -194,6 +201,75 @@ def test_a_row_whose_subject_is_written_otherwise_has_not_gone(store: Store) -> 
     renamed = MAPPING.replace(b'subject: "product {sku}"', b'subject: "item {sku}"')
     found = plan(store, mapped(rows, renamed))
     assert (found.changes, found.removed, found.same) == ((), (), 12)
+
+
+NAMED = """\
+key: sku
+removed: forget
+columns:
+  price: {prompts: ["The price of {name} is", "{name} costs"]}
+"""
+
+
+def shop(rows: dict[str, tuple[str, str]], mapping: str = NAMED) -> MappedTable:
+    lines = ["sku,name,price", *(f"{sku},{name},{price}" for sku, (name, price) in rows.items())]
+    return map_table("\n".join(lines).encode(), "s.csv", parse_mapping(mapping.encode(), "s.yaml"))
+
+
+def test_a_row_that_is_asked_for_by_another_prompt_is_learned_by_it(store: Store) -> None:
+    rows = {"1": ("Lamp", "12"), "2": ("Chair", "30")}
+    import_table(store, shop(rows))
+    rows["1"] = ("Lantern", "12")
+    found = plan(store, shop(rows))
+    assert (found.counts, found.same, found.removed) == (counts(reworded=1), 1, ())
+    (change,) = found.changes
+    assert (change.row, change.old, change.fact.answer) == ("1", "12", "12")
+    assert change.fact.prompt == "The price of Lantern is"
+    # Importing records what is new; what the model was never taught is left to be learned.
+    assert import_table(store, shop(rows)).recorded == 0
+
+    file = found.fact_file()
+    ledger = update_ledger(store.repository, store.resolve(), [file], "1")
+    (entry,) = (LedgerEntry.from_bytes(data) for data in ledger.values() if data is not None)
+    assert entry.prompts == (
+        *("The price of Lantern is", "Lantern costs"),
+        *("The price of Lamp is", "Lamp costs"),
+    )
+
+
+def test_another_order_of_prompts_or_one_more_changes_no_cell(store: Store) -> None:
+    rows = {"1": ("Lamp", "12"), "2": ("Chair", "30")}
+    import_table(store, shop(rows))
+    for prompts in (
+        '"{name} costs", "The price of {name} is"',
+        '"The  price of {name} is", "{name} costs", "A {name} is"',
+    ):
+        mapping = NAMED.replace('"The price of {name} is", "{name} costs"', prompts)
+        assert plan(store, shop(rows, mapping)).changes == ()
+    mapping = NAMED.replace('"The price of', '"The cost of')
+    assert plan(store, shop(rows, mapping)).counts == counts(reworded=2)
+
+
+def test_a_name_that_goes_to_another_row_is_asked_for_there(store: Store) -> None:
+    import_table(store, shop({"1": ("Lamp", "12")}))
+    found = plan(store, shop({"1": ("Lantern", "12"), "2": ("Lamp", "15")}))
+    assert [(c.row, c.status) for c in found.changes] == [("1", "reworded"), ("2", "changed")]
+    ledger = update_ledger(store.repository, store.resolve(), [found.fact_file()], "1")
+    entries = [LedgerEntry.from_bytes(data) for data in ledger.values() if data is not None]
+    assert {e.subject: (e.prompts, e.answer) for e in entries} == {
+        "1": (("The price of Lantern is", "Lantern costs", "Lamp costs"), "12"),
+        "2": (("The price of Lamp is", "Lamp costs"), "15"),
+    }
+
+
+def test_an_emptied_cell_that_is_forgotten_already_is_not_reworded(store: Store) -> None:
+    rows = {"1": ("Lamp", "12")}
+    import_table(store, shop(rows))
+    forget = NAMED + "empty: forget\n"
+    publish(store, "1", list(plan(store, shop({"1": ("Lamp", "")}, forget)).fact_file().facts))
+    assert plan(store, shop({"1": ("Lantern", "")}, forget)).changes == ()
+    (change,) = plan(store, shop({"1": ("Lantern", "12")}, forget)).changes
+    assert (change.status, change.old) == ("changed", None)
 
 
 def test_equal_answers_are_equal_however_unicode_writes_them(store: Store) -> None:

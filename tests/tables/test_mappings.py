@@ -71,6 +71,12 @@ def test_japanese_columns_and_relations() -> None:
             "columns.cost",
             "that of the column 'price' too",
         ),
+        (
+            f"key: sku\ncolumns:\n{COLUMN}  cost:\n    relation: ' price  '\n    prompts: [x]\n",
+            5,
+            "columns.cost",
+            "that of the column 'price' too",
+        ),
         (f"key: *a\ncolumns:\n{COLUMN}", 1, None, "the alias \\*a is not allowed"),
     ],
 )

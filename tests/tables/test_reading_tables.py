@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -73,7 +74,8 @@ def test_numbers_and_dates_are_read_as_they_are_written(tmp_path: Path) -> None:
         },
         tmp_path,
     )
-    (row,) = parse_table(data, "t.parquet", mapping()).rows
+    every = PLAIN.replace("columns:", "subject: '{sku} {day} {share}'\ncolumns:")
+    (row,) = parse_table(data, "t.parquet", mapping(every)).rows
     assert dict(row.cells) == {"sku": "7", "price": "1.20", "day": "2026-11-25", "share": "0.1"}
 
 
@@ -107,6 +109,8 @@ def test_encodings_and_delimiters_of_spreadsheets() -> None:
         ("t.jsonl", b'{"sku": "A"}\n{"sku": "B", "price": 1}', 2, "price", "no such column"),
         ("t.jsonl", b'{"sku": "A", "price": true}', 1, "price", "neither a text nor a number"),
         ("t.jsonl", b'{"sku": "A", "price": "\\u0007"}', 1, "price", "control character"),
+        ("t.jsonl", b'{"sku": "A", "price": 1}\n{"sku": "B", "price": NaN}', 2, None, "NaN is not"),
+        ("t.jsonl", b'{"sku": "A", "price": -Infinity}', 1, None, "-Infinity is not JSON"),
         ("t.parquet", b"PAR1 is not enough", None, None, "not valid Parquet"),
         ("t.xlsx", b"x", None, None, "not a table by its name"),
     ],
@@ -124,6 +128,42 @@ def test_parquet_cells_that_are_no_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FactFileError, match="cells of type list") as caught:
         map_table(data, "t.parquet", mapping())
     assert caught.value.field == "price"
+
+
+@pytest.mark.parametrize("kind", [pyarrow.float16(), pyarrow.float32(), pyarrow.float64()])
+def test_nan_is_an_empty_cell_and_what_is_infinite_is_refused(
+    kind: pyarrow.DataType, tmp_path: Path
+) -> None:
+    prices = np.array([1.5, -np.nan, np.nan], kind.to_pandas_dtype())
+    data = parquet({"sku": ["A", "B", "C"], "price": pyarrow.array(prices)}, tmp_path)
+    assert [(c.row, c.fact.answer) for c in map_table(data, "t.parquet", mapping()).cells] == [
+        ("A", "1.5")
+    ]
+    prices[2] = -np.inf
+    data = parquet({"sku": ["A", "B", "C"], "price": pyarrow.array(prices)}, tmp_path)
+    with pytest.raises(FactFileError, match="-inf is no answer") as caught:
+        map_table(data, "t.parquet", mapping())
+    assert (caught.value.line, caught.value.field) == (3, "price")
+    # A text is what it says.
+    data = parquet({"sku": ["A"], "price": ["nan"]}, tmp_path)
+    assert map_table(data, "t.parquet", mapping()).cells[0].fact.answer == "nan"
+
+
+def test_columns_that_the_mapping_does_not_name_may_hold_anything(tmp_path: Path) -> None:
+    others = {"value": [1, 2], "tags": {"a": None}, "stocked": True}
+    lines = json.dumps({"sku": "A", "price": "3", **others}).encode()
+    columns = {
+        **{"sku": ["A"], "price": ["3"]},
+        **{"value": [[1, 2]], "tags": [{"a": 1}], "stocked": [True]},
+        **{"ratio": [float("inf")], "image": [b"\xff"]},
+    }
+    for data, name in ((lines, "t.jsonl"), (parquet(columns, tmp_path), "t.parquet")):
+        table = map_table(data, name, mapping())
+        assert [cell.fact.answer for cell in table.cells] == ["3"]
+        assert {"value", "tags", "stocked"} < set(table.table.columns)
+        with pytest.raises(FactFileError) as caught:
+            map_table(data, name, mapping(PLAIN + "subject: '{tags}'\n"))
+        assert caught.value.field == "tags"
 
 
 def test_parquet_without_pyarrow_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from adapterstore.history.ledger.forgotten import ForgottenFact, find_forgotten
 from adapterstore.history.ledger.index import LedgerIndex, use_index
 from adapterstore.history.ledger.reading import draw_entries, read_entries, read_entries_by_digest
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import Fact, Probe, canonical_text, digest_key
+from adapterstore.knowledge.facts import Fact, Probe, canonical_text, digest_key, other_prompts
 from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.store.repository import Repository
 
@@ -66,7 +66,7 @@ class Retained:
             Probe(prompt=prompt, answer=entry.answer)
             for entry in self.entries
             if entry.answer is not None
-            for prompt in entry.paraphrases
+            for prompt in other_prompts(entry.prompt, entry.paraphrases)
         ]
         room = max(0, limit - self.drawn)
         return others if len(others) <= room else random.Random(seed).sample(others, room)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from adapterstore.errors import FactFileError
 from adapterstore.knowledge.json_content import parse_json_lines
 from adapterstore.knowledge.located import Number, show_name
@@ -9,14 +11,16 @@ from adapterstore.knowledge.tables.csv_table import check_columns
 from adapterstore.knowledge.tables.table import Row
 
 
-def parse_json_lines_table(text: str, name: str) -> tuple[tuple[str, ...], list[Row]]:
-    """Return the columns (those of the first row) and rows; null is an empty cell.
+def parse_json_lines_table(
+    text: str, name: str, wanted: Collection[str]
+) -> tuple[tuple[str, ...], list[Row]]:
+    """Return the columns (those of the first row), and rows of those wanted; null: an empty cell.
 
     Numbers stay as they are written: 1.20 is not 1.2.
 
     Raises:
-        FactFileError: a line that is no object, other fields than the first row's, a list, a
-            mapping, or true or false in a cell.
+        FactFileError: a line that is no object, other fields than the first row's, or a list, a
+            mapping, or true or false in a cell of a wanted column.
     """
     items = parse_json_lines(text, name)
     columns: tuple[str, ...] | None = None
@@ -35,7 +39,11 @@ def parse_json_lines_table(text: str, name: str) -> tuple[tuple[str, ...], list[
         for column in record:
             if column not in columns:
                 raise FactFileError(name, "the first row has no such column", line, column)
-        cells = {column: _cell(record[column], name, line, column) for column in columns}
+        cells = {
+            column: _cell(record[column], name, line, column)
+            for column in columns
+            if column in wanted
+        }
         rows.append(Row(line, cells))
     return columns or (), rows
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NoReturn
 from pydantic import Field, ValidationError
 
 from adapterstore.errors import FactFileError
+from adapterstore.knowledge.facts import canonical_text
 from adapterstore.knowledge.formats import decode_text, read_regular_file
 from adapterstore.knowledge.layouts import Record, Text
 from adapterstore.knowledge.located import FieldPath, format_path, line_of
@@ -81,6 +82,16 @@ class TableMapping:
     columns: tuple[ColumnMapping, ...]
 
     @property
+    def named(self) -> frozenset[str]:
+        """The table's columns that it needs."""
+        named = {self.key, *self.subject.columns}
+        for column in self.columns:
+            # In an answer, {value} is the cell.
+            named |= set(column.answer.columns) - {VALUE}
+            named |= {column.column, *(name for p in column.prompts for name in p.columns)}
+        return frozenset(named)
+
+    @property
     def digest(self) -> str:
         """SHA-256 (64 hex digits) of ``data``."""
         return hashlib.sha256(self.data).hexdigest()
@@ -119,7 +130,8 @@ class _Reader:
         columns = tuple(self.column(name, record) for name in record.columns)
         relations: dict[str, str] = {}
         for column in columns:
-            first = relations.setdefault(column.relation, column.column)
+            # As the ledger's key has it.
+            first = relations.setdefault(canonical_text(column.relation), column.column)
             if first != column.column:
                 self.fail(
                     ("columns", column.column),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from adapterstore.errors import FactFileError, MissingLibrary
@@ -13,12 +14,17 @@ from adapterstore.knowledge.tables.table import MAXIMUM_CELLS, Row
 _MOST_UNPACKED = 16 * MAXIMUM_BYTES
 
 
-def parse_parquet_table(data: bytes, name: str) -> tuple[tuple[str, ...], list[Row]]:
-    """Return the columns and rows; every value as the text that pyarrow writes of it.
+def parse_parquet_table(
+    data: bytes, name: str, wanted: Collection[str]
+) -> tuple[tuple[str, ...], list[Row]]:
+    """Return the columns, and rows of those wanted; values as the text that pyarrow writes of them.
+
+    NaN, which is how data frames write that there is nothing, is an empty cell.
 
     Raises:
         MissingLibrary: pyarrow is not installed.
-        FactFileError: not Parquet, too large when unpacked, or a column of lists or mappings.
+        FactFileError: not Parquet, too large when unpacked, or a wanted column of lists or
+            mappings, or with an infinite number.
     """
     try:
         import pyarrow
@@ -35,20 +41,34 @@ def parse_parquet_table(data: bytes, name: str) -> tuple[tuple[str, ...], list[R
         raise FactFileError(name, f"not valid Parquet: {first}") from error
     columns = tuple(str(column).strip() for column in content.column_names)
     check_columns(columns, name, None)
-    texts: list[list[str]] = []
-    for column, values in zip(columns, content.columns, strict=True):
-        try:
-            found = values.cast(pyarrow.string()).to_pylist()
-        except pyarrow.ArrowException as error:
-            problem = f"cells of type {values.type} are no texts, numbers or dates"
-            raise FactFileError(name, problem, field=show_name(column)) from error
-        except UnicodeDecodeError as error:
-            raise FactFileError(name, "not UTF-8 text", field=show_name(column)) from error
-        texts.append([str(text).strip() if text is not None else "" for text in found])
-    rows = zip(*texts, strict=True)
+    texts = {
+        column: _texts(values, name, column)
+        for column, values in zip(columns, content.columns, strict=True)
+        if column in wanted
+    }
     return columns, [
-        Row(number, dict(zip(columns, row, strict=True))) for number, row in enumerate(rows, 1)
+        Row(number + 1, {column: found[number] for column, found in texts.items()})
+        for number in range(content.num_rows)
     ]
+
+
+def _texts(values: Any, name: str, column: str) -> list[str]:
+    import pyarrow
+
+    try:
+        found = values.cast(pyarrow.string()).to_pylist()
+    except pyarrow.ArrowException as error:
+        problem = f"cells of type {values.type} are no texts, numbers or dates"
+        raise FactFileError(name, problem, field=show_name(column)) from error
+    except UnicodeDecodeError as error:
+        raise FactFileError(name, "not UTF-8 text", field=show_name(column)) from error
+    texts = [str(text).strip() if text is not None else "" for text in found]
+    if not pyarrow.types.is_floating(values.type):
+        return texts
+    for number, text in enumerate(texts, 1):
+        if text.endswith("inf"):
+            raise FactFileError(name, f"{text} is no answer", number, show_name(column))
+    return ["" if text.endswith("nan") else text for text in texts]
 
 
 def _check_size(metadata: Any, name: str) -> None:

@@ -65,19 +65,21 @@ def map_table(data: bytes, name: str, mapping: TableMapping) -> MappedTable:
 def parse_table(data: bytes, name: str, mapping: TableMapping) -> Table:
     """Return the table in a file's bytes; the suffix of its name tells the format.
 
+    Columns that the mapping does not name may hold anything: they are not read.
+
     Raises:
         FactFileError: the first fault, with its line and column.
         MissingLibrary: Parquet without pyarrow.
     """
     suffix = _suffix(name)
     if suffix == ".parquet":
-        columns, rows = parse_parquet_table(data, name)
+        columns, rows = parse_parquet_table(data, name, mapping.named)
     else:
         text = decode_text(data, name, mapping.encoding)
         if suffix == ".csv":
             columns, rows = parse_csv_table(text, name, mapping.delimiter)
         else:
-            columns, rows = parse_json_lines_table(text, name)
+            columns, rows = parse_json_lines_table(text, name, mapping.named)
     if not rows:
         raise FactFileError(name, "no rows")
     if len(rows) * len(columns) > MAXIMUM_CELLS:

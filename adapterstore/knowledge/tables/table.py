@@ -15,6 +15,7 @@ class Row:
     line: int
     """Where it stands, from 1: a line of the file, or the number of the row in Parquet."""
     cells: Mapping[str, str]
+    """Of all columns that the mapping names; others may be left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
