@@ -118,7 +118,9 @@ def ledger_changes(
     others = {fact.key: tuple((elsewhere or {}).get(fact.key, ())) for fact in facts}
     names = [_names(fact, others[fact.key]) for fact in facts]
     keys = [filed_key(fact, others[fact.key]) for fact in facts]
-    asked = {canonical_text(fact.prompt): key for fact, key in zip(facts, keys, strict=True)}
+    filed = list(zip(facts, keys, strict=True))
+    asked = {canonical_text(p): key for f, key in filed for p in f.paraphrases}
+    asked |= {canonical_text(f.prompt): key for f, key in filed}
     entries: dict[str, LedgerEntry] = {}
     gone: set[str] = set()
     for fact, source, (subject, relation), key in zip(facts, sources, names, keys, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -130,14 +130,14 @@ def plan_table(repository: Repository, commit: CommitId, mapped: MappedTable) ->
             be forgotten.
     """
     known = find_known(repository, commit, [cell.fact for cell in mapped.cells])
-    changes: list[CellChange] = []
-    same = 0
-    for cell in mapped.cells:
-        change = _compare(cell, known, mapped.table.name)
-        if change is None:
-            same += 1
-        else:
-            changes.append(change)
+    compared = [_compare(cell, known, mapped.table.name) for cell in mapped.cells]
+    taken = {e.key for c in compared if c is not None for e in known.of(c.fact.key)}
+    parted = [
+        change or _part(cell, known, taken)
+        for cell, change in zip(mapped.cells, compared, strict=True)
+    ]
+    changes = [change for change in parted if change is not None]
+    same = len(parted) - len(changes)
     gone = _gone(repository, commit, mapped, known)
     subjects = tuple(sorted({entry.subject or "" for entry in gone}))
     if mapped.mapping.removed == "forget":
@@ -170,7 +170,6 @@ def _compare(cell: Cell, known: Known, table: str) -> CellChange | None:
         if entry.protected and differ(entry.answer, cell.fact.answer):
             place = f"{table}:{cell.line} column {cell.column.column}"
             raise _contradiction(place, cell.fact.answer, entry)
-    old = entries[0].answer if entries else None
     status: Status = "changed" if entries else "new"
     if entries and not any(differ(entry.answer, cell.fact.answer) for entry in entries):
         if cell.fact.answer is None or _is_known(cell.fact.prompt, entries):
@@ -178,12 +177,28 @@ def _compare(cell: Cell, known: Known, table: str) -> CellChange | None:
         status = "reworded"
     if cell.fact.answer is None:
         status = "emptied"
+    return _change(status, cell, entries)
+
+
+def _part(cell: Cell, known: Known, taken: Collection[str]) -> CellChange | None:
+    """Return a cell as reworded if another one changes what the ledger has for it.
+
+    A former prompt of its row is another row's now: if not in one update, either would take the
+    other's place in the ledger.
+    """
+    entries = known.of(cell.fact.key)
+    if cell.fact.answer is None or not any(entry.key in taken for entry in entries):
+        return None
+    return _change("reworded", cell, entries)
+
+
+def _change(status: Status, cell: Cell, entries: Sequence[LedgerEntry]) -> CellChange:
     return CellChange(
         status=status,
         row=cell.row,
         line=cell.line,
         column=cell.column.column,
-        old=old,
+        old=entries[0].answer if entries else None,
         fact=cell.fact,
     )
 

@@ -257,7 +257,27 @@ def test_a_name_that_goes_to_another_row_is_asked_for_there(store: Store) -> Non
     ledger = update_ledger(store.repository, store.resolve(), [found.fact_file()], "1")
     entries = [LedgerEntry.from_bytes(data) for data in ledger.values() if data is not None]
     assert {e.subject: (e.prompts, e.answer) for e in entries} == {
-        "1": (("The price of Lantern is", "Lantern costs", "Lamp costs"), "12"),
+        "1": (("The price of Lantern is", "Lantern costs"), "12"),
+        "2": (("The price of Lamp is", "Lamp costs"), "15"),
+    }
+
+
+def test_a_name_that_a_row_had_once_may_be_another_rows_later(store: Store) -> None:
+    rows = {"1": ("Lamp", "12"), "3": ("Chair", "30")}
+    publish(store, "1", list(plan(store, shop(rows)).fact_file().facts))
+    rows["1"] = ("Lantern", "12")
+    publish(store, "2", list(plan(store, shop(rows)).fact_file().facts))
+    rows["2"] = ("Lamp", "15")
+    found = plan(store, shop(rows))
+    # The first row is learned again: it has to give its former name away.
+    assert {c.row: (c.status, c.old) for c in found.changes} == {
+        "1": ("reworded", "12"),
+        "2": ("changed", "12"),
+    }
+    ledger = update_ledger(store.repository, store.resolve(), [found.fact_file()], "3")
+    entries = [LedgerEntry.from_bytes(data) for data in ledger.values() if data is not None]
+    assert {e.subject: (e.prompts, e.answer) for e in entries} == {
+        "1": (("The price of Lantern is", "Lantern costs"), "12"),
         "2": (("The price of Lamp is", "Lamp costs"), "15"),
     }
 
