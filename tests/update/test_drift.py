@@ -27,7 +27,13 @@ from tests.cli.running import adapterstore, done
 from tests.update.leaves import load_demo
 
 QUICK = Recipe(
-    rank=2, learn_steps=1, coefficient=1, sampled_texts=0, subject_texts=0, control_size=0
+    rank=2,
+    forget_steps=5,
+    learn_steps=1,
+    coefficient=1,
+    sampled_texts=0,
+    subject_texts=0,
+    control_size=0,
 )
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 
@@ -117,7 +123,7 @@ def test_each_update_records_it_and_the_command_shows_the_trend(
 def test_an_alarm_warns_and_stops_only_where_the_gate_says_so(store: Store, tmp_path: Path) -> None:
     (tmp_path / "文.txt").write_text("The capital of France is Paris. " * 20, encoding="utf-8")
     done(tmp_path, "config", "drift.held_text", "文.txt")
-    harmful = QUICK.model_copy(update={"learning_rate": 0.05, "learn_steps": 8})
+    harmful = QUICK.model_copy(update={"learning_rate": 0.05, "learn_steps": 8, "forget_steps": 25})
     result = update(store, "euro", recipe=harmful)
     assert result.status == "applied"
     (alarm,) = result.alarms

@@ -24,7 +24,13 @@ from tests.update.leaves import LAYER, answering, load_demo
 
 PROMPT = "The currency of Croatia is the"
 QUICK = Recipe(
-    rank=2, learn_steps=2, forget_steps=2, sampled_texts=30, subject_texts=2, control_size=5
+    rank=2,
+    learn_steps=2,
+    forget_steps=2,
+    batch_size=4,
+    sampled_texts=30,
+    subject_texts=2,
+    control_size=5,
 )
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 

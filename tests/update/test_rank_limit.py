@@ -21,7 +21,13 @@ from adapterstore.update.settings import read_compact_settings
 from adapterstore.update.verification import verify
 
 QUICK = Recipe(
-    rank=2, learn_steps=2, coefficient=1, sampled_texts=0, subject_texts=0, control_size=0
+    rank=2,
+    forget_steps=5,
+    learn_steps=2,
+    coefficient=1,
+    sampled_texts=0,
+    subject_texts=0,
+    control_size=0,
 )
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 
