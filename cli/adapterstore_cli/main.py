@@ -6,6 +6,7 @@ import importlib
 import inspect
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -98,7 +99,8 @@ def exit_codes() -> str:
     lines += ["1    the system refused (disk full, …), or an error that nobody foresaw"]
     lines += ["2    wrong usage"]
     lines += [f"{code:<4} {', '.join(names)}" for code, names in sorted(by_code.items())]
-    return "\b\nExit codes:\n  " + "\n  ".join([*lines, "130  interrupted"])
+    lines += ["130  interrupted", "143  terminated (SIGTERM)"]
+    return "\b\nExit codes:\n  " + "\n  ".join(lines)
 
 
 @click.group(
@@ -145,6 +147,10 @@ def main() -> NoReturn:
         for name in ("torchao", "torch.utils._pytree"):
             logging.getLogger(name).setLevel(logging.ERROR)
     outlive_readers()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Unless told to ignore it, as nohup does: end as by an error, so that drafts are removed.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
     try:
         code = cli.main(prog_name="adapterstore", standalone_mode=False)
         if sys.stdout is not None:
@@ -159,3 +165,8 @@ def main() -> NoReturn:
         text, code = told(error, "adapterstore", debug)
         click.echo(text, err=True)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
