@@ -182,14 +182,19 @@ class Journal:
         return self._select("WHERE id = ?", (delivery,))[0]
 
     def settle(
-        self, delivery: int, state: State, message: str, commits: Sequence[CommitId] = ()
+        self,
+        delivery: int,
+        state: State,
+        message: str,
+        commits: Sequence[CommitId] = (),
+        before: State = "running",
     ) -> bool:
-        """Move a running delivery to ``state``; False if it is not running any more."""
+        """Move a delivery to ``state``; False if it is not in the state ``before`` any more."""
         with self._told():
             cursor = self._connection.execute(
                 "UPDATE delivery SET state = ?, message = ?, commits = ?, changed_at = ? "
-                "WHERE id = ? AND state = 'running'",
-                (state, _text(message), json.dumps(list(commits)), _now(), delivery),
+                "WHERE id = ? AND state = ?",
+                (state, _text(message), json.dumps(list(commits)), _now(), delivery, before),
             )
             return cursor.rowcount == 1
 

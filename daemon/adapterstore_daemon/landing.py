@@ -39,6 +39,8 @@ class Landed:
     path: Path
     data: bytes
     signature: Signature
+    arrived: float
+    """When it was put there, or last written or touched: seconds since the epoch."""
 
 
 def is_fact_file(path: Path) -> bool:
@@ -134,4 +136,5 @@ def read_landed(path: Path) -> Landed:
             raise FactFileError(
                 path.name, f"is {before.st_size} bytes long; at most {MAXIMUM_BYTES} are read"
             )
-        return Landed(path, file.read(MAXIMUM_BYTES + 1), Signature.of(before))
+        data = file.read(MAXIMUM_BYTES + 1)
+        return Landed(path, data, Signature.of(before), before.st_ctime)

@@ -139,9 +139,9 @@ def test_a_file_replaced_at_the_last_moment_goes_back(place: Place) -> None:
     read = signature(path)
     place.land("new").rename(path)
     changed = signature(path)
-    assert not put_away(path, read, "rejected", ".reason.txt", "why\n")
+    assert not put_away(path, read, "rejected", "why\n")
     assert signature(path) == changed
-    assert place.names("rejected") == set()
+    assert not (place.drops / "rejected").exists()
 
 
 def test_a_file_that_is_written_again_while_others_are_handled_waits(place: Place) -> None:
