@@ -140,7 +140,7 @@ def status(store_folder: Path, as_json: bool) -> None:
     path = Store.open(store_folder).repository.folder / "daemon" / "journal.sqlite3"
     deliveries = []
     if path.exists():
-        journal = Journal(path)
+        journal = Journal(path, read_only=True)
         deliveries = journal.deliveries()
         journal.close()
     if as_json:
