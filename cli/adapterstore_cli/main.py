@@ -6,15 +6,17 @@ import importlib
 import inspect
 import logging
 import os
+import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from adapterstore import __version__, errors
 from adapterstore.errors import AdapterStoreError
+from adapterstore.streams import outlive_readers
 from adapterstore.telling import told
 from adapterstore_cli.session import Session
 
@@ -86,14 +88,6 @@ class Verbs(click.Group):
         ).command
         return found
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a verb; that the reader of its output has gone, as ``head`` does, is no failure."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            _leave_pipe()
-            raise click.exceptions.Exit(0) from None
-
 
 def exit_codes() -> str:
     """Return the table of exit codes, read off the library's errors."""
@@ -105,7 +99,8 @@ def exit_codes() -> str:
     lines += ["1    the system refused (disk full, …), or an error that nobody foresaw"]
     lines += ["2    wrong usage"]
     lines += [f"{code:<4} {', '.join(names)}" for code, names in sorted(by_code.items())]
-    return "\b\nExit codes:\n  " + "\n  ".join([*lines, "130  interrupted"])
+    lines += ["130  interrupted", "143  terminated (SIGTERM)"]
+    return "\b\nExit codes:\n  " + "\n  ".join(lines)
 
 
 @click.group(
@@ -151,10 +146,11 @@ def main() -> NoReturn:
         # peft imports torchao where it is installed, which tells of every kernel that it lacks.
         for name in ("torchao", "torch.utils._pytree"):
             logging.getLogger(name).setLevel(logging.ERROR)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A prompt in Japanese is to be printed whatever the locale is.
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    outlive_readers()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Unless told to ignore it, as nohup does: end as by an error, so that drafts are removed.
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
     try:
         code = cli.main(prog_name="adapterstore", standalone_mode=False)
         if sys.stdout is not None:
@@ -165,16 +161,12 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("adapterstore: error: interrupted", err=True)
         code = 130
-    except BrokenPipeError:
-        _leave_pipe()
-        code = 0
     except Exception as error:  # noqa: BLE001
         text, code = told(error, "adapterstore", debug)
         click.echo(text, err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _leave_pipe() -> None:
-    """Write no more to a pipe whose reader has gone: Python would complain again at exit."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _end(number: int, _: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)

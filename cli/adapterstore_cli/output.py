@@ -6,12 +6,14 @@ import json
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from adapterstore.counting import counted
 from adapterstore.history.ledger.factdiff import FactChange, count_facts
+from adapterstore.store.durable import write_file
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
@@ -19,6 +21,17 @@ if TYPE_CHECKING:
 _MARKS = {"added": "+", "changed": "~", "removed": "-", "restated": "="}
 _FAILURES = 3
 """Prompts of one figure that are shown where nothing was refused."""
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write what a command was told to write to ``path``.
+
+    A file is there at once and complete, behind a link too; a pipe or a device is written to.
+    """
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+    else:
+        write_file(path.resolve(), data)
 
 
 def print_json(content: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,17 +11,21 @@ from adapterstore_daemon.landing import Signature, signature
 
 PROCESSED = "processed"
 REJECTED = "rejected"
+ENDINGS = {PROCESSED: ".result.json", REJECTED: ".reason.txt"}
+"""Folder → the ending of what lies beside a file there."""
+
+_CLOCK_TICK = 0.05
+"""Seconds by which the time of a file may lag behind the clock."""
 
 
-def put_away(path: Path, expected: Signature | None, folder: str, ending: str, text: str) -> bool:
+def put_away(path: Path, expected: Signature | None, folder: str, text: str) -> bool:
     """Move a file into a sub-folder, after writing what is to be said of it; nothing is replaced.
 
     Args:
         path: the file.
         expected: the state in which it was read; None moves it whatever it is.
         folder: ``processed`` or ``rejected``.
-        ending: of the file beside it, such as ``.reason.txt``.
-        text: that file's content.
+        text: the content of the file beside it.
 
     Returns:
         False if the file has changed or gone since it was read; then it stays.
@@ -28,11 +33,12 @@ def put_away(path: Path, expected: Signature | None, folder: str, ending: str, t
     Raises:
         OSError: no permission, a full disk, or a file in the place of the folder; the file stays.
     """
+    current = signature(path)
+    if current is None or (expected is not None and current != expected):
+        return False
     target_folder = path.parent / folder
     make_folder(target_folder)
-    if expected is not None and signature(path) != expected:
-        return False
-    name, beside = _reserve(target_folder, path.name, ending)
+    name, beside = _reserve(target_folder, path.name, ENDINGS[folder])
     target = target_folder / name
     try:
         beside.write_text(text, encoding="utf-8", errors="replace")
@@ -52,6 +58,21 @@ def put_away(path: Path, expected: Signature | None, folder: str, ending: str, t
     fsync_folder(target_folder)
     fsync_folder(path.parent)
     return True
+
+
+def find_put_away(drops: Path, digest: str, since: float) -> tuple[str, Path] | None:
+    """Return where a content was put away after a time: the folder, and what lies beside it."""
+    for folder, ending in ENDINGS.items():
+        for path in (drops / folder).glob("*"):
+            beside = path.with_name(f"{path.name}{ending}")
+            try:
+                # A file's status changes when it is moved.
+                moved = beside.exists() and path.lstat().st_ctime >= since - _CLOCK_TICK
+                if moved and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                    return folder, beside
+            except OSError:
+                continue
+    return None
 
 
 def _reserve(folder: Path, name: str, ending: str) -> tuple[str, Path]:

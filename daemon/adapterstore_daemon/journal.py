@@ -21,6 +21,8 @@ from adapterstore.identifiers import CommitId, UpdateId
 
 SCHEMA_VERSION = 1
 _UNREADABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
+_NOTHING_BESIDE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+"""Of a journal in a folder where SQLite can't make the files that it wants beside it."""
 State = Literal["running", "pending", "applied", "rejected"]
 OPEN_STATES: tuple[State, ...] = ("running", "pending")
 
@@ -76,8 +78,8 @@ class Journal:
     refuses: the disk is full, there is no permission, another process holds it for too long.
     """
 
-    def __init__(self, path: Path):
-        """Open or make the journal at ``path``.
+    def __init__(self, path: Path, read_only: bool = False):
+        """Open or make the journal at ``path``; or open it only to be read, and write nothing.
 
         Raises:
             UnsupportedFormat: a newer release wrote it.
@@ -86,11 +88,15 @@ class Journal:
         path.parent.mkdir(exist_ok=True)
         self._path = path
         with self._told():
-            self._connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._connection = _open_to_read(path) if read_only else _connect(str(path))
             try:
                 (version,) = self._connection.execute("PRAGMA user_version").fetchone()
                 if version > SCHEMA_VERSION:
                     raise UnsupportedFormat(str(path), version, SCHEMA_VERSION)
+                if version == 0 and read_only:
+                    # Another process has just begun it.
+                    self._connection.close()
+                    self._connection = _connect(":memory:")
                 self._connection.execute("PRAGMA synchronous = FULL")
                 if version == 0:
                     self._connection.execute("PRAGMA journal_mode = WAL")
@@ -182,14 +188,19 @@ class Journal:
         return self._select("WHERE id = ?", (delivery,))[0]
 
     def settle(
-        self, delivery: int, state: State, message: str, commits: Sequence[CommitId] = ()
+        self,
+        delivery: int,
+        state: State,
+        message: str,
+        commits: Sequence[CommitId] = (),
+        before: State = "running",
     ) -> bool:
-        """Move a running delivery to ``state``; False if it is not running any more."""
+        """Move a delivery to ``state``; False if it is not in the state ``before`` any more."""
         with self._told():
             cursor = self._connection.execute(
                 "UPDATE delivery SET state = ?, message = ?, commits = ?, changed_at = ? "
-                "WHERE id = ? AND state = 'running'",
-                (state, _text(message), json.dumps(list(commits)), _now(), delivery),
+                "WHERE id = ? AND state = ?",
+                (state, _text(message), json.dumps(list(commits)), _now(), delivery, before),
             )
             return cursor.rowcount == 1
 
@@ -207,6 +218,25 @@ class Journal:
         names = _COLUMNS.split(", ")
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return [Delivery(**{**row, "commits": json.loads(row["commits"])}) for row in found]
+
+
+def _connect(name: str) -> sqlite3.Connection:
+    return sqlite3.connect(name, uri=name.startswith("file:"), isolation_level=None, timeout=30)
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    name = path.absolute().as_uri()
+    connection = _connect(f"{name}?mode=ro")
+    try:
+        connection.execute("PRAGMA user_version")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        is_all = not path.with_name(f"{path.name}-wal").exists()
+        if error.sqlite_errorcode & 0xFF not in _NOTHING_BESIDE or not is_all:
+            raise
+        # Without a -wal beside it nobody writes to it.
+        connection = _connect(f"{name}?immutable=1")
+    return connection
 
 
 def _text(text: str) -> str:

@@ -39,6 +39,8 @@ class Landed:
     path: Path
     data: bytes
     signature: Signature
+    arrived: float
+    """When it was put there, or last written or touched: seconds since the epoch."""
 
 
 def is_fact_file(path: Path) -> bool:
@@ -64,6 +66,8 @@ class Settling:
     def __init__(self, seconds: float):
         self._seconds = seconds
         self._seen: dict[Path, tuple[Signature, float]] = {}
+        self.held: set[Path] = set()
+        """Files that did not change for long enough, but were open for writing at the last look."""
 
     def look(self, paths: list[Path]) -> list[Path]:
         """Return which of the files there are complete; call it again for the others."""
@@ -80,9 +84,11 @@ class Settling:
             seen[path] = (current, since)
             if now - since >= self._seconds:
                 settled[path] = current
-        self._seen = seen
         written = open_for_writing(settled.values())
-        return [path for path, current in settled.items() if current not in written]
+        self.held = {path for path, current in settled.items() if current in written}
+        # To look at what every process has open is dear: they are waited for anew.
+        self._seen = seen | {path: (settled[path], now) for path in self.held}
+        return [path for path in settled if path not in self.held]
 
     def is_still_complete(self, path: Path) -> bool:
         """Return whether a file is as `look` saw it last: others may have been handled since."""
@@ -134,4 +140,5 @@ def read_landed(path: Path) -> Landed:
             raise FactFileError(
                 path.name, f"is {before.st_size} bytes long; at most {MAXIMUM_BYTES} are read"
             )
-        return Landed(path, file.read(MAXIMUM_BYTES + 1), Signature.of(before))
+        data = file.read(MAXIMUM_BYTES + 1)
+        return Landed(path, data, Signature.of(before), before.st_ctime)

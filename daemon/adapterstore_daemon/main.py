@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ import click
 
 from adapterstore import Store, __version__
 from adapterstore.errors import StoreBusy, UnreadableFile, UpdateRejected
+from adapterstore.streams import outlive_readers
 from adapterstore.telling import told
 from adapterstore_daemon.journal import Journal
 
@@ -139,7 +140,7 @@ def status(store_folder: Path, as_json: bool) -> None:
     path = Store.open(store_folder).repository.folder / "daemon" / "journal.sqlite3"
     deliveries = []
     if path.exists():
-        journal = Journal(path)
+        journal = Journal(path, read_only=True)
         deliveries = journal.deliveries()
         journal.close()
     if as_json:
@@ -187,9 +188,7 @@ def _only_daemon(folder: Path) -> Iterator[Path]:
 
 def _say(line: str) -> None:
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    # A log that can't be written, on a full disk or to a reader that has gone, ends no work.
-    with suppress(OSError):
-        click.echo(f"{now} {' '.join(line.split())}", err=True)
+    click.echo(f"{now} {' '.join(line.split())}", err=True)
 
 
 def main() -> NoReturn:
@@ -205,9 +204,7 @@ def main() -> NoReturn:
         # peft imports torchao where it is installed, which tells of every kernel that it lacks.
         for name in ("torchao", "torch.utils._pytree"):
             logging.getLogger(name).setLevel(logging.ERROR)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    outlive_readers()
     try:
         code = cli.main(prog_name="adapterstored", standalone_mode=False)
     except click.ClickException as error:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from adapterstore_daemon.landing import Settling, is_fact_file, signature
-from adapterstore_daemon.worker import Outcome, Worker
+from adapterstore_daemon.worker import Outcome, Stopped, Worker
 
 
 class _Bell(FileSystemEventHandler):
@@ -44,53 +45,86 @@ class Watch:
         self._waiting: dict[Path, tuple[float, float]] = {}
         """File → when to try it again, and how long the wait was."""
         self._ignored: set[Path] = set()
+        self._gone = False
+        """Whether it was said that the folder can't be read."""
 
     def run(self) -> None:
-        """Handle files until the daemon is told to stop."""
+        """Handle files until the daemon is told to stop; a folder that has gone may come back."""
+        while not self._stop.is_set():
+            try:
+                self._watch()
+            except OSError as error:
+                if not self._gone:
+                    self._worker.say(f"later {self._folder.name}: {error.strerror or error}")
+                self._gone = True
+                self._stop.wait(self._retry)
+
+    def _watch(self) -> None:
+        """Handle files until the daemon is told to stop, or the folder is removed."""
         bell = _Bell()
         observer = Observer()
         observer.schedule(bell, str(self._folder), recursive=False)
         observer.start()
         try:
-            while not self._stop.is_set():
+            # An emitter ends with its folder; one that is made in its place needs another.
+            while not self._stop.is_set() and all(e.is_alive() for e in observer.emitters):
                 bell.rung.clear()
-                busy = self._round()
-                self._wait(bell.rung, self._tick if busy else self._rescan)
+                seconds = self._round()
+                if self._gone:
+                    self._worker.say(f"watching {self._folder.name} again")
+                self._gone = False
+                self._wait(bell.rung, seconds)
         finally:
             observer.stop()
             observer.join()
 
     def run_once(self) -> list[Outcome]:
-        """Handle what is there now; return what came of each file."""
+        """Handle what is there now; return what came of each file.
+
+        What somebody has open for writing is for later, and so is what is left when the daemon is
+        told to stop.
+        """
         outcomes: list[Outcome] = []
         there = set(self._files())
-        while there and not self._stop.is_set():
-            for path in self._settling.look(self._files()):
-                if path in there and self._settling.is_still_complete(path):
+        with suppress(Stopped):
+            while there and not self._stop.is_set():
+                for path in self._settling.look(self._files()):
+                    if path in there and self._settling.is_still_complete(path):
+                        outcomes.append(self._worker.handle(path))
+                        there.discard(path)
+                for path in there & self._settling.held:
+                    self._worker.say(f"later {path.name}: it is open for writing")
+                    outcomes.append("later")
                     there.discard(path)
-                    outcomes.append(self._worker.handle(path))
-            there &= set(self._files())
-            if there:
-                self._stop.wait(self._tick)
+                there &= set(self._files())
+                if there:
+                    self._stop.wait(self._tick)
+        outcomes += ["later"] * len(there)
         return outcomes
 
-    def _round(self) -> bool:
-        """Handle what is complete; return whether something is still settling or to be retried."""
-        files = self._files()
-        for path in self._settling.look(files):
+    def _round(self) -> float:
+        """Handle what is complete; return for how many seconds nothing is to be done."""
+        now = time.monotonic()
+        due = [path for path in self._files() if self._retry_at(path) <= now]
+        for path in self._settling.look(due):
             if self._stop.is_set():
-                return True
-            again, wait = self._waiting.get(path, (0.0, self._retry / 2))
-            if time.monotonic() < again or not self._settling.is_still_complete(path):
+                break
+            if not self._settling.is_still_complete(path):
                 continue
             if self._worker.handle(path) == "later":
+                _, wait = self._waiting.get(path, (0.0, self._retry / 2))
                 wait = min(2 * wait, 64 * self._retry)
                 self._waiting[path] = (time.monotonic() + wait, wait)
             else:
                 self._waiting.pop(path, None)
         left = self._files()
         self._waiting = {path: entry for path, entry in self._waiting.items() if path in left}
-        return bool(left)
+        now = time.monotonic()
+        waits = [max(self._retry_at(path) - now, self._tick) for path in left]
+        return min([self._rescan, *waits])
+
+    def _retry_at(self, path: Path) -> float:
+        return self._waiting.get(path, (0.0, 0.0))[0]
 
     def _files(self) -> list[Path]:
         """Return the fact files there, in the order in which they landed."""

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -22,7 +23,7 @@ from adapterstore.errors import (
     UpdateIdTaken,
 )
 from adapterstore.history.updates import find_applied, find_rejected, is_published, new_update_id
-from adapterstore.identifiers import UpdateId
+from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import SUFFIXES, parse_fact_file
 from adapterstore.knowledge.tables.finding import find_mapping
@@ -32,8 +33,8 @@ from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
 from adapterstore.update import UpdateResult, read_update_settings, run_update
 from adapterstore.update.table_update import update_from_table
-from adapterstore_daemon.filing import PROCESSED, REJECTED, put_away
-from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal
+from adapterstore_daemon.filing import PROCESSED, REJECTED, find_put_away, put_away
+from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal, State
 from adapterstore_daemon.landing import Landed, read_landed
 
 RACES = 3
@@ -198,26 +199,54 @@ class Worker:
         return "later"
 
     def recover(self) -> None:
-        """Settle deliveries whose file was put away by a run that was killed just after."""
-        for delivery in self.journal.deliveries("running"):
-            here = delivery.folder == str(self.folder) and delivery.branch == self.branch
-            if not here or (self.folder / delivery.name).exists():
-                continue
-            repository = self.store.repository
-            _, tip = self.store.tip(self.branch)
-            applied = find_applied(repository, tip, delivery.digest)
-            if applied is None and is_published(repository, tip, delivery.update_id):
-                applied = delivery.update_id
-            if applied is not None:
-                commits = find_update(repository, applied)
-                self.journal.settle(delivery.id, "applied", f"update/{applied}", commits)
-            elif find_rejected(repository, delivery.update_id) is not None:
-                self.journal.settle(delivery.id, "rejected", "refused by the gate")
-            else:
-                self.journal.settle(delivery.id, "pending", "its file has gone")
+        """Settle deliveries that ended when nobody could write it down: their file is not there."""
+        for delivery in self.journal.deliveries(*OPEN_STATES):
+            if self._is_ours(delivery) and not self._is_there(delivery):
+                settled = self._settle_ended(delivery)
+                if not settled and delivery.state == "running":
+                    self.journal.settle(delivery.id, "pending", "its file has gone")
+
+    def _is_ours(self, delivery: Delivery) -> bool:
+        return delivery.folder == str(self.folder) and delivery.branch == self.branch
+
+    def _is_there(self, delivery: Delivery) -> bool:
+        """Return whether a delivery's very file lies in the folder, not one that came later."""
+        try:
+            return (self.folder / delivery.name).lstat().st_ctime <= _changed_at(delivery)
+        except OSError:
+            return False
+
+    def _settle_ended(self, delivery: Delivery) -> bool:
+        """Settle a delivery whose update is decided, or whose file was put away; else False."""
+        repository = self.store.repository
+        state: State
+        commits: list[CommitId] = []
+        _, tip = self.store.tip(self.branch)
+        applied = find_applied(repository, tip, delivery.digest)
+        if applied is None and is_published(repository, tip, delivery.update_id):
+            applied = delivery.update_id
+        if applied is not None:
+            state, message = "applied", f"update/{applied}"
+            commits = find_update(repository, applied)
+        elif find_rejected(repository, delivery.update_id) is not None:
+            state, message = "rejected", "refused by the gate"
+        elif (put := find_put_away(self.folder, delivery.digest, _changed_at(delivery))) is None:
+            return False
+        else:
+            # Refused before any training, or a table in which nothing differs.
+            folder, beside = put
+            state = "applied" if folder == PROCESSED else "rejected"
+            message = f"see {folder}/{beside.name}"
+        return self.journal.settle(delivery.id, state, message, commits, before=delivery.state)
 
     def _claim(self, landed: Landed) -> Delivery:
         digest = hashlib.sha256(landed.data).hexdigest()
+        for earlier in self.journal.deliveries(*OPEN_STATES):
+            came_later = landed.arrived > _changed_at(earlier)
+            if self._is_ours(earlier) and earlier.digest == digest and came_later:
+                # It has ended without being settled: what lands now is a delivery of its own, else
+                # its update would be found, and a revert of that update would hold for both.
+                self._settle_ended(earlier)
         _, tip = self.store.tip(self.branch)
         return self.journal.claim(
             str(self.folder),
@@ -233,7 +262,7 @@ class Worker:
     ) -> Outcome:
         message = _line(error)
         expected = landed.signature if landed is not None else None
-        if not put_away(path, expected, REJECTED, ".reason.txt", f"{message}\n"):
+        if not put_away(path, expected, REJECTED, f"{message}\n"):
             return self._changed(path, delivery)
         if delivery is not None:
             self.journal.settle(delivery.id, "rejected", message)
@@ -248,7 +277,7 @@ class Worker:
             broken = ["Broken (before → after):", *(f"  {line}" for line in result.broken)]
             lines = [message, *_paragraph(figures), *(broken if result.broken else [])]
             text = "\n".join(lines) + "\n"
-            if not put_away(path, landed.signature, REJECTED, ".reason.txt", text):
+            if not put_away(path, landed.signature, REJECTED, text):
                 return self._changed(path, delivery)
             self.journal.settle(delivery.id, "rejected", message, result.commits)
             self.say(f"rejected {path.name}: {message}")
@@ -257,7 +286,7 @@ class Worker:
         nothing = result.status == "already-applied" and not result.commits
         message = "; ".join(result.notes) if nothing else f"update/{result.update} ({figures})"
         text = json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n"
-        if not put_away(path, landed.signature, PROCESSED, ".result.json", text):
+        if not put_away(path, landed.signature, PROCESSED, text):
             message += "; its file has changed or gone since"
             self.journal.settle(delivery.id, "applied", message, result.commits)
             self.say(f"applied the earlier content of {path.name} as {message}")
@@ -293,6 +322,10 @@ def _as_json(result: UpdateResult) -> dict[str, object]:
 
 def _paragraph(text: str) -> Sequence[str]:
     return [f"Measured: {text}."] if text else []
+
+
+def _changed_at(delivery: Delivery) -> float:
+    return datetime.fromisoformat(delivery.changed_at).timestamp()
 
 
 def _printable(name: str) -> str:

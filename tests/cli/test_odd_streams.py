@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import adapterstore, done, lora_folder
+from tests.cli.running import adapterstore, done, lora_folder, read_json
 
 PROGRAM = f"{sys.executable} -m adapterstore_cli"
 
@@ -38,6 +38,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_reader_that_has_gone_is_no_failure(folder: Path, command: str) -> None:
     run = shell(folder, command)
     assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    done(tmp_path, "init", "--base", "example/base")
+    done(tmp_path, "add", str(lora_folder(tmp_path / "a")))
+    done(tmp_path, "add", str(lora_folder(tmp_path / "b", seed=1)))
+    return tmp_path
+
+
+@pytest.mark.parametrize("streams", ["2>&1 | true", "2>/dev/full", "2>&1 >out.txt | true"])
+def test_work_goes_on_where_nobody_reads_of_it(store: Path, streams: str) -> None:
+    assert shell(store, f"adapterstore compact {streams}").returncode == 0
+    assert read_json(store, "log")[0]["operation"] == "compact"
+
+
+@pytest.mark.damages_the_store
+def test_a_failure_is_one_also_where_the_reader_has_gone(store: Path) -> None:
+    tensors = next((store / ".adapterstore/lfs/objects").glob("*/*/*"))
+    tensors.chmod(0o644)
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"\1")
+    assert shell(store, "adapterstore fsck | true").returncode == 6
+    assert shell(store, "adapterstore export HEAD out 2>&1 | true").returncode == 6
 
 
 @pytest.mark.parametrize(

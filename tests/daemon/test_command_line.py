@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from adapterstore.errors import NotAStore
-from tests.cli.running import run_code
+from tests.cli.running import done, run_code
 
 AS_IT_IS = "import adapterstore_daemon.main as main; main.main()"
 WITH_A_BUG = "import adapterstore_daemon.main as main; main.Store = None; main.main()"
@@ -39,3 +41,16 @@ def test_debug_keeps_the_line_and_the_exit_code(tmp_path: Path) -> None:
     assert code == NotAStore.exit_code
     assert first.startswith("Traceback")
     assert last == line
+
+
+@pytest.mark.parametrize("command", ["status --json | true", "run . --once 2>&1 | true"])
+def test_a_reader_that_has_gone_is_no_failure(tmp_path: Path, command: str) -> None:
+    done(tmp_path, "init", "--base", "org/base")
+    run = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m adapterstore_daemon {command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")

@@ -220,6 +220,20 @@ def test_one_daemon_a_store(folder: Path, daemon: Daemon) -> None:
     assert second.said("another adapterstored runs on this store")
 
 
+def test_a_folder_that_is_gone_for_a_moment_is_watched_again(folder: Path, daemon: Daemon) -> None:
+    drops = folder / "drops"
+    for _ in range(2):
+        drops.rmdir()
+        daemon.wait_for("later drops: No such file or directory")
+        drops.mkdir()
+        daemon.wait_for("watching drops again")
+        (drops / "bad.yaml").write_text("[]")
+        daemon.wait_for("rejected bad.yaml")
+        shutil.rmtree(drops / "rejected")
+        assert daemon.log.read_text(encoding="utf-8").count("later drops: ") == 1
+        daemon.log.write_text("")
+
+
 def test_sigterm_lays_the_work_down_and_the_next_start_takes_it_up(folder: Path) -> None:
     # More than anybody would wait for.
     done(folder, "config", "recipe.forget_steps", "1000000")
@@ -231,6 +245,9 @@ def test_sigterm_lays_the_work_down_and_the_next_start_takes_it_up(folder: Path)
     assert operations(folder) == ["init"]
     assert (folder / "drops" / CROATIA.name).exists()
     assert [row["state"] for row in journal(folder)] == ["pending"]
+    daemon = Daemon(folder, "--once")
+    daemon.wait_for("attempt 2")
+    assert daemon.end() == 1
     done(folder, "config", "recipe.forget_steps", "5")
     assert once(folder)[0] == 0
     assert operations(folder) == ["learn", "forget", "init"]

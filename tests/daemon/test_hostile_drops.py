@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from adapterstore_daemon import landing
 from adapterstore_daemon.filing import put_away
 from adapterstore_daemon.journal import Journal
-from adapterstore_daemon.landing import Settling, signature
+from adapterstore_daemon.landing import Settling, Signature, signature
 from adapterstore_daemon.watching import Watch
-from adapterstore_daemon.worker import Update, Worker, local_update
+from adapterstore_daemon.worker import Stopped, Update, Worker, local_update
 
 from adapterstore import Store
 from adapterstore.errors import Contradiction, CorruptJournal, UpdateIdTaken
@@ -21,6 +22,7 @@ from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update import UpdateResult
+from tests.waiting import wait_until
 
 NO_ANSWER = '{"prompt": "The currency of Croatia is the"}\n'
 
@@ -53,6 +55,11 @@ class Place:
 
     def names(self, folder: str) -> set[str]:
         return {path.name for path in (self.drops / folder).iterdir()}
+
+
+def watch(place: Place, update: Update) -> Watch:
+    """Return a watch that waits for a moment, and tries again after 1000 seconds."""
+    return Watch(place.drops, place.worker(update), threading.Event(), 0.01, 2000, 1000)
 
 
 @pytest.fixture
@@ -139,15 +146,14 @@ def test_a_file_replaced_at_the_last_moment_goes_back(place: Place) -> None:
     read = signature(path)
     place.land("new").rename(path)
     changed = signature(path)
-    assert not put_away(path, read, "rejected", ".reason.txt", "why\n")
+    assert not put_away(path, read, "rejected", "why\n")
     assert signature(path) == changed
-    assert place.names("rejected") == set()
+    assert not (place.drops / "rejected").exists()
 
 
-def test_a_file_that_is_written_again_while_others_are_handled_waits(place: Place) -> None:
+def test_a_file_that_is_written_again_while_others_are_handled_is_for_later(place: Place) -> None:
     """Both were complete when the round began; the second one is being written when its turn is."""
     first, second = place.land("a.jsonl"), place.land("b.jsonl", NO_ANSWER + "\n")
-    os.utime(first, (1, 1))
     writers = []
 
     def update(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
@@ -156,15 +162,46 @@ def test_a_file_that_is_written_again_while_others_are_handled_waits(place: Plac
 
     first.write_text('{"prompt": "A is", "answer": "b"}\n')
     os.utime(first, (1, 1))
-    stop = threading.Event()
-    watch = Watch(place.drops, place.worker(update), stop, 0.01, 1, 1)
-    closer = threading.Timer(0.5, lambda: [writer.close() for writer in writers])
-    closer.start()
-    outcomes = watch.run_once()
-    closer.join()
-    assert outcomes == ["later", "rejected"]
+    assert watch(place, update).run_once() == ["later", "later"]
+    assert place.said[-1] == "later b.jsonl: it is open for writing"
+    first.unlink()
+    writers[0].close()
+    assert watch(place, update).run_once() == ["rejected"]
     assert not second.exists()
-    assert writers[0].closed
+
+
+def test_what_is_left_when_it_is_told_to_stop_is_for_later(place: Place) -> None:
+    def stopped(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        raise Stopped
+
+    for name in ("a.jsonl", "b.jsonl"):
+        place.land(name, f'{{"prompt": "{name} is", "answer": "b"}}\n')
+    place.land("0.jsonl")
+    os.utime(place.drops / "0.jsonl", (1, 1))
+    assert watch(place, stopped).run_once() == ["rejected", "later", "later"]
+
+
+def test_a_file_that_waits_costs_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def update(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        raise OSError("later, please")
+
+    place.land("a.jsonl", '{"prompt": "A is", "answer": "b"}\n')
+    watching = watch(place, update)
+    wait_until(lambda: watching._round() > 0 and len(place.said) > 1, "the first attempt")
+    looks: list[Signature] = []
+
+    def look(files: Iterable[Signature]) -> set[Signature]:
+        looks.extend(files)
+        return set()
+
+    monkeypatch.setattr(landing, "open_for_writing", look)
+    seconds = [watching._round() for _ in range(5)]
+    assert looks == []
+    assert min(seconds) > 900
+    place.land("b.jsonl", NO_ANSWER)
+    assert watching._round() < 1
+    wait_until(lambda: watching._round() > 900, "the other file")
+    assert place.names("rejected") == {"b.jsonl", "b.jsonl.reason.txt"}
 
 
 def test_settling_tells_what_has_changed_since(place: Place) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 from adapterstore_daemon.journal import Delivery, Journal
 
+from adapterstore import Store
 from adapterstore.errors import CorruptStore, UnsupportedFormat
 from adapterstore.identifiers import CommitId, UpdateId
+from tests.cli.running import contents, run_code
 
+NOBODY = 65534
 START = CommitId("c" * 40)
 
 
@@ -68,3 +72,50 @@ def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite3").write_bytes(b"facts: []\n" * 200)
     with pytest.raises(CorruptStore, match="not a journal"):
         Journal(tmp_path / "journal.sqlite3")
+
+
+# Root may write anything, so as root the command drops to nobody first.
+STATUS_AS_NOBODY = f"""
+import os
+import adapterstore_daemon.main as main
+if os.geteuid() == 0:
+    os.seteuid({NOBODY})
+main.main()
+"""
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["nobody writes", "a daemon writes"])
+def test_status_works_where_nothing_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: bool
+) -> None:
+    # git looks for the user's settings.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = Store.init(tmp_path, base="org/base").repository.folder
+    journal = Journal(store / "daemon" / "journal.sqlite3")
+    claim(journal)
+    if not running:
+        journal.close()
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+    for folder in tmp_path.parents:
+        if folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    before = contents(store)
+    run = run_code(tmp_path, STATUS_AS_NOBODY, "status")
+    assert run.stderr == ""
+    assert "running   価格.yaml  update/u1" in run.stdout
+    assert contents(store) == before
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755)
+        os.chown(path, os.geteuid(), os.getegid())
+
+
+def test_one_that_is_just_begun_is_read_as_empty(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    path.touch()
+    journal = Journal(path, read_only=True)
+    assert journal.deliveries() == []
+    journal.close()
+    assert path.read_bytes() == b""

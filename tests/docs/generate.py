@@ -38,7 +38,7 @@ def error_page() -> str:
     for kind in sorted(kinds, key=lambda k: (k.exit_code, k.__name__)):
         summary = (inspect.getdoc(kind) or "").splitlines()[0]
         lines.append(f"| {kind.exit_code} | `{kind.__name__}` | {summary} |")
-    lines.append("| 130 | | interrupted |")
+    lines += ["| 130 | | interrupted |", "| 143 | | terminated (SIGTERM) |"]
     return NOTICE + "\n".join(lines) + "\n"
 
 

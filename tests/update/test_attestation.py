@@ -115,8 +115,9 @@ def test_subjects_and_predicate_are_the_updates_own(made: tuple[Path, Key, str])
 
 def test_the_command_line_writes_it(made: tuple[Path, Key, str], tmp_path: Path) -> None:
     folder, key, update = made
-    target = tmp_path / "out.json"
-    done(folder, "attest", update, "-o", str(target), "--key", str(key.private))
+    target, link = tmp_path / "out.json", tmp_path / "link.json"
+    link.symlink_to(target)
+    done(folder, "attest", update, "-o", str(link), "--key", str(key.private))
     assert envelope_of(target.read_bytes()).verify([public_key(key)], 1)
     for name in (str(key.private), f"{key.private}.pub"):
         Store.open(folder).repository.git.config["user.signingKey"] = name

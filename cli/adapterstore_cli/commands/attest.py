@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from adapterstore_cli.output import write_output
 from adapterstore_cli.session import Session
 
 
@@ -37,12 +38,11 @@ def command(session: Session, update: str, output: Path | None, key: Path | None
       adapterstore attest update/5ca2598a2a59 -o croatia.intoto.json --key ~/.ssh/id_ed25519
       adapterstore attest update/5ca2598a2a59 | jq -r .payload | base64 -d | jq .subject
     """
-    from adapterstore.store.durable import write_file
     from adapterstore.update.attestation import attest
 
     envelope = attest(session.open(), update, key)
     if output is None:
         click.echo(envelope.decode(), nl=False)
     else:
-        write_file(output, envelope)
+        write_output(output, envelope)
         click.echo(f"wrote {output}")

@@ -47,6 +47,8 @@ def command(
         raise click.UsageError("-d and -m exclude each other")
     if force and not delete:
         raise click.UsageError("--force is for -d")
+    if as_json and (name is not None or delete or move):
+        raise click.UsageError("--json is for the list of branches")
     if delete:
         if name is None or start is not None:
             raise click.UsageError("-d takes the name of one branch")

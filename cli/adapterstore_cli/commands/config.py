@@ -49,6 +49,9 @@ def command(
     import yaml
 
     settings = session.open().settings
+    changes = value is not None or add is not None or unset
+    if as_json and changes:
+        raise click.UsageError("--json is for what is read")
     if key is None:
         shown = _effective(settings)
         if as_json:
@@ -57,7 +60,7 @@ def command(
             click.echo(yaml.safe_dump(shown, allow_unicode=True, sort_keys=False).rstrip())
         return
     section, _, name = key.partition(".")
-    if value is None and add is None and not unset:
+    if not changes:
         found = _effective(settings).get(section, {})
         if name not in found:
             raise InvalidSetting(key, "there is no such setting; 'adapterstore config' lists all")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -48,8 +49,9 @@ def command(session: Session, update: str, dry_run: bool, yes: bool, as_json: bo
 
     repository = session.open().repository
     if not dry_run and not yes:
-        _tell(forget_data(repository, update, dry_run=True), True)
-        click.confirm("This can't be undone. Go on?", abort=True)
+        # With --json, stdout is the document's alone.
+        _tell(forget_data(repository, update, dry_run=True), True, err=as_json)
+        click.confirm("This can't be undone. Go on?", abort=True, err=as_json)
     result = forget_data(repository, update, dry_run=dry_run, progress=progress(as_json))
     if as_json:
         print_json({"dry_run": dry_run, **asdict(result)})
@@ -57,17 +59,18 @@ def command(session: Session, update: str, dry_run: bool, yes: bool, as_json: bo
         _tell(result, dry_run)
 
 
-def _tell(result: Forgotten, dry_run: bool) -> None:
+def _tell(result: Forgotten, dry_run: bool, err: bool = False) -> None:
+    say = partial(click.echo, err=err)
     would = "would be " if dry_run else ""
     files = ", ".join(result.files) or "no fact file is left"
-    click.echo(f"update/{result.update}: {files}")
-    click.echo(f"  {len(result.rewritten)} commits and tags {would}rewritten")
+    say(f"update/{result.update}: {files}")
+    say(f"  {len(result.rewritten)} commits and tags {would}rewritten")
     for ref in result.refs:
-        click.echo(f"  {ref} {would}moved")
+        say(f"  {ref} {would}moved")
     for lost in result.unsigned:
-        click.echo(f"  {lost[:12]} {'would lose' if dry_run else 'lost'} its signature")
+        say(f"  {lost[:12]} {'would lose' if dry_run else 'lost'} its signature")
     for other in result.also_in:
-        click.echo(f"  update/{other} states some of the same in its own file; that stays")
+        say(f"  update/{other} states some of the same in its own file; that stays")
     if not dry_run:
-        click.echo(f"  {len(result.removed)} old objects removed")
-        click.echo("Clones made before still hold the text: make each of them anew.")
+        say(f"  {len(result.removed)} old objects removed")
+        say("Clones made before still hold the text: make each of them anew.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adapterstore_cli.output import print_json, size
+from adapterstore_cli.output import print_json, size, write_output
 from adapterstore_cli.session import Session, json_option, progress
 
 
@@ -33,14 +33,13 @@ def command(session: Session, revision: str, target: Path | None, as_json: bool)
       adapterstore report --json | jq '.facts[] | {prompt, after, files}'
     """
     from adapterstore.report import collect_report, render_page
-    from adapterstore.store.durable import write_file
 
     if target is None and not as_json:
         raise click.UsageError("name the file to write: -o FILE.html (or --json)")
     content = collect_report(session.open(), revision, progress(as_json))
     if target is not None:
         page = render_page(content).encode()
-        write_file(target, page)
+        write_output(target, page)
     if as_json:
         print_json(content)
     elif target is not None:

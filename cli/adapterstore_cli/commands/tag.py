@@ -36,6 +36,8 @@ def command(
       adapterstore tag -d before-merge
     """
     store = session.open()
+    if as_json and name is not None:
+        raise click.UsageError("--json is for the list of tags")
     if name is None:
         if delete or message is not None:
             raise click.UsageError("name a tag")
