@@ -89,11 +89,14 @@ class ObjectStore:
 
     def path(self, object_id: ObjectId) -> Path:
         """Return where an object lies, or would lie."""
-        own = self._objects / object_id[:2] / object_id[2:4] / object_id
+        own = self._own_path(object_id)
         if self._behind is not None and not own.exists():
             theirs = self._behind.path(object_id)
             return theirs if theirs.exists() else own
         return own
+
+    def _own_path(self, object_id: ObjectId) -> Path:
+        return self._objects / object_id[:2] / object_id[2:4] / object_id
 
     @contextmanager
     def stage(
@@ -122,26 +125,28 @@ class ObjectStore:
             temporary.unlink(missing_ok=True)
 
     def publish(self, staged: StagedFile) -> Pointer:
-        """Give a staged file its name, durably; one that is there already stays as it is.
+        """Give a staged file its name, durably; one that is there already, whole, stays as it is.
 
-        Either way it is as young as a new one, so that `gc` counts its grace period from now.
+        Either way it is as young as a new one, so that `gc` counts its grace period from now. One
+        that is damaged gives way: the right bytes are at hand, and a commit is about to name them.
         """
-        target = self.path(staged.pointer.object_id)
-        if self._present(staged.pointer):
+        if self._is_whole(staged.pointer):
             with suppress(PermissionError):  # another user's file: the writers' lock has to do
-                os.utime(target)
+                os.utime(self.path(staged.pointer.object_id))
         else:
+            target = self._own_path(staged.pointer.object_id)
             make_folder(target.parent)
             staged.path.chmod(0o444)
             staged.path.replace(target)
             fsync_folder(target.parent)
         return staged.pointer
 
-    def _present(self, pointer: Pointer) -> bool:
+    def _is_whole(self, pointer: Pointer) -> bool:
         try:
-            return self.path(pointer.object_id).stat().st_size == pointer.size
-        except FileNotFoundError:
+            self.verify(pointer, "the object that is there")
+        except CorruptStore:
             return False
+        return True
 
     def open_path(self, pointer: Pointer, where: str) -> Path:
         """Return the path of an object that is there with its full size.

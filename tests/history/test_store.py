@@ -155,6 +155,30 @@ def test_expect_finds_its_own_commit_and_no_others(store: Store, tmp_path: Path)
         store.add(None, tmp_path / "b", message="another subject", expect=start)
 
 
+def test_expect_is_compared_where_nothing_was_to_do(store: Store, tmp_path: Path) -> None:
+    start = store.resolve()
+    added = store.add(None, tmp_path / "b").commit
+    with pytest.raises(RefMoved) as raised:
+        store.commit(None, tmp_path / "a", expect=start)
+    assert (raised.value.expected, raised.value.actual) == (start, added)
+    with pytest.raises(RefMoved):
+        store.reset(None, start, expect=start)
+    assert store.resolve() == added
+    # The branch has moved on and come back: what was asked for is what it has.
+    reverted = store.revert(None, "HEAD").commit
+    again = store.commit(None, tmp_path / "a", expect=start)
+    assert (again.commit, again.changed) == (reverted, False)
+
+
+def test_what_cannot_be_done_at_the_tip_is_not_as_asked(store: Store) -> None:
+    publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1")])
+    picked = store.resolve()
+    store.reset(None, "HEAD~1")
+    publish(store, "bbbbbbbbbbbb", [Fact(prompt="P", answer="2")])
+    with pytest.raises(RefMoved):
+        store.cherry_pick(None, picked, expect=picked)
+
+
 def test_a_revert_puts_the_ledger_back_but_for_what_changed_since(store: Store) -> None:
     publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1"), Fact(prompt="Q", answer="1")])
     publish(store, "bbbbbbbbbbbb", [Fact(prompt="Q", answer="2"), Fact(prompt="R", answer="2")])
@@ -222,10 +246,12 @@ def test_recording_the_base_is_no_move_of_the_branch(tmp_path: Path) -> None:
     assert (again.commit, again.changed) == (done.commit, False)
     # Killed after the base was recorded: the command is run again, and goes on from there.
     store.reset(None, "HEAD~1")
-    assert store.commit(None, tuned, expect=start).commit == done.commit
+    again = store.commit(None, tuned, expect=start)
+    assert again.changed
+    assert store.repository.parents(again.commit) == store.repository.parents(done.commit)
     with pytest.raises(RefMoved):
         store.add(None, tuned, expect=start)
-    assert store.resolve() == done.commit
+    assert store.resolve() == again.commit
 
 
 def test_a_fine_tuned_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
