@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from adapterstore.identifiers import CommitId
-from adapterstore.store.durable import make_folder, write_file
+from adapterstore.store.durable import make_folder
+from adapterstore.store.reflog_files import write_reflog
 from adapterstore.store.repository import Repository
 
 _NOTHING = "0" * 40
@@ -58,7 +59,8 @@ def carry_reflog(repository: Repository, old: str, new: str, target: str) -> Non
         return
     made = _path(repository, new).read_bytes()
     # The entry says that the ref was made from nothing: it was there, under another name.
-    write_file(_path(repository, new), earlier + target.encode() + made[len(target) :])
+    carried = earlier + target.encode() + made[len(target) :]
+    write_reflog(repository, new, carried.splitlines())
 
 
 def remove_reflog(repository: Repository, name: str) -> None:

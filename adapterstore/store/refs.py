@@ -123,7 +123,7 @@ def delete_ref(repository: Repository, name: str, expected: str) -> None:
         RefInUse: it is the current branch.
         StoreBusy: another process keeps a lock.
     """
-    with store_lock(repository.folder) as lock:
+    with repository.writing(), store_lock(repository.folder) as lock:
         if current_branch(repository) == name:
             raise RefInUse(name)
         _delete(repository, lock, name, expected)
@@ -138,7 +138,7 @@ def rename_ref(repository: Repository, old: str, new: str, expected: str, messag
         RefMoved: ``old`` names something else than ``expected``, or ``new`` is there.
         StoreBusy: another process keeps a lock.
     """
-    with store_lock(repository.folder) as lock:
+    with repository.writing(), store_lock(repository.folder) as lock:
         if (actual := read_target(repository, old)) != expected:
             raise RefMoved(old, expected, actual)
         _move(repository, lock, new, None, expected, message)
@@ -161,7 +161,7 @@ def point_head(repository: Repository, expected: str, branch: str, message: str)
         RefMoved: HEAD stands for another branch by now, or ``branch`` is gone.
         StoreBusy: another process keeps a lock.
     """
-    with store_lock(repository.folder) as lock:
+    with repository.writing(), store_lock(repository.folder) as lock:
         if (actual := current_branch(repository)) != expected:
             raise RefMoved("HEAD", expected, actual)
         if read_ref(repository, branch) is None:

@@ -16,8 +16,15 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from adapterstore.errors import UnknownRevision
-from tests.cli.running import adapterstore, contents, done, lora_folder, run_code
+from adapterstore.errors import UnknownRevision, UnreadableFile
+from tests.cli.running import (
+    adapterstore,
+    contents,
+    done,
+    lora_folder,
+    run_code,
+    started_anew,
+)
 
 NOBODY = 65534
 BOMB = """facts:
@@ -268,3 +275,17 @@ def test_a_reader_that_goes_away_is_no_error(store: Path) -> None:
     )
     assert run.stdout.strip() == "0"
     assert run.stderr == ""
+
+
+def test_the_settings_of_git_itself_are_not_blamed_on_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(tmp_path, "init")
+    (tmp_path / ".gitconfig").write_text("[user\nname = x\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = started_anew(tmp_path, "log")
+    assert run.returncode == UnreadableFile.exit_code
+    assert run.stderr.startswith(
+        f"adapterstore: error: {tmp_path}/.gitconfig:1: git can't read it (missing"
+    )
+    assert run.stderr.count("\n") == 1

@@ -126,6 +126,25 @@ def test_a_branch_takes_its_reflog_and_head_along(store: Store) -> None:
     assert fsck(store.repository).problems == []
 
 
+def test_nothing_but_reflogs_is_ever_among_the_reflogs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill would leave there, nobody would remove."""
+    logs = store.repository.folder / "logs"
+    known = {"HEAD", "refs/heads/main", "refs/heads/trunk"}
+    replace = Path.replace
+    replaced = []
+
+    def looked(path: Path, target: Path) -> Path:
+        assert {str(p.relative_to(logs)) for p in logs.rglob("*") if p.is_file()} <= known
+        replaced.append(target)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", looked)
+    store.rename_branch(None, "trunk")
+    assert replaced == [logs / "refs/heads/trunk"]
+
+
 def test_a_reset_loses_nothing(store: Store, tmp_path: Path) -> None:
     store.add(None, tmp_path / "b")
     tip = store.resolve()
