@@ -24,8 +24,8 @@ from adapterstore.identifiers import CommitId
 from adapterstore.store.messages import subject_of
 from adapterstore.store.reflog import ReflogEntry, read_reflog
 from adapterstore.store.refs import (
-    current_branch,
     delete_ref,
+    head_branch,
     list_refs,
     move_ref,
     point_head,
@@ -72,7 +72,7 @@ class Tag:
 
 def list_branches(repository: Repository) -> list[Branch]:
     """Return every branch, by name."""
-    current = current_branch(repository)
+    current = head_branch(repository)
     return [
         Branch(name.removeprefix(BRANCHES), log_entry(repository.commit(tip)), name == current)
         for name, tip in sorted(list_refs(repository, BRANCHES).items())
@@ -108,7 +108,7 @@ def delete_branch(repository: Repository, name: str, *, force: bool = False) -> 
     ref = branch_ref(repository, name)
     tip = read_ref(repository, ref)
     assert tip is not None
-    if not force and ref != current_branch(repository):
+    if not force and ref != head_branch(repository):
         others = [
             commit_id
             for prefix in (BRANCHES, TAGS)
@@ -144,10 +144,10 @@ def switch_branch(repository: Repository, name: str) -> CommitId:
         UnknownRevision: no such branch.
         RefMoved: another process switched meanwhile.
     """
-    before = current_branch(repository)
+    before = head_branch(repository)
     ref = branch_ref(repository, _previous(repository) if name == "-" else name)
     if ref != before:
-        moved = f"{before.removeprefix(BRANCHES)} to {ref.removeprefix(BRANCHES)}"
+        moved = f"{(before or 'HEAD').removeprefix(BRANCHES)} to {ref.removeprefix(BRANCHES)}"
         # In git's own words: 'main@{1}' and '@{-1}' are read from them.
         point_head(repository, before, ref, f"checkout: moving from {moved}")
     tip = read_ref(repository, ref)

@@ -11,7 +11,7 @@ import pygit2
 from adapterstore.errors import UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import body_of, parse_trailers, subject_of
-from adapterstore.store.refs import current_branch, list_refs
+from adapterstore.store.refs import head_branch, list_refs
 from adapterstore.store.repository import Repository, intact
 from adapterstore.store.revisions import REJECTED, message_of, resolve, walk
 
@@ -145,10 +145,8 @@ def every_tip(repository: Repository) -> LogRange:
 
 def names_of_commits(repository: Repository) -> dict[CommitId, list[str]]:
     """Return what names a commit: ``HEAD → main``, ``tag: v1``, ``refused: update/ID``, …"""
-    head = current_branch(repository)
+    head = head_branch(repository)
     found: dict[CommitId, list[str]] = {}
-    if not head.startswith("refs/"):
-        found[CommitId(head)] = ["HEAD"]
     for prefix, kind in _KINDS.items():
         for name, commit in list_refs(repository, prefix).items():
             shown = kind + name.removeprefix(prefix)

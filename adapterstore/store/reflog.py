@@ -10,7 +10,7 @@ from pathlib import Path
 from adapterstore.identifiers import CommitId
 from adapterstore.store.durable import make_folder
 from adapterstore.store.reflog_files import write_reflog
-from adapterstore.store.repository import Repository
+from adapterstore.store.repository import Repository, intact
 
 _NOTHING = "0" * 40
 
@@ -32,7 +32,8 @@ def read_reflog(repository: Repository, name: str) -> list[ReflogEntry]:
 
     Empty if there is no such ref, or none of its moves was recorded.
     """
-    reference = repository.git.references.get(name)
+    with intact(name):
+        reference = repository.git.references.get(name)
     if reference is None or not _path(repository, name).is_file():
         return []
     entries = []

@@ -8,6 +8,7 @@ import pytest
 
 from adapterstore import Store
 from adapterstore.errors import (
+    BaseModelUnavailable,
     BranchNotMerged,
     InvalidName,
     NameTaken,
@@ -15,6 +16,7 @@ from adapterstore.errors import (
     UnknownRevision,
 )
 from adapterstore.history.fsck import fsck
+from adapterstore.history.log import names_of_commits
 from tests.cli.running import lora_folder
 
 
@@ -143,6 +145,28 @@ def test_nothing_but_reflogs_is_ever_among_the_reflogs(
     monkeypatch.setattr(Path, "replace", looked)
     store.rename_branch(None, "trunk")
     assert replaced == [logs / "refs/heads/trunk"]
+
+
+@pytest.mark.parametrize("head", ["{tip}", "ref: refs/heads/gone", "garbage", ""])
+def test_what_names_a_state_is_read_though_head_stands_for_no_branch(
+    store: Store, tmp_path: Path, head: str
+) -> None:
+    tip = store.resolve()
+    (store.repository.folder / "HEAD").write_text(head.format(tip=tip))
+    assert [(b.name, b.current) for b in store.branches()] == [("main", False)]
+    assert names_of_commits(store.repository) == {tip: ["main"]}
+    for verb in (
+        lambda: store.add(None, tmp_path / "b"),
+        lambda: store.rename_branch(None, "x"),
+        store.tip,
+    ):
+        with pytest.raises(UnknownRevision, match="switch BRANCH"):
+            verb()
+    with pytest.raises(BaseModelUnavailable, match="'example/base'"):
+        store.base_folder_at("main")
+    store.switch("main")
+    assert store.tip() == ("refs/heads/main", tip)
+    assert fsck(store.repository).problems == []
 
 
 def test_a_reset_loses_nothing(store: Store, tmp_path: Path) -> None:

@@ -230,6 +230,60 @@ def test_weights_are_recorded_when_they_are_first_seen(tmp_path: Path) -> None:
     assert len(list(store.log())) == 2
 
 
+@pytest.fixture
+def two_bases(tmp_path: Path) -> Store:
+    """``main`` over one model and ``other`` over another, of the same shapes."""
+    for name, shift in (("a", 0), ("b", 1)):
+        shutil.copytree(MODEL_PATH, tmp_path / name)
+        tensors = load_file(tmp_path / name / "model.safetensors")
+        tensors["model.norm.weight"] += shift
+        save_file(tensors, tmp_path / name / "model.safetensors", {"format": "pt"})
+    store = Store.init(tmp_path / "work")
+    store.create_branch("other")
+    for branch, base in (("main", "org/a"), ("other", "org/b")):
+        store.commit(branch, lora_folder(tmp_path / branch, base=base, width=192))
+    return store
+
+
+def set_base(store: Store, folder: Path) -> None:
+    store.settings.with_value("base.path", str(folder)).write()
+
+
+def test_a_state_stands_on_its_own_base_and_not_on_that_of_the_current_branch(
+    two_bases: Store, tmp_path: Path
+) -> None:
+    store = two_bases
+    for branch, folder in (("main", "a"), ("other", "b")):
+        set_base(store, tmp_path / folder)
+        store.base_folder(branch)
+    tips = store.resolve("main"), store.resolve("other")
+    store.export("other", tmp_path / "out", "model")
+    assert 'base_model: "org/b"' in (tmp_path / "out" / "README.md").read_text()
+    norms = [
+        load_file(tmp_path / f / "model.safetensors")["model.norm.weight"] for f in ("out", "b")
+    ]
+    assert torch.equal(*norms)
+    for at_hand, state in (("a", "other"), ("b", "main"), ("b", "main~1")):
+        set_base(store, tmp_path / at_hand)
+        with pytest.raises(BaseModelMismatch, match="its weights has SHA-256"):
+            store.export(state, tmp_path / "refused", "model")
+    assert (store.resolve("main"), store.resolve("other")) == tips
+
+
+def test_a_base_that_was_never_seen_is_not_taken_for_that_of_another_branch(
+    two_bases: Store, tmp_path: Path
+) -> None:
+    tip = two_bases.resolve()
+    set_base(two_bases, tmp_path / "a")
+    with pytest.raises(BaseModelMismatch, match=r"'org/b'.*'org/a'"):
+        two_bases.export("other", tmp_path / "out", "model")
+    assert (two_bases.resolve(), (tmp_path / "out").exists()) == (tip, False)
+    two_bases.switch("other")
+    set_base(two_bases, tmp_path / "b")
+    two_bases.export("other", tmp_path / "out", "model")
+    assert two_bases.entry().operation == "record-base"
+
+
 def test_recording_the_base_is_no_move_of_the_branch(tmp_path: Path) -> None:
     store = Store.init(tmp_path / "work", base="some/name")
     store.settings.with_value("base.path", str(MODEL_PATH)).write()
