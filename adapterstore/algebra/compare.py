@@ -64,6 +64,7 @@ def measure(terms: Terms) -> list[ModuleSize]:
     Raises:
         ShapeMismatch: two terms give one weight different shapes.
         NotLinear: two LoRA terms disagree on how they are laid out.
+        CannotExport: a term is not finite.
     """
     total = DenseSum(terms)
     rows = []
@@ -122,13 +123,16 @@ def _factors(terms: Terms, name: str) -> list[Factors] | None:
             if name in leaf.weights:
                 return None
         elif (factors := factors_of(leaf, name)) is not None:
-            found.append((scaled_b(coefficient, factors), factors.load_a().to(torch.float64)))
+            pair = scaled_b(coefficient, factors), factors.load_a().to(torch.float64)
+            if not all(bool(part.isfinite().all()) for part in pair):
+                raise CannotExport(
+                    f"figures of {name}", f"{leaf.label} holds values that are not finite"
+                )
+            found.append(pair)
     return found
 
 
 def _compare_factors(name: str, left: list[Factors], right: list[Factors]) -> ModuleDifference:
-    if not all(bool(part.isfinite().all()) for pair in (*left, *right) for part in pair):
-        raise CannotExport(f"a comparison of {name}", "its terms hold values that are not finite")
     values = (
         _singular_values(left),
         _singular_values(right),

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -30,6 +30,13 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{64}")
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (0|[1-9]\d*)\n"
 )
+
+Look = Callable[[memoryview], None]
+"""Is shown the bytes of a file, part by part."""
+
+
+def _look_at_nothing(_: memoryview) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -100,11 +107,16 @@ class ObjectStore:
 
     @contextmanager
     def stage(
-        self, source: Path, progress: Progress = NO_PROGRESS, move: bool = False
+        self,
+        source: Path,
+        progress: Progress = NO_PROGRESS,
+        move: bool = False,
+        look: Look = _look_at_nothing,
     ) -> Iterator[StagedFile]:
         """Bring a file's bytes in, hashed in the same pass; forgotten unless `publish` is called.
 
         With ``move``, a file that is on the store's file system already is taken, not copied.
+        ``look`` is shown all bytes, in order.
 
         Raises:
             UnreadableFile: the source can't be read.
@@ -115,11 +127,11 @@ class ObjectStore:
         try:
             if move:
                 source.replace(temporary)
-                digest, size = _hash(temporary, progress)
+                digest, size = _hash(temporary, progress, look)
                 with temporary.open("rb+") as file:
                     os.fsync(file.fileno())
             else:
-                digest, size = _copy(source, temporary, progress)
+                digest, size = _copy(source, temporary, progress, look)
             yield StagedFile(temporary, Pointer(ObjectId(digest), size))
         finally:
             temporary.unlink(missing_ok=True)
@@ -187,7 +199,7 @@ class ObjectStore:
             yield path, ObjectId(name) if proper else None
 
 
-def _copy(source: Path, target: Path, progress: Progress) -> tuple[str, int]:
+def _copy(source: Path, target: Path, progress: Progress, look: Look) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with _reading(source):
         reader = source.open("rb", buffering=0)
@@ -198,6 +210,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> tuple[str, int]:
         while count := _read_into(reader, buffer, source):
             part = view[:count]
             digest.update(part)
+            look(part)
             while part:
                 part = part[writer.write(part) :]
             size += count
@@ -228,7 +241,7 @@ def _writing(target: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(target)) from error
 
 
-def _hash(path: Path, progress: Progress) -> tuple[str, int]:
+def _hash(path: Path, progress: Progress, look: Look = _look_at_nothing) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as reader:
         progress.start(f"checking {path.name[:12]}", os.fstat(reader.fileno()).st_size)
@@ -236,6 +249,7 @@ def _hash(path: Path, progress: Progress) -> tuple[str, int]:
         view = memoryview(buffer)
         while count := reader.readinto(buffer):
             digest.update(view[:count])
+            look(view[:count])
             size += count
             progress.advance(count)
     return digest.hexdigest(), size

@@ -156,5 +156,6 @@ def test_states_of_different_models_are_refused() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_has_no_singular_values(value: float) -> None:
     leaf = lora_leaf(0, {"q": 2}, scaling=value)
-    with pytest.raises(CannotExport, match="a comparison of"):
-        compare([(ONE, leaf)], [])
+    for figures in (lambda: compare([(ONE, leaf)], []), lambda: measure([(ONE, leaf)])):
+        with pytest.raises(CannotExport, match=r"figures of q\.weight: lora 0 holds values"):
+            figures()

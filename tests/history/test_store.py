@@ -21,13 +21,14 @@ from adapterstore.errors import (
     BaseModelUnavailable,
     CannotExport,
     InvalidSetting,
+    MalformedAdapter,
     RefMoved,
     StoreBusy,
     UnknownRevision,
     UnreadableFile,
 )
 from adapterstore.knowledge.facts import Fact
-from tests.cli.running import lora_folder
+from tests.cli.running import contents, lora_folder
 from tests.history.publishing import answers, publish
 
 
@@ -187,6 +188,34 @@ def test_a_revert_puts_the_ledger_back_but_for_what_changed_since(store: Store) 
     assert result.notes == ["kept, as a later update changed it: Q"]
     store.revert(None, "update/bbbbbbbbbbbb")
     assert answers(store) == {"Q": "1"}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_no_operand(
+    store: Store, tmp_path: Path, value: float
+) -> None:
+    weights = tmp_path / "b" / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    name = max(tensors)
+    tensors[name][1, 1] = value
+    save_file(tensors, weights)
+    tip, before = store.resolve(), contents(store.repository.folder)
+    for verb in (store.add, store.commit, store.subtract):
+        with pytest.raises(MalformedAdapter, match=rf"{weights}: tensor {name} holds values that"):
+            verb(None, tmp_path / "b")
+    assert (store.resolve(), contents(store.repository.folder)) == (tip, before)
+
+
+def test_a_delta_folder_that_is_not_finite_is_no_operand(store: Store, tmp_path: Path) -> None:
+    store.export("HEAD", tmp_path / "delta", "delta")
+    (shard,) = (tmp_path / "delta").glob("*.safetensors")
+    tensors = load_file(shard)
+    tensors[min(tensors)][0, 0] = torch.inf
+    save_file(tensors, shard)
+    with pytest.raises(
+        MalformedAdapter, match=rf"{shard}: tensor {min(tensors)} holds values that"
+    ):
+        store.add(None, tmp_path / "delta")
 
 
 def test_a_snapshot_empties_the_ledger(store: Store, tmp_path: Path) -> None:
