@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 
 from adapterstore.identifiers import CommitId
+from adapterstore.store.dates import date_of
 from adapterstore.store.durable import make_folder
 from adapterstore.store.reflog_files import write_reflog
 from adapterstore.store.repository import Repository, intact
@@ -45,7 +46,7 @@ def read_reflog(repository: Repository, name: str) -> list[ReflogEntry]:
                 before=CommitId(before) if before != _NOTHING else None,
                 after=CommitId(str(item.oid_new)),
                 author=f"{by.name} <{by.email}>",
-                time=datetime.fromtimestamp(by.time, timezone(timedelta(minutes=by.offset))),
+                time=date_of(by),
                 message=item.message or "",
             )
         )

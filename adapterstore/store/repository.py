@@ -62,6 +62,14 @@ def open_git(folder: Path) -> pygit2.Repository:
     return pygit2.Repository(str(folder), flags)
 
 
+def _init_git(folder: Path) -> pygit2.Repository:
+    try:
+        return pygit2.init_repository(str(folder), bare=True, initial_head="main")
+    except pygit2.GitError as error:
+        # No permission, or no space left.
+        raise OSError(str(error)) from error
+
+
 def _why_not_open(folder: Path, error: Exception) -> AdapterStoreError:
     if "not owned by" in str(error):
         trust = f"git config --global --add safe.directory {folder}"
@@ -139,7 +147,7 @@ class Repository:
         # Made aside and renamed: a kill half way leaves no half-made store.
         draft = parent / f"{FOLDER_NAME}-{uuid.uuid4().hex}"
         try:
-            git = pygit2.init_repository(str(draft), bare=True, initial_head="main")
+            git = _init_git(draft)
             git.config["core.logAllRefUpdates"] = "always"
             git.config["adapterstore.format"] = FORMAT
             (draft / "lfs" / "objects").mkdir(parents=True)
@@ -152,7 +160,9 @@ class Repository:
             try:
                 draft.rename(target)
             except OSError as error:
-                raise StoreExists(str(target)) from error
+                if target.exists():
+                    raise StoreExists(str(target)) from error
+                raise
             fsync_folder(parent)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -355,7 +365,7 @@ class Repository:
         text = (
             f"object {target}\ntype commit\ntag {name}\n"
             f"tagger {tagger.name} <{tagger.email}> {tagger.time} {zone}\n\n{message.strip()}\n"
-        ).encode()
+        ).encode(errors="replace")
         if signer is not None:
             text += signer.sign(text).encode()
         return str(self.git.odb.write(ObjectType.TAG, text))

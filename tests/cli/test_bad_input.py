@@ -149,6 +149,14 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "a second init": (arguments("init"), 3, "there is a store already"),
     "an unknown setting": (arguments("config", "recipe.rnak", "4"), 10, "there is no such setting"),
     "a setting out of range": (arguments("config", "gate.retention", "2"), 10, "gate.retention"),
+    "a setting like a date": (arguments("config", "recipe.seed", "2018-99-99"), 10, "recipe.seed"),
+    "a setting of a YAML tag": (arguments("config", "recipe.seed", "!!bool x"), 10, "recipe.seed"),
+    "a branch that is no text": (arguments("branch", "\udcff"), 10, "is not UTF-8 text"),
+    "a tag that is no text": (arguments("tag", "t\udcff"), 10, "is not UTF-8 text"),
+    "a new name that is no text": (arguments("branch", "-m", "\udcff"), 10, "is not UTF-8 text"),
+    "no tag that is no text": (arguments("tag", "-d", "\udcff"), 4, "no such tag"),
+    "no tag that can be one": (arguments("tag", "-d", "a b"), 4, "no such tag"),
+    "a fact that is no text": (arguments("blame", "\udcff"), 4, "no such fact"),
     "no weights": (
         arguments("ask", "The currency of Croatia is the"),
         9,
@@ -206,6 +214,23 @@ if os.geteuid() == 0:
 sys.argv = ["adapterstore", "update", "drop.yaml"]
 main.main()
 """
+
+
+def test_init_where_nothing_may_be_written(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    (tmp_path / "kept").mkdir(mode=0o555)
+    code = AS_NOBODY.replace('"update", "drop.yaml"', '"init"')
+    run = run_code(
+        tmp_path / "kept",
+        code.replace("import os, sys", "import os, sys, adapterstore.history.store"),
+    )
+    assert run.returncode == 1
+    (line,) = run.stderr.strip().splitlines()
+    assert line.startswith("adapterstore: error: failed to make directory")
+    assert line.endswith("Permission denied")
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 def test_a_fact_file_without_permission(store: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from adapterstore import Store
@@ -17,6 +18,7 @@ from adapterstore.errors import (
 )
 from adapterstore.history.fsck import fsck
 from adapterstore.history.log import names_of_commits
+from adapterstore.store.signatures import SignatureChecker, Signed
 from tests.cli.running import lora_folder
 
 
@@ -126,6 +128,31 @@ def test_a_branch_takes_its_reflog_and_head_along(store: Store) -> None:
     with pytest.raises(NameTaken):
         store.rename_branch("trunk", "trunk/two")
     assert fsck(store.repository).problems == []
+
+
+@pytest.mark.damages_the_store
+@pytest.mark.parametrize(("seconds", "year"), [(99999999999999, 9987), (-99999999999999, 5)])
+def test_dates_that_no_calendar_has_are_told_as_the_nearest(
+    store: Store, seconds: int, year: int
+) -> None:
+    tip, git = store.resolve(), store.repository.git
+    text = f"object {tip}\ntype commit\ntag far\ntagger A <a@b> {seconds} +0000\n\nfar\n"
+    tag = git.odb.write(pygit2.enums.ObjectType.TAG, text.encode())
+    git.references.create("refs/tags/far", tag)
+    (found,) = store.tags()
+    assert found.time is not None
+    assert found.time.year == year
+    logs = store.repository.folder / "logs" / "HEAD"
+    logs.write_text(f"{tip} {tip} A <a@b> {seconds} +0000\tfar\n")
+    assert [entry.time.year for entry in store.reflog()] == [year]
+    signed = Signed(b"x", "-----BEGIN SSH SIGNATURE-----", seconds)
+    checker = SignatureChecker(store.repository, logs)
+    assert checker._find_signer(signed, str(logs), None).judgement == "unknown-signer"
+
+
+def test_a_message_of_half_characters_is_kept_as_git_can_keep_it(store: Store) -> None:
+    store.create_tag("v1", message="half \udcff")
+    assert [tag.subject for tag in store.tags()] == ["half ?"]
 
 
 def test_nothing_but_reflogs_is_ever_among_the_reflogs(

@@ -378,6 +378,13 @@ def test_settings_that_make_no_sense_are_named(store: Store, text: str) -> None:
         _ = store.settings
 
 
+@pytest.mark.parametrize("value", ["2018-99-99", "!!bool x", "!!int x", "!!timestamp x"])
+def test_a_value_that_yaml_has_not_is_named(store: Store, value: str) -> None:
+    (store.repository.folder / "adapterstore.yaml").write_text(f"recipe:\n  seed: {value}\n")
+    with pytest.raises(InvalidSetting, match=r"adapterstore\.yaml: not YAML"):
+        _ = store.settings
+
+
 def test_a_list_that_is_not_closed_is_named_by_the_line_where_it_begins(store: Store) -> None:
     path = store.repository.folder / "adapterstore.yaml"
     path.write_text("recipe:\n  lambdas: [0.1,\n    0.2\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -170,6 +171,21 @@ def test_a_git_work_tree_is_no_store(tmp_path: Path) -> None:
     (tmp_path / ".git" / "lfs").mkdir()
     with pytest.raises(NotAStore, match="a git work tree"):
         Store.open(tmp_path / ".git")
+
+
+@pytest.mark.damages_the_store
+@pytest.mark.parametrize("there", [True, False])
+def test_only_where_a_store_came_in_between_is_there_one_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    def rename(draft: Path, target: Path) -> Path:
+        if there:
+            target.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(StoreExists if there else OSError, match="already" if there else "No space"):
+        Store.init(tmp_path, base="org/base")
 
 
 def test_a_new_store_is_durable_before_it_has_its_name(
