@@ -59,9 +59,14 @@ class UnknownRevision(AdapterStoreError):
 
     exit_code = 4
 
-    def __init__(self, revision: str, problem: str = "no such branch, tag, update or commit"):
+    def __init__(
+        self,
+        revision: str,
+        problem: str = "no such branch, tag, update or commit",
+        advice: str = "'adapterstore log' lists what there is",
+    ):
         self.revision, self.problem = revision, problem
-        super().__init__(f"{revision!r}: {problem}; 'adapterstore log' lists what there is")
+        super().__init__(f"{revision!r}: {problem}; {advice}")
 
 
 class AmbiguousRevision(AdapterStoreError):

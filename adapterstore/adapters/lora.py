@@ -203,6 +203,12 @@ def _check_factor(key: str, info: TensorInfo, label: str) -> None:
         raise MalformedAdapter(label, f"tensor {key} is empty: {info.shape}")
 
 
+def largest_rank(tensor_file: TensorFile) -> int:
+    """Return the largest rank of a module in the tensor file of a checked adapter."""
+    a = tuple(suffix for suffix, (factor, _) in _SUFFIXES.items() if factor == "A")
+    return max(info.shape[0] for key, info in tensor_file.tensors.items() if key.endswith(a))
+
+
 def weight_shape(module: LoraModule, fan_in_fan_out: bool) -> tuple[int, int]:
     """Return the shape of the base weight that a module's factors change."""
     shape = (module.out_features, module.in_features)

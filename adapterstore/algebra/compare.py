@@ -49,7 +49,7 @@ class ModuleDifference:
     norm_right: float
     norm_difference: float
     cosine: float | None
-    """⟨ΔL, ΔR⟩ / (‖ΔL‖·‖ΔR‖); None if one of them is 0."""
+    """⟨ΔL, ΔR⟩ / (‖ΔL‖·‖ΔR‖); None if one of them is 0, or beyond float64."""
     rank_left: int | None
     rank_right: int | None
     rank_difference: int | None
@@ -64,6 +64,7 @@ def measure(terms: Terms) -> list[ModuleSize]:
     Raises:
         ShapeMismatch: two terms give one weight different shapes.
         NotLinear: two LoRA terms disagree on how they are laid out.
+        CannotExport: a term is not finite.
     """
     total = DenseSum(terms)
     rows = []
@@ -122,13 +123,16 @@ def _factors(terms: Terms, name: str) -> list[Factors] | None:
             if name in leaf.weights:
                 return None
         elif (factors := factors_of(leaf, name)) is not None:
-            found.append((scaled_b(coefficient, factors), factors.load_a().to(torch.float64)))
+            pair = scaled_b(coefficient, factors), factors.load_a().to(torch.float64)
+            if not all(bool(part.isfinite().all()) for part in pair):
+                raise CannotExport(
+                    f"figures of {name}", f"{leaf.label} holds values that are not finite"
+                )
+            found.append(pair)
     return found
 
 
 def _compare_factors(name: str, left: list[Factors], right: list[Factors]) -> ModuleDifference:
-    if not all(bool(part.isfinite().all()) for pair in (*left, *right) for part in pair):
-        raise CannotExport(f"a comparison of {name}", "its terms hold values that are not finite")
     values = (
         _singular_values(left),
         _singular_values(right),
@@ -154,7 +158,10 @@ def _longer_side(factors: list[Factors]) -> int:
 
 
 def _singular_values(factors: list[Factors]) -> list[float]:
-    """Return the singular values of Σ B·A, largest first; none if there are no factors."""
+    """Return the singular values of Σ B·A, largest first; none if there are no factors.
+
+    All are NaN where the product is too large for float64.
+    """
     import torch
 
     if not factors:
@@ -162,6 +169,9 @@ def _singular_values(factors: list[Factors]) -> list[float]:
     b = torch.cat([b for b, _ in factors], 1)
     a = torch.cat([a for _, a in factors], 0)
     core = torch.linalg.qr(b, mode="r").R @ torch.linalg.qr(a.T, mode="r").R.T
+    if not bool(core.isfinite().all()):
+        # Beyond float64, though the factors are not: no figure is one.
+        return [math.nan] * len(core)
     return [float(value) for value in torch.linalg.svdvals(core)]
 
 
@@ -189,16 +199,16 @@ def _row(
 ) -> ModuleDifference:
     """Return a row; norms and ranks (numerical, effective) are those of ΔL, ΔR and ΔL − ΔR."""
     left, right, difference = norms
-    cosine = inner / (left * right) if left and right else None
+    cosine = inner / (left * right) if left and right else math.nan
     # A difference that is rounding has no directions either.
-    apart = difference > _ROUNDING * (left + right)
+    apart = difference > _ROUNDING * (left + right) or not math.isfinite(difference)
     of_difference = ranks[2] if apart or ranks[2][0] is None else (0, 0.0)
     return ModuleDifference(
         name=name,
         norm_left=left,
         norm_right=right,
         norm_difference=difference if apart else 0.0,
-        cosine=max(-1.0, min(1.0, cosine)) if cosine is not None else None,
+        cosine=max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else None,
         rank_left=ranks[0][0],
         rank_right=ranks[1][0],
         rank_difference=of_difference[0],

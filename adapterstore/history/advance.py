@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from adapterstore.errors import RefMoved
+from adapterstore.errors import AdapterStoreError, RefMoved
 from adapterstore.history.log import read_log
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
@@ -101,6 +101,9 @@ def _advance_from(
     expected = _with_its_base(repository, tip, expected)
     new = plan(read_snapshot(repository, expected))
     if new is None:
+        # Nothing was to do there; where the branch has gone on, that has to hold of its tip, too.
+        if tip != expected and not _is_as_asked(repository, tip, plan):
+            raise RefMoved(ref, expected, tip)
         return Result(tip, changed=False)
     commit, message = _write(repository, expected, new)
     if tip == expected:
@@ -113,6 +116,14 @@ def _advance_from(
     if done is None:
         raise RefMoved(ref, expected, tip)
     return Result(done, changed=False, notes=["an earlier run of this command did it already"])
+
+
+def _is_as_asked(repository: Repository, tip: CommitId, plan: Plan) -> bool:
+    try:
+        return plan(read_snapshot(repository, tip)) is None
+    except AdapterStoreError:
+        # It is not, if it can't even be made so.
+        return False
 
 
 def _with_its_base(repository: Repository, tip: CommitId, expected: CommitId) -> CommitId:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 import pygit2
 
@@ -21,11 +21,12 @@ from adapterstore.history.merging.ancestry import commits_between, is_ancestor
 from adapterstore.history.operands import SHORT
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.identifiers import CommitId
+from adapterstore.store.dates import date_of
 from adapterstore.store.messages import subject_of
 from adapterstore.store.reflog import ReflogEntry, read_reflog
 from adapterstore.store.refs import (
-    current_branch,
     delete_ref,
+    head_branch,
     list_refs,
     move_ref,
     point_head,
@@ -72,7 +73,7 @@ class Tag:
 
 def list_branches(repository: Repository) -> list[Branch]:
     """Return every branch, by name."""
-    current = current_branch(repository)
+    current = head_branch(repository)
     return [
         Branch(name.removeprefix(BRANCHES), log_entry(repository.commit(tip)), name == current)
         for name, tip in sorted(list_refs(repository, BRANCHES).items())
@@ -108,7 +109,7 @@ def delete_branch(repository: Repository, name: str, *, force: bool = False) -> 
     ref = branch_ref(repository, name)
     tip = read_ref(repository, ref)
     assert tip is not None
-    if not force and ref != current_branch(repository):
+    if not force and ref != head_branch(repository):
         others = [
             commit_id
             for prefix in (BRANCHES, TAGS)
@@ -144,10 +145,10 @@ def switch_branch(repository: Repository, name: str) -> CommitId:
         UnknownRevision: no such branch.
         RefMoved: another process switched meanwhile.
     """
-    before = current_branch(repository)
+    before = head_branch(repository)
     ref = branch_ref(repository, _previous(repository) if name == "-" else name)
     if ref != before:
-        moved = f"{before.removeprefix(BRANCHES)} to {ref.removeprefix(BRANCHES)}"
+        moved = f"{(before or 'HEAD').removeprefix(BRANCHES)} to {ref.removeprefix(BRANCHES)}"
         # In git's own words: 'main@{1}' and '@{-1}' are read from them.
         point_head(repository, before, ref, f"checkout: moving from {moved}")
     tip = read_ref(repository, ref)
@@ -209,9 +210,7 @@ def list_tags(repository: Repository) -> list[Tag]:
                 commit_id,
                 found.message,
                 f"{by.name} <{by.email}>" if by is not None else None,
-                datetime.fromtimestamp(by.time, timezone(timedelta(minutes=by.offset)))
-                if by is not None
-                else None,
+                date_of(by) if by is not None else None,
             )
         )
     return tags
@@ -244,7 +243,8 @@ def delete_tag(repository: Repository, name: str) -> CommitId:
         RefMoved: it moved meanwhile.
     """
     ref = f"{TAGS}{name}"
-    target, commit_id = read_target(repository, ref), read_ref(repository, ref)
+    commit_id = read_ref(repository, ref)
+    target = read_target(repository, ref) if commit_id is not None else None
     if target is None or commit_id is None:
         raise UnknownRevision(name, "no such tag")
     delete_ref(repository, ref, target)
@@ -267,6 +267,8 @@ def check_new_name(repository: Repository, prefix: str, name: str) -> str:
         NameTaken: it is there; or it is ``a/b`` and there is ``a``, or the other way round.
     """
     ref = f"{prefix}{name}"
+    if name.encode(errors="replace").decode() != name:
+        raise InvalidName(name, "is not UTF-8 text")
     if name.startswith("-") or name in {"HEAD", "@"} or not pygit2.reference_is_valid_name(ref):
         raise InvalidName(name, "git takes no such name (see 'git check-ref-format')")
     if _OBJECT_ID.fullmatch(name):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pygit2.enums import FileMode
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.adapters.dense import DenseDelta, difference, read_delta
+from adapterstore.adapters.finite import FiniteCheck
 from adapterstore.adapters.lora import LoraAdapter, read_lora
 from adapterstore.adapters.operand import identify_operand
 from adapterstore.adapters.tensor_file import TensorFile, read_tensor_file
@@ -23,6 +24,7 @@ from adapterstore.errors import UnreadableFile
 from adapterstore.history.fit import base_with_adapter, base_with_delta
 from adapterstore.identifiers import DeltaId
 from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.objects import StagedFile
 from adapterstore.store.repository import Repository
 
 LORA_CONFIG = "adapter_config.json"
@@ -88,9 +90,7 @@ def _store_lora(
     config = _read_bytes(adapter.folder / LORA_CONFIG)
     if not _says(config, adapter.config):
         raise UnreadableFile(str(adapter.folder / LORA_CONFIG), _CHANGED)
-    with ExitStack() as stack:
-        staged = stack.enter_context(repository.objects.stage(adapter.tensor_file.path, progress))
-        _check_unchanged(adapter.tensor_file, staged.path)
+    with _stage(repository, adapter.tensor_file, progress) as staged:
         pointer = repository.objects.publish(staged)
     delta = _write_folder(repository, {LORA_CONFIG: config, LORA_WEIGHTS: pointer.to_bytes()})
     return IngestedDelta(delta, lambda base: base_with_adapter(base, adapter, aliases))
@@ -108,15 +108,23 @@ def store_dense(
     with ExitStack() as stack:
         staged_files = {}
         for name, tensor_file in delta.shards.items():
-            staged = stack.enter_context(
-                repository.objects.stage(tensor_file.path, progress, move=move)
-            )
-            _check_unchanged(tensor_file, staged.path)
+            staged = stack.enter_context(_stage(repository, tensor_file, progress, move))
             staged_files[name] = staged
         for name, staged in staged_files.items():
             files[name] = repository.objects.publish(staged).to_bytes()
     stored = _write_folder(repository, files)
     return IngestedDelta(stored, lambda base: base_with_delta(base, delta, aliases))
+
+
+@contextmanager
+def _stage(
+    repository: Repository, tensor_file: TensorFile, progress: Progress, move: bool = False
+) -> Iterator[StagedFile]:
+    check = FiniteCheck(tensor_file)
+    with repository.objects.stage(tensor_file.path, progress, move, check) as staged:
+        _check_unchanged(tensor_file, staged.path)
+        check.finish(staged.path)
+        yield staged
 
 
 def _check_unchanged(checked: TensorFile, copy: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.adapters.dense import dense_leaf, read_delta
-from adapterstore.adapters.lora import lora_leaf, read_lora
+from adapterstore.adapters.lora import largest_rank, lora_leaf, read_lora
+from adapterstore.adapters.tensor_file import read_tensor_file
 from adapterstore.algebra.composition import Composition
 from adapterstore.algebra.dense import Leaf
 from adapterstore.algebra.leaves import DenseLeaf, LoraLeaf
@@ -50,7 +51,7 @@ class DeltaSummary:
     kind: str
     """``lora`` or ``dense``."""
     rank: int | None
-    """The rank that a LoRA's config states."""
+    """The largest rank that a module of a LoRA has."""
     size: int
     """Bytes of its tensor files."""
 
@@ -64,10 +65,22 @@ def summarize_delta(repository: Repository, delta: DeltaId) -> DeltaSummary:
         if name.endswith(".safetensors")
     )
     if LORA_CONFIG in files:
-        return DeltaSummary("lora", int(json.loads(files[LORA_CONFIG])["r"]), size)
+        return DeltaSummary("lora", _largest_rank(repository, delta, files), size)
     if DELTA_CONFIG in files:
         return DeltaSummary("dense", None, size)
     raise CorruptStore(f"delta {delta}", "is neither an adapter nor a dense delta")
+
+
+def _largest_rank(repository: Repository, delta: DeltaId, files: Mapping[str, bytes]) -> int:
+    config = json.loads(files[LORA_CONFIG])
+    patterns = config.get("rank_pattern") or {}
+    if patterns and LORA_WEIGHTS in files:
+        # Which modules they are for, and whether any is left for r, only the tensors say.
+        where = f"delta {delta}: {LORA_WEIGHTS}"
+        pointer = Pointer.from_bytes(files[LORA_WEIGHTS], where)
+        with suppress(CorruptStore):
+            return largest_rank(read_tensor_file(repository.objects.open_path(pointer, where)))
+    return max(int(rank) for rank in (config["r"], *patterns.values()))
 
 
 @contextmanager

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 import pygit2
 
 from adapterstore.errors import UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.store.dates import date_of
 from adapterstore.store.messages import body_of, parse_trailers, subject_of
-from adapterstore.store.refs import current_branch, list_refs
+from adapterstore.store.refs import head_branch, list_refs
 from adapterstore.store.repository import Repository, intact
 from adapterstore.store.revisions import REJECTED, message_of, resolve, walk
 
@@ -31,9 +32,6 @@ OPERATIONS = (
     "compact",
 )
 """What can have made a commit: the values of ``Operation``."""
-
-_FIRST_TIME, _LAST_TIME = -62_000_000_000, 253_000_000_000
-"""Seconds from 1970 of the years 5 and 9987."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +90,12 @@ def log_entry(commit: pygit2.Commit) -> LogEntry:
     with intact(f"commit {commit.id}"):
         author = commit.author
         message = message_of(commit)
-    zone = timezone(timedelta(minutes=author.offset))
     name, email = (raw.decode("utf-8", "replace") for raw in (author.raw_name, author.raw_email))
     return LogEntry(
         commit=CommitId(str(commit.id)),
         parents=tuple(CommitId(str(parent)) for parent in commit.parent_ids),
         author=f"{name} <{email}>",
-        # Git keeps years that a calendar has not.
-        time=datetime.fromtimestamp(min(max(author.time, _FIRST_TIME), _LAST_TIME), zone),
+        time=date_of(author),
         subject=subject_of(message),
         body=body_of(message),
         trailers=parse_trailers(message),
@@ -145,10 +141,8 @@ def every_tip(repository: Repository) -> LogRange:
 
 def names_of_commits(repository: Repository) -> dict[CommitId, list[str]]:
     """Return what names a commit: ``HEAD → main``, ``tag: v1``, ``refused: update/ID``, …"""
-    head = current_branch(repository)
+    head = head_branch(repository)
     found: dict[CommitId, list[str]] = {}
-    if not head.startswith("refs/"):
-        found[CommitId(head)] = ["HEAD"]
     for prefix, kind in _KINDS.items():
         for name, commit in list_refs(repository, prefix).items():
             shown = kind + name.removeprefix(prefix)

@@ -52,7 +52,8 @@ class Settings:
 
             problem, line = explain_error(error, text)
             raise InvalidSetting(f"{path}:{line}", f"not YAML: {problem}") from error
-        except (yaml.YAMLError, RecursionError) as error:
+        # PyYAML passes on what is said of values such as 2018-99-99 and !!bool x.
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
             raise InvalidSetting(str(path), f"not YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise InvalidSetting(str(path), "must hold sections, such as 'recipe:'")

@@ -25,7 +25,7 @@ from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.store.refs import move_ref
+from adapterstore.store.refs import head_branch, move_ref, read_ref
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
 
@@ -504,6 +504,33 @@ class Store:
             advance(self.repository, branch, plan)
         return folder
 
+    def base_folder_at(self, revision: str) -> Path:
+        """Return the folder of the weights under a revision's state, after comparing them.
+
+        Where the current branch has the state in its history, that is `base_folder`. A state beside
+        it may be over another base: it is compared with its own record, and nothing is recorded.
+
+        Raises:
+            BaseModelUnavailable: not on this machine.
+            BaseModelMismatch: these are other weights than the state's; or it was never seen over
+                any, and the setting ``base.path`` is for the current branch's model.
+        """
+        from adapterstore.history.fit import join_bases
+        from adapterstore.history.merging.ancestry import is_ancestor
+
+        snapshot = self.snapshot(revision)
+        branch = head_branch(self.repository)
+        tip = read_ref(self.repository, branch) if branch is not None else None
+        if tip is not None and is_ancestor(self.repository, snapshot.commit, tip):
+            return self.base_folder()
+        base, settings = snapshot.base, self.settings
+        if base.digests is None and settings.base_path is not None and tip is not None:
+            here = read_snapshot(self.repository, tip).base
+            base = join_bases(base, here, settings.base_aliases)
+        folder = find_base(base, settings)
+        check_base(base, folder, remembered_digest(self.repository.folder))
+        return folder
+
     def export(
         self,
         revision: str,
@@ -519,9 +546,10 @@ class Store:
         Raises:
             CannotExport: the state has no such form.
             CorruptStore: a delta's bytes are not what its id says.
+            BaseModelUnavailable, BaseModelMismatch: of a model, see `base_folder_at`.
         """
         snapshot = self.snapshot(revision)
-        base_folder = self.base_folder() if kind == "model" else None
+        base_folder = self.base_folder_at(snapshot.commit) if kind == "model" else None
         from adapterstore.history.export import export_state
 
         return export_state(

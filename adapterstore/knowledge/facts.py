@@ -108,7 +108,7 @@ def ledger_key(prompt: str, subject: str | None, relation: str | None) -> str:
 
 def digest_key(key: str) -> str:
     """Return the first 40 hex digits of the SHA-256 of a ledger key in UTF-8."""
-    return hashlib.sha256(key.encode()).hexdigest()[:40]
+    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
 
 
 def join(prompt: str, answer: str) -> str:

@@ -16,6 +16,12 @@ def fsync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def fsync_file(path: Path) -> None:
+    """Make the bytes of a file durable that somebody else has written."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents, each name durable in its parent."""
     if folder.is_dir():

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import pygit2
 
 from adapterstore.store.packing import write_pack
-from adapterstore.store.repository import Change, Repository
+from adapterstore.store.repository import Change, Repository, open_git
 
 MANY = 100
 """From so many changed paths on, a pack is worth its own file and index."""
@@ -31,7 +31,7 @@ def write_tree(
     memory = _Memory()
     view = copy.copy(repository)
     # A handle of its own: what is in memory must not be seen through any other.
-    view.git = pygit2.Repository(str(repository.folder))
+    view.git = open_git(repository.folder)
     view.git.odb.add_backend(memory, _BEFORE_THE_DISK)
     before = view.folder_at(str(base.id)) if base is not None else None
     tree = view.write_tree(before, changes)

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -30,6 +30,13 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{64}")
 _POINTER = re.compile(
     rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (0|[1-9]\d*)\n"
 )
+
+Look = Callable[[memoryview], None]
+"""Is shown the bytes of a file, part by part."""
+
+
+def _look_at_nothing(_: memoryview) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -89,19 +96,27 @@ class ObjectStore:
 
     def path(self, object_id: ObjectId) -> Path:
         """Return where an object lies, or would lie."""
-        own = self._objects / object_id[:2] / object_id[2:4] / object_id
+        own = self._own_path(object_id)
         if self._behind is not None and not own.exists():
             theirs = self._behind.path(object_id)
             return theirs if theirs.exists() else own
         return own
 
+    def _own_path(self, object_id: ObjectId) -> Path:
+        return self._objects / object_id[:2] / object_id[2:4] / object_id
+
     @contextmanager
     def stage(
-        self, source: Path, progress: Progress = NO_PROGRESS, move: bool = False
+        self,
+        source: Path,
+        progress: Progress = NO_PROGRESS,
+        move: bool = False,
+        look: Look = _look_at_nothing,
     ) -> Iterator[StagedFile]:
         """Bring a file's bytes in, hashed in the same pass; forgotten unless `publish` is called.
 
         With ``move``, a file that is on the store's file system already is taken, not copied.
+        ``look`` is shown all bytes, in order.
 
         Raises:
             UnreadableFile: the source can't be read.
@@ -112,36 +127,38 @@ class ObjectStore:
         try:
             if move:
                 source.replace(temporary)
-                digest, size = _hash(temporary, progress)
+                digest, size = _hash(temporary, progress, look)
                 with temporary.open("rb+") as file:
                     os.fsync(file.fileno())
             else:
-                digest, size = _copy(source, temporary, progress)
+                digest, size = _copy(source, temporary, progress, look)
             yield StagedFile(temporary, Pointer(ObjectId(digest), size))
         finally:
             temporary.unlink(missing_ok=True)
 
     def publish(self, staged: StagedFile) -> Pointer:
-        """Give a staged file its name, durably; one that is there already stays as it is.
+        """Give a staged file its name, durably; one that is there already, whole, stays as it is.
 
-        Either way it is as young as a new one, so that `gc` counts its grace period from now.
+        Either way it is as young as a new one, so that `gc` counts its grace period from now. One
+        that is damaged gives way: the right bytes are at hand, and a commit is about to name them.
         """
-        target = self.path(staged.pointer.object_id)
-        if self._present(staged.pointer):
+        if self._is_whole(staged.pointer):
             with suppress(PermissionError):  # another user's file: the writers' lock has to do
-                os.utime(target)
+                os.utime(self.path(staged.pointer.object_id))
         else:
+            target = self._own_path(staged.pointer.object_id)
             make_folder(target.parent)
             staged.path.chmod(0o444)
             staged.path.replace(target)
             fsync_folder(target.parent)
         return staged.pointer
 
-    def _present(self, pointer: Pointer) -> bool:
+    def _is_whole(self, pointer: Pointer) -> bool:
         try:
-            return self.path(pointer.object_id).stat().st_size == pointer.size
-        except FileNotFoundError:
+            self.verify(pointer, "the object that is there")
+        except CorruptStore:
             return False
+        return True
 
     def open_path(self, pointer: Pointer, where: str) -> Path:
         """Return the path of an object that is there with its full size.
@@ -182,7 +199,7 @@ class ObjectStore:
             yield path, ObjectId(name) if proper else None
 
 
-def _copy(source: Path, target: Path, progress: Progress) -> tuple[str, int]:
+def _copy(source: Path, target: Path, progress: Progress, look: Look) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with _reading(source):
         reader = source.open("rb", buffering=0)
@@ -193,6 +210,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> tuple[str, int]:
         while count := _read_into(reader, buffer, source):
             part = view[:count]
             digest.update(part)
+            look(part)
             while part:
                 part = part[writer.write(part) :]
             size += count
@@ -223,7 +241,7 @@ def _writing(target: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(target)) from error
 
 
-def _hash(path: Path, progress: Progress) -> tuple[str, int]:
+def _hash(path: Path, progress: Progress, look: Look = _look_at_nothing) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as reader:
         progress.start(f"checking {path.name[:12]}", os.fstat(reader.fileno()).st_size)
@@ -231,6 +249,7 @@ def _hash(path: Path, progress: Progress) -> tuple[str, int]:
         view = memoryview(buffer)
         while count := reader.readinto(buffer):
             digest.update(view[:count])
+            look(view[:count])
             size += count
             progress.advance(count)
     return digest.hexdigest(), size

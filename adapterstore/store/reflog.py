@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 
 from adapterstore.identifiers import CommitId
-from adapterstore.store.durable import make_folder, write_file
-from adapterstore.store.repository import Repository
+from adapterstore.store.dates import date_of
+from adapterstore.store.durable import make_folder
+from adapterstore.store.reflog_files import write_reflog
+from adapterstore.store.repository import Repository, intact
 
 _NOTHING = "0" * 40
 
@@ -31,7 +33,8 @@ def read_reflog(repository: Repository, name: str) -> list[ReflogEntry]:
 
     Empty if there is no such ref, or none of its moves was recorded.
     """
-    reference = repository.git.references.get(name)
+    with intact(name):
+        reference = repository.git.references.get(name)
     if reference is None or not _path(repository, name).is_file():
         return []
     entries = []
@@ -43,7 +46,7 @@ def read_reflog(repository: Repository, name: str) -> list[ReflogEntry]:
                 before=CommitId(before) if before != _NOTHING else None,
                 after=CommitId(str(item.oid_new)),
                 author=f"{by.name} <{by.email}>",
-                time=datetime.fromtimestamp(by.time, timezone(timedelta(minutes=by.offset))),
+                time=date_of(by),
                 message=item.message or "",
             )
         )
@@ -58,7 +61,8 @@ def carry_reflog(repository: Repository, old: str, new: str, target: str) -> Non
         return
     made = _path(repository, new).read_bytes()
     # The entry says that the ref was made from nothing: it was there, under another name.
-    write_file(_path(repository, new), earlier + target.encode() + made[len(target) :])
+    carried = earlier + target.encode() + made[len(target) :]
+    write_reflog(repository, new, carried.splitlines())
 
 
 def remove_reflog(repository: Repository, name: str) -> None:

@@ -13,6 +13,7 @@ import pygit2
 
 from adapterstore.errors import CorruptStore, RefInUse, RefMoved, StoreBusy, UnknownRevision
 from adapterstore.identifiers import CommitId
+from adapterstore.store.durable import write_file
 from adapterstore.store.messages import one_line
 from adapterstore.store.reflog import carry_reflog, clear_stale_reflogs, remove_reflog
 from adapterstore.store.repository import Repository
@@ -20,7 +21,7 @@ from adapterstore.store.repository import Repository
 LOCK_NAME = "adapterstore.lock"
 LOCK_WAIT_SECONDS = 20.0
 _LOCK_POLL_SECONDS = 0.01
-_ATTACH = "point it at a branch with 'git symbolic-ref HEAD refs/heads/main' in the store"
+_SWITCH = "change to one that 'adapterstore branch' lists: adapterstore switch BRANCH"
 
 
 def read_ref(repository: Repository, name: str) -> CommitId | None:
@@ -67,19 +68,30 @@ def list_refs(repository: Repository, prefix: str) -> dict[str, CommitId]:
     return found
 
 
+def head_branch(repository: Repository) -> str | None:
+    """Return the full name of the branch that HEAD stands for, which may be gone.
+
+    None: it stands for no branch: somebody detached or damaged it.
+    """
+    try:
+        target = repository.git.references["HEAD"].target
+    except (pygit2.GitError, KeyError):
+        return None
+    return target if isinstance(target, str) else None
+
+
 def current_branch(repository: Repository) -> str:
     """Return the full name of the branch that HEAD stands for.
 
     Raises:
-        UnknownRevision: it stands for no branch: somebody detached or damaged it.
+        UnknownRevision: it stands for no branch, or for one that is gone.
     """
-    try:
-        target = repository.git.references["HEAD"].target
-    except (pygit2.GitError, KeyError) as error:
-        raise UnknownRevision("HEAD", f"{error}; {_ATTACH}") from error
-    if not isinstance(target, str):
-        raise UnknownRevision("HEAD", f"stands for commit {str(target)[:12]}; {_ATTACH}")
-    return target
+    branch = head_branch(repository)
+    if branch is None:
+        raise UnknownRevision("HEAD", "stands for no branch", _SWITCH)
+    if read_ref(repository, branch) is None:
+        raise UnknownRevision("HEAD", f"{branch}, for which it stands, is not there", _SWITCH)
+    return branch
 
 
 def move_ref(
@@ -123,8 +135,8 @@ def delete_ref(repository: Repository, name: str, expected: str) -> None:
         RefInUse: it is the current branch.
         StoreBusy: another process keeps a lock.
     """
-    with store_lock(repository.folder) as lock:
-        if current_branch(repository) == name:
+    with repository.writing(), store_lock(repository.folder) as lock:
+        if head_branch(repository) == name:
             raise RefInUse(name)
         _delete(repository, lock, name, expected)
 
@@ -138,22 +150,22 @@ def rename_ref(repository: Repository, old: str, new: str, expected: str, messag
         RefMoved: ``old`` names something else than ``expected``, or ``new`` is there.
         StoreBusy: another process keeps a lock.
     """
-    with store_lock(repository.folder) as lock:
+    with repository.writing(), store_lock(repository.folder) as lock:
         if (actual := read_target(repository, old)) != expected:
             raise RefMoved(old, expected, actual)
         _move(repository, lock, new, None, expected, message)
         carry_reflog(repository, old, new, expected)
-        if current_branch(repository) == old:
+        if head_branch(repository) == old:
             _point_head(repository, lock, new, message)
         _delete(repository, lock, old, expected)
 
 
-def point_head(repository: Repository, expected: str, branch: str, message: str) -> None:
+def point_head(repository: Repository, expected: str | None, branch: str, message: str) -> None:
     """Make HEAD stand for another branch, if it still stands for ``expected``.
 
     Args:
         repository: the store.
-        expected: full name of the branch that HEAD stood for when the caller looked.
+        expected: full name of the branch that HEAD stood for when the caller looked (None: none).
         branch: full name of the one that it shall stand for.
         message: what HEAD's reflog shall say.
 
@@ -161,8 +173,8 @@ def point_head(repository: Repository, expected: str, branch: str, message: str)
         RefMoved: HEAD stands for another branch by now, or ``branch`` is gone.
         StoreBusy: another process keeps a lock.
     """
-    with store_lock(repository.folder) as lock:
-        if (actual := current_branch(repository)) != expected:
+    with repository.writing(), store_lock(repository.folder) as lock:
+        if (actual := head_branch(repository)) != expected:
             raise RefMoved("HEAD", expected, actual)
         if read_ref(repository, branch) is None:
             raise RefMoved(branch, "a commit", None)
@@ -192,6 +204,11 @@ def _delete(repository: Repository, lock: int, name: str, expected: str) -> None
 
 def _point_head(repository: Repository, lock: int, branch: str, message: str) -> None:
     with _locked(repository, lock, "HEAD") as transaction:
+        try:
+            repository.git.references.get("HEAD")
+        except pygit2.GitError:
+            # Git can't replace what it can't read.
+            write_file(repository.folder / "HEAD", f"ref: {branch}\n".encode())
         transaction.set_symbolic_target("HEAD", branch, None, one_line(message))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import cast
 
 import pygit2
-from pygit2.enums import FileMode, ObjectType, Option
+from pygit2.enums import FileMode, ObjectType, Option, RepositoryOpenFlag
 
 from adapterstore.errors import (
+    AdapterStoreError,
     CorruptStore,
     NotAStore,
     StoreExists,
@@ -27,13 +29,15 @@ from adapterstore.errors import (
 )
 from adapterstore.identifiers import CommitId
 from adapterstore.store import locks
-from adapterstore.store.durable import fsync_folder
+from adapterstore.store.durable import fsync_file, fsync_folder
 from adapterstore.store.objects import ObjectStore
 from adapterstore.store.signing import read_signer
 
 FOLDER_NAME = ".adapterstore"
 FORMAT = 1
 _FALLBACK_AUTHOR = ("adapterstore", "adapterstore@localhost")
+
+_BAD_CONFIG = re.compile(r"failed to parse config file: (.*) \(in (.*?):?(\d*)\)")
 
 Change = bytes | pygit2.Oid | None
 """New content of a path: a file's bytes, an existing tree or blob, or None to remove it."""
@@ -52,6 +56,32 @@ def intact(where: str) -> Iterator[None]:
         raise CorruptStore(where, f"git can't read an object ({error})") from error
 
 
+def open_git(folder: Path) -> pygit2.Repository:
+    """Open the git repository that is this very folder: libgit2 would go on to those above it."""
+    flags = RepositoryOpenFlag.NO_SEARCH | RepositoryOpenFlag.NO_DOTGIT
+    return pygit2.Repository(str(folder), flags)
+
+
+def _init_git(folder: Path) -> pygit2.Repository:
+    try:
+        return pygit2.init_repository(str(folder), bare=True, initial_head="main")
+    except pygit2.GitError as error:
+        # No permission, or no space left.
+        raise OSError(str(error)) from error
+
+
+def _why_not_open(folder: Path, error: Exception) -> AdapterStoreError:
+    if "not owned by" in str(error):
+        trust = f"git config --global --add safe.directory {folder}"
+        return UnreadableFile(str(folder), f"belongs to another user; if you trust it: {trust}")
+    config = _BAD_CONFIG.search(str(error))
+    if config is not None and folder not in Path(config[2]).parents:
+        return UnreadableFile(f"{config[2]}:{config[3]}", f"git can't read it ({config[1]})")
+    if {"objects", "refs", "lfs"} & {path.name for path in folder.iterdir()}:
+        return CorruptStore(str(folder), f"git can't open it ({error})")
+    return NotAStore(str(folder), f"not a git repository ({error})")
+
+
 class Repository:
     """One store's git repository and its tensor files."""
 
@@ -60,7 +90,8 @@ class Repository:
 
         Raises:
             NotAStore: the folder is not a bare git repository.
-            UnreadableFile: it belongs to another user, whom git does not trust either.
+            UnreadableFile: it belongs to another user, whom git does not trust either; or git's own
+                settings of this machine can't be read.
             CorruptStore: it was one, and git can't open it any more.
             OSError: no permission.
             UnsupportedFormat: a newer release wrote it.
@@ -68,17 +99,12 @@ class Repository:
         # Before any ref names it, an object has to be on disk (git's core.fsync).
         pygit2.option(Option.ENABLE_FSYNC_GITDIR, True)
         try:
-            self.git = pygit2.Repository(str(folder))
+            self.git = open_git(folder)
         except (pygit2.GitError, KeyError) as error:
-            if "not owned by" in str(error):
-                trust = f"git config --global --add safe.directory {folder}"
-                raise UnreadableFile(
-                    str(folder), f"belongs to another user; if you trust it: {trust}"
-                ) from error
-            if "objects" in {path.name for path in folder.iterdir()}:
-                raise CorruptStore(str(folder), f"git can't open it ({error})") from error
-            raise NotAStore(str(folder), f"not a git repository ({error})") from error
+            raise _why_not_open(folder, error) from error
         if not self.git.is_bare:
+            if "core.bare" not in self.git.config:
+                raise CorruptStore(str(folder), "its config does not say that it is bare")
             raise NotAStore(str(folder), "a git work tree, not a bare repository")
         self.folder = folder
         self.objects = ObjectStore(folder / "lfs")
@@ -121,18 +147,22 @@ class Repository:
         # Made aside and renamed: a kill half way leaves no half-made store.
         draft = parent / f"{FOLDER_NAME}-{uuid.uuid4().hex}"
         try:
-            git = pygit2.init_repository(str(draft), bare=True, initial_head="main")
+            git = _init_git(draft)
             git.config["core.logAllRefUpdates"] = "always"
             git.config["adapterstore.format"] = FORMAT
             (draft / "lfs" / "objects").mkdir(parents=True)
             (draft / "lfs" / "tmp").mkdir()
+            fill(cls(draft))
+            for name in ("HEAD", "config"):  # libgit2 does not, whatever it is told
+                fsync_file(draft / name)
             for folder, _, _ in os.walk(draft):
                 fsync_folder(Path(folder))
-            fill(cls(draft))
             try:
                 draft.rename(target)
             except OSError as error:
-                raise StoreExists(str(target)) from error
+                if target.exists():
+                    raise StoreExists(str(target)) from error
+                raise
             fsync_folder(parent)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -335,7 +365,7 @@ class Repository:
         text = (
             f"object {target}\ntype commit\ntag {name}\n"
             f"tagger {tagger.name} <{tagger.email}> {tagger.time} {zone}\n\n{message.strip()}\n"
-        ).encode()
+        ).encode(errors="replace")
         if signer is not None:
             text += signer.sign(text).encode()
         return str(self.git.odb.write(ObjectType.TAG, text))

@@ -55,9 +55,8 @@ def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
             return candidates[0]
         if candidates:
             raise AmbiguousRevision(revision, [str(c)[:12] for c in candidates]) from error
-        if text in ("HEAD", "@") and read_ref(repository, current_branch(repository)) is None:
-            problem = f"{current_branch(repository)}, for which it stands, is not there"
-            raise UnknownRevision(revision, problem) from error
+        if text in ("HEAD", "@"):
+            current_branch(repository)  # Says what is wrong with it.
         new = find_rewritten(repository, text) if _HEXADECIMAL.fullmatch(text) else None
         if new is not None:
             problem = f"forget-data has rewritten this commit; it is {new[:12]} now"

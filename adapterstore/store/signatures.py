@@ -12,6 +12,7 @@ from typing import Literal
 import pygit2
 
 from adapterstore.identifiers import CommitId
+from adapterstore.store.dates import in_calendar
 from adapterstore.store.repository import Repository
 from adapterstore.store.signing import BEGIN, NAMESPACE, PROGRAM, configured, run_ssh_keygen
 
@@ -104,7 +105,8 @@ class SignatureChecker:
 
     def _find_signer(self, signed: Signed, signature: str, key: str | None) -> SignatureCheck:
         # Whether a key was good is asked for the date of the signature, not for today.
-        at = datetime.fromtimestamp(signed.time).strftime("-Overify-time=%Y%m%d%H%M%S")
+        date = datetime.fromtimestamp(in_calendar(signed.time))
+        at = date.strftime("-Overify-time=%Y%m%d%H%M%S")
         allowed = ["-f", str(self._allowed), "-s", signature, at]
         code, output = self._run(signed.payload, "find-principals", *allowed)
         for principal in output.splitlines() if code == 0 else []:

@@ -106,7 +106,8 @@ def measure_after_effects(
     texts = {i.text: _read_text(i.text) for i in interventions if i.text is not None}
     recipe, _ = read_update_settings(store.settings, {})
     recipe = recipe.model_copy(update={"method": "lora", "forget_method": None})
-    base_folder = store.base_folder()
+    revision = store.resolve(revision)  # Recording the base moves HEAD.
+    base_folder = store.base_folder_at(revision)
     progress.start("asking the base model")
     base, tokenizer = load_for(base_folder, recipe)
     facts, origins = _facts(store, revision, files, base, tokenizer)

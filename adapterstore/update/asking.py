@@ -103,14 +103,15 @@ def load_state(store: Store, revision: str, progress: Progress = NO_PROGRESS) ->
     Raises:
         InvalidSetting: no such device, or no chat template where one is asked for.
     """
-    composition = store.snapshot(revision).composition
+    snapshot = store.snapshot(revision)
     progress.start("loading the base model")
-    model, tokenizer, stored = load_for_asking(store)
-    return attach_composition(store.repository, composition, model, stored, progress), tokenizer
+    model, tokenizer, stored = load_for_asking(store, snapshot.commit)
+    model = attach_composition(store.repository, snapshot.composition, model, stored, progress)
+    return model, tokenizer
 
 
-def load_for_asking(store: Store) -> tuple[Any, Any, dict[str, torch.dtype]]:
-    """Return the base model, its tokenizer, and the dtypes of its files, as the settings say.
+def load_for_asking(store: Store, revision: str) -> tuple[Any, Any, dict[str, torch.dtype]]:
+    """Return a state's base model, its tokenizer, and the dtypes of its files, as the settings say.
 
     Raises:
         InvalidSetting: no such device, or no chat template where one is asked for.
@@ -120,6 +121,6 @@ def load_for_asking(store: Store) -> tuple[Any, Any, dict[str, torch.dtype]]:
     from adapterstore.learning.loading import load_base
 
     recipe, _ = read_update_settings(store.settings, {})
-    folder = store.base_folder()
+    folder = store.base_folder_at(revision)
     model, tokenizer = load_base(folder, recipe.device, recipe.device_map)
     return model, with_chat_template(tokenizer, recipe.chat_template), stored_dtypes(folder)

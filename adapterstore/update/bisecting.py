@@ -177,12 +177,12 @@ class _Questioner:
         recorded = read_snapshot(self.store.repository, self.tip).base
         if recorded.digests is not None:
             return recorded
-        return check_base(recorded, self.store.base_folder())
+        return check_base(recorded, self.store.base_folder_at(self.tip))
 
     @cached_property
     def _model(self) -> tuple[Any, Any, dict[str, torch.dtype]]:
         self.progress.start("loading the base model")
-        return load_for_asking(self.store)
+        return load_for_asking(self.store, self.tip)
 
     @cached_property
     def _chat_template(self) -> str:

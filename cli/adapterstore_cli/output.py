@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -36,17 +37,30 @@ def write_output(path: Path, data: bytes) -> None:
 
 def print_json(content: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    click.echo(_json_text(content))
 
 
 def print_json_list(items: Iterable[Any]) -> None:
     """Print a JSON list item by item, so that a long one needs no memory."""
     separator = "["
     for item in items:
-        text = json.dumps(item, indent=2, ensure_ascii=False)
+        text = _json_text(item)
         click.echo(f"{separator}\n  {text.replace(chr(10), chr(10) + '  ')}", nl=False)
         separator = ","
     click.echo("[]" if separator == "[" else "\n]")
+
+
+def _json_text(content: Any) -> str:
+    return json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values with null for the numbers that JSON has not: infinities and NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], indent: str = "") -> None:

@@ -1,6 +1,7 @@
 """Norms, cosines and ranks of a difference, against the formed matrices."""
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,6 +13,7 @@ from adapterstore.algebra.compare import ModuleDifference, compare, effective_ra
 from adapterstore.algebra.dense import Leaf
 from adapterstore.algebra.leaves import LoraLeaf
 from adapterstore.errors import CannotExport, ShapeMismatch
+from adapterstore.history.viewing.statediff import total_of
 from tests.algebra.making import (
     COEFFICIENTS,
     dense_leaf,
@@ -156,5 +158,20 @@ def test_states_of_different_models_are_refused() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_has_no_singular_values(value: float) -> None:
     leaf = lora_leaf(0, {"q": 2}, scaling=value)
-    with pytest.raises(CannotExport, match="a comparison of"):
-        compare([(ONE, leaf)], [])
+    for figures in (lambda: compare([(ONE, leaf)], []), lambda: measure([(ONE, leaf)])):
+        with pytest.raises(CannotExport, match=r"figures of q\.weight: lora 0 holds values"):
+            figures()
+
+
+def test_what_is_beyond_float64_has_no_figures_and_is_no_equality() -> None:
+    leaf = lora_leaf(0, {"q": 2})
+    factors = leaf.modules["q"]
+    wide = replace(factors, load_a=lambda: 1e200 * factors.load_a().double(), scaling=1e200)
+    huge = [(ONE, replace(leaf, modules={"q": wide}))]
+    (row,) = compare([(ONE, leaf)], huge)
+    assert not math.isfinite(row.norm_right)
+    assert not math.isfinite(row.norm_difference)
+    assert row.cosine is None
+    assert total_of([row]).cosine is None
+    (size,) = measure(huge)
+    assert not math.isfinite(size.norm)

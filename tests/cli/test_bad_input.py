@@ -16,8 +16,15 @@ from pathlib import Path
 import pygit2
 import pytest
 
-from adapterstore.errors import UnknownRevision
-from tests.cli.running import adapterstore, contents, done, lora_folder, run_code
+from adapterstore.errors import UnknownRevision, UnreadableFile
+from tests.cli.running import (
+    adapterstore,
+    contents,
+    done,
+    lora_folder,
+    run_code,
+    started_anew,
+)
 
 NOBODY = 65534
 BOMB = """facts:
@@ -142,6 +149,14 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "a second init": (arguments("init"), 3, "there is a store already"),
     "an unknown setting": (arguments("config", "recipe.rnak", "4"), 10, "there is no such setting"),
     "a setting out of range": (arguments("config", "gate.retention", "2"), 10, "gate.retention"),
+    "a setting like a date": (arguments("config", "recipe.seed", "2018-99-99"), 10, "recipe.seed"),
+    "a setting of a YAML tag": (arguments("config", "recipe.seed", "!!bool x"), 10, "recipe.seed"),
+    "a branch that is no text": (arguments("branch", "\udcff"), 10, "is not UTF-8 text"),
+    "a tag that is no text": (arguments("tag", "t\udcff"), 10, "is not UTF-8 text"),
+    "a new name that is no text": (arguments("branch", "-m", "\udcff"), 10, "is not UTF-8 text"),
+    "no tag that is no text": (arguments("tag", "-d", "\udcff"), 4, "no such tag"),
+    "no tag that can be one": (arguments("tag", "-d", "a b"), 4, "no such tag"),
+    "a fact that is no text": (arguments("blame", "\udcff"), 4, "no such fact"),
     "no weights": (
         arguments("ask", "The currency of Croatia is the"),
         9,
@@ -199,6 +214,23 @@ if os.geteuid() == 0:
 sys.argv = ["adapterstore", "update", "drop.yaml"]
 main.main()
 """
+
+
+def test_init_where_nothing_may_be_written(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(folder.stat().st_mode | 0o055)
+    (tmp_path / "kept").mkdir(mode=0o555)
+    code = AS_NOBODY.replace('"update", "drop.yaml"', '"init"')
+    run = run_code(
+        tmp_path / "kept",
+        code.replace("import os, sys", "import os, sys, adapterstore.history.store"),
+    )
+    assert run.returncode == 1
+    (line,) = run.stderr.strip().splitlines()
+    assert line.startswith("adapterstore: error: failed to make directory")
+    assert line.endswith("Permission denied")
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 def test_a_fact_file_without_permission(store: Path) -> None:
@@ -268,3 +300,17 @@ def test_a_reader_that_goes_away_is_no_error(store: Path) -> None:
     )
     assert run.stdout.strip() == "0"
     assert run.stderr == ""
+
+
+def test_the_settings_of_git_itself_are_not_blamed_on_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(tmp_path, "init")
+    (tmp_path / ".gitconfig").write_text("[user\nname = x\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = started_anew(tmp_path, "log")
+    assert run.returncode == UnreadableFile.exit_code
+    assert run.stderr.startswith(
+        f"adapterstore: error: {tmp_path}/.gitconfig:1: git can't read it (missing"
+    )
+    assert run.stderr.count("\n") == 1

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pygit2
 import pytest
 
 from adapterstore import Store
 from adapterstore.errors import (
+    BaseModelUnavailable,
     BranchNotMerged,
     InvalidName,
     NameTaken,
@@ -15,6 +17,8 @@ from adapterstore.errors import (
     UnknownRevision,
 )
 from adapterstore.history.fsck import fsck
+from adapterstore.history.log import names_of_commits
+from adapterstore.store.signatures import SignatureChecker, Signed
 from tests.cli.running import lora_folder
 
 
@@ -123,6 +127,72 @@ def test_a_branch_takes_its_reflog_and_head_along(store: Store) -> None:
     assert store.resolve("trunk@{1}") == before[0].after
     with pytest.raises(NameTaken):
         store.rename_branch("trunk", "trunk/two")
+    assert fsck(store.repository).problems == []
+
+
+@pytest.mark.damages_the_store
+@pytest.mark.parametrize(("seconds", "year"), [(99999999999999, 9987), (-99999999999999, 5)])
+def test_dates_that_no_calendar_has_are_told_as_the_nearest(
+    store: Store, seconds: int, year: int
+) -> None:
+    tip, git = store.resolve(), store.repository.git
+    text = f"object {tip}\ntype commit\ntag far\ntagger A <a@b> {seconds} +0000\n\nfar\n"
+    tag = git.odb.write(pygit2.enums.ObjectType.TAG, text.encode())
+    git.references.create("refs/tags/far", tag)
+    (found,) = store.tags()
+    assert found.time is not None
+    assert found.time.year == year
+    logs = store.repository.folder / "logs" / "HEAD"
+    logs.write_text(f"{tip} {tip} A <a@b> {seconds} +0000\tfar\n")
+    assert [entry.time.year for entry in store.reflog()] == [year]
+    signed = Signed(b"x", "-----BEGIN SSH SIGNATURE-----", seconds)
+    checker = SignatureChecker(store.repository, logs)
+    assert checker._find_signer(signed, str(logs), None).judgement == "unknown-signer"
+
+
+def test_a_message_of_half_characters_is_kept_as_git_can_keep_it(store: Store) -> None:
+    store.create_tag("v1", message="half \udcff")
+    assert [tag.subject for tag in store.tags()] == ["half ?"]
+
+
+def test_nothing_but_reflogs_is_ever_among_the_reflogs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kill would leave there, nobody would remove."""
+    logs = store.repository.folder / "logs"
+    known = {"HEAD", "refs/heads/main", "refs/heads/trunk"}
+    replace = Path.replace
+    replaced = []
+
+    def looked(path: Path, target: Path) -> Path:
+        assert {str(p.relative_to(logs)) for p in logs.rglob("*") if p.is_file()} <= known
+        replaced.append(target)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", looked)
+    store.rename_branch(None, "trunk")
+    assert replaced == [logs / "refs/heads/trunk"]
+
+
+@pytest.mark.parametrize("head", ["{tip}", "ref: refs/heads/gone", "garbage", ""])
+def test_what_names_a_state_is_read_though_head_stands_for_no_branch(
+    store: Store, tmp_path: Path, head: str
+) -> None:
+    tip = store.resolve()
+    (store.repository.folder / "HEAD").write_text(head.format(tip=tip))
+    assert [(b.name, b.current) for b in store.branches()] == [("main", False)]
+    assert names_of_commits(store.repository) == {tip: ["main"]}
+    for verb in (
+        lambda: store.add(None, tmp_path / "b"),
+        lambda: store.rename_branch(None, "x"),
+        store.tip,
+    ):
+        with pytest.raises(UnknownRevision, match="switch BRANCH"):
+            verb()
+    with pytest.raises(BaseModelUnavailable, match="'example/base'"):
+        store.base_folder_at("main")
+    store.switch("main")
+    assert store.tip() == ("refs/heads/main", tip)
     assert fsck(store.repository).problems == []
 
 

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from adapterstore import Store
 from adapterstore.errors import CannotExport, RefMoved
-from adapterstore.history.compacting import compact
+from adapterstore.history.compacting import compact, total_rank
 from adapterstore.history.fsck import fsck
-from tests.cli.running import done, lora_folder
+from tests.cli.running import done, lora_folder, read_json
 
 
 @pytest.fixture
@@ -134,3 +134,26 @@ def test_the_command_says_what_it_cost(store: Store, tmp_path: Path) -> None:
     assert "Compact 3 terms of total rank 12 to rank 2" in said
     assert "rank 12 → 2, relative error 0." in said
     assert "nothing to do" in done(tmp_path, "compact", "--rank", "2")
+
+
+@pytest.mark.damages_the_store
+@pytest.mark.parametrize("stated", [2, 64])
+def test_the_rank_is_what_a_module_has_whatever_the_config_states_for_others(
+    tmp_path: Path, stated: int
+) -> None:
+    store = Store.init(tmp_path)
+    pattern = {"q_proj": 4, "v_proj": 32}
+    store.add(None, lora_folder(tmp_path / "a", rank=4, r=stated, rank_pattern=pattern))
+    assert total_rank(store.repository, store.snapshot().composition) == 4
+    assert read_json(tmp_path, "status")["rank"] == 4
+    assert compact(store.repository, None, 4)[1] is None
+    _, compaction = compact(store.repository, None, 3)
+    assert compaction is not None
+    assert (compaction.rank_before, compaction.rank) == (4, 3)
+    store.revert(None, "HEAD")
+    # In a clone whose tensors are not here yet, it is at most what the config states.
+    for path, object_id in list(store.repository.objects.names()):
+        assert object_id is not None
+        path.unlink()
+    composition = store.snapshot().composition
+    assert total_rank(store.repository, composition) == max(stated, 32)

@@ -321,6 +321,26 @@ def test_gc_and_writers_keep_each_other_out(store: Store, monkeypatch: pytest.Mo
     other.revert(None, "HEAD")
 
 
+def test_no_ref_goes_or_changes_its_name_while_gc_looks(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "WRITER_WAIT_SECONDS", 0.05)
+    store.create_branch("tmp")
+    other = Store.open(store.repository.folder.parent)
+    verbs = [
+        lambda: other.delete_branch("tmp"),
+        lambda: other.rename_branch("tmp", "new"),
+        lambda: other.switch("tmp"),
+    ]
+    for verb in verbs:
+        with store.repository.collecting(), pytest.raises(StoreBusy, match="gc is at work"):
+            verb()
+    assert [(found.name, found.current) for found in store.branches()] == [
+        ("main", True),
+        ("tmp", False),
+    ]
+
+
 @pytest.mark.damages_the_store
 def test_a_damaged_store_is_left_alone(store: Store) -> None:
     tree = str(store.repository.commit(store.resolve()).tree_id)

@@ -21,13 +21,14 @@ from adapterstore.errors import (
     BaseModelUnavailable,
     CannotExport,
     InvalidSetting,
+    MalformedAdapter,
     RefMoved,
     StoreBusy,
     UnknownRevision,
     UnreadableFile,
 )
 from adapterstore.knowledge.facts import Fact
-from tests.cli.running import lora_folder
+from tests.cli.running import contents, lora_folder
 from tests.history.publishing import answers, publish
 
 
@@ -155,6 +156,30 @@ def test_expect_finds_its_own_commit_and_no_others(store: Store, tmp_path: Path)
         store.add(None, tmp_path / "b", message="another subject", expect=start)
 
 
+def test_expect_is_compared_where_nothing_was_to_do(store: Store, tmp_path: Path) -> None:
+    start = store.resolve()
+    added = store.add(None, tmp_path / "b").commit
+    with pytest.raises(RefMoved) as raised:
+        store.commit(None, tmp_path / "a", expect=start)
+    assert (raised.value.expected, raised.value.actual) == (start, added)
+    with pytest.raises(RefMoved):
+        store.reset(None, start, expect=start)
+    assert store.resolve() == added
+    # The branch has moved on and come back: what was asked for is what it has.
+    reverted = store.revert(None, "HEAD").commit
+    again = store.commit(None, tmp_path / "a", expect=start)
+    assert (again.commit, again.changed) == (reverted, False)
+
+
+def test_what_cannot_be_done_at_the_tip_is_not_as_asked(store: Store) -> None:
+    publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1")])
+    picked = store.resolve()
+    store.reset(None, "HEAD~1")
+    publish(store, "bbbbbbbbbbbb", [Fact(prompt="P", answer="2")])
+    with pytest.raises(RefMoved):
+        store.cherry_pick(None, picked, expect=picked)
+
+
 def test_a_revert_puts_the_ledger_back_but_for_what_changed_since(store: Store) -> None:
     publish(store, "aaaaaaaaaaaa", [Fact(prompt="P", answer="1"), Fact(prompt="Q", answer="1")])
     publish(store, "bbbbbbbbbbbb", [Fact(prompt="Q", answer="2"), Fact(prompt="R", answer="2")])
@@ -163,6 +188,34 @@ def test_a_revert_puts_the_ledger_back_but_for_what_changed_since(store: Store) 
     assert result.notes == ["kept, as a later update changed it: Q"]
     store.revert(None, "update/bbbbbbbbbbbb")
     assert answers(store) == {"Q": "1"}
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_no_operand(
+    store: Store, tmp_path: Path, value: float
+) -> None:
+    weights = tmp_path / "b" / "adapter_model.safetensors"
+    tensors = load_file(weights)
+    name = max(tensors)
+    tensors[name][1, 1] = value
+    save_file(tensors, weights)
+    tip, before = store.resolve(), contents(store.repository.folder)
+    for verb in (store.add, store.commit, store.subtract):
+        with pytest.raises(MalformedAdapter, match=rf"{weights}: tensor {name} holds values that"):
+            verb(None, tmp_path / "b")
+    assert (store.resolve(), contents(store.repository.folder)) == (tip, before)
+
+
+def test_a_delta_folder_that_is_not_finite_is_no_operand(store: Store, tmp_path: Path) -> None:
+    store.export("HEAD", tmp_path / "delta", "delta")
+    (shard,) = (tmp_path / "delta").glob("*.safetensors")
+    tensors = load_file(shard)
+    tensors[min(tensors)][0, 0] = torch.inf
+    save_file(tensors, shard)
+    with pytest.raises(
+        MalformedAdapter, match=rf"{shard}: tensor {min(tensors)} holds values that"
+    ):
+        store.add(None, tmp_path / "delta")
 
 
 def test_a_snapshot_empties_the_ledger(store: Store, tmp_path: Path) -> None:
@@ -206,6 +259,60 @@ def test_weights_are_recorded_when_they_are_first_seen(tmp_path: Path) -> None:
     assert len(list(store.log())) == 2
 
 
+@pytest.fixture
+def two_bases(tmp_path: Path) -> Store:
+    """``main`` over one model and ``other`` over another, of the same shapes."""
+    for name, shift in (("a", 0), ("b", 1)):
+        shutil.copytree(MODEL_PATH, tmp_path / name)
+        tensors = load_file(tmp_path / name / "model.safetensors")
+        tensors["model.norm.weight"] += shift
+        save_file(tensors, tmp_path / name / "model.safetensors", {"format": "pt"})
+    store = Store.init(tmp_path / "work")
+    store.create_branch("other")
+    for branch, base in (("main", "org/a"), ("other", "org/b")):
+        store.commit(branch, lora_folder(tmp_path / branch, base=base, width=192))
+    return store
+
+
+def set_base(store: Store, folder: Path) -> None:
+    store.settings.with_value("base.path", str(folder)).write()
+
+
+def test_a_state_stands_on_its_own_base_and_not_on_that_of_the_current_branch(
+    two_bases: Store, tmp_path: Path
+) -> None:
+    store = two_bases
+    for branch, folder in (("main", "a"), ("other", "b")):
+        set_base(store, tmp_path / folder)
+        store.base_folder(branch)
+    tips = store.resolve("main"), store.resolve("other")
+    store.export("other", tmp_path / "out", "model")
+    assert 'base_model: "org/b"' in (tmp_path / "out" / "README.md").read_text()
+    norms = [
+        load_file(tmp_path / f / "model.safetensors")["model.norm.weight"] for f in ("out", "b")
+    ]
+    assert torch.equal(*norms)
+    for at_hand, state in (("a", "other"), ("b", "main"), ("b", "main~1")):
+        set_base(store, tmp_path / at_hand)
+        with pytest.raises(BaseModelMismatch, match="its weights has SHA-256"):
+            store.export(state, tmp_path / "refused", "model")
+    assert (store.resolve("main"), store.resolve("other")) == tips
+
+
+def test_a_base_that_was_never_seen_is_not_taken_for_that_of_another_branch(
+    two_bases: Store, tmp_path: Path
+) -> None:
+    tip = two_bases.resolve()
+    set_base(two_bases, tmp_path / "a")
+    with pytest.raises(BaseModelMismatch, match=r"'org/b'.*'org/a'"):
+        two_bases.export("other", tmp_path / "out", "model")
+    assert (two_bases.resolve(), (tmp_path / "out").exists()) == (tip, False)
+    two_bases.switch("other")
+    set_base(two_bases, tmp_path / "b")
+    two_bases.export("other", tmp_path / "out", "model")
+    assert two_bases.entry().operation == "record-base"
+
+
 def test_recording_the_base_is_no_move_of_the_branch(tmp_path: Path) -> None:
     store = Store.init(tmp_path / "work", base="some/name")
     store.settings.with_value("base.path", str(MODEL_PATH)).write()
@@ -222,10 +329,12 @@ def test_recording_the_base_is_no_move_of_the_branch(tmp_path: Path) -> None:
     assert (again.commit, again.changed) == (done.commit, False)
     # Killed after the base was recorded: the command is run again, and goes on from there.
     store.reset(None, "HEAD~1")
-    assert store.commit(None, tuned, expect=start).commit == done.commit
+    again = store.commit(None, tuned, expect=start)
+    assert again.changed
+    assert store.repository.parents(again.commit) == store.repository.parents(done.commit)
     with pytest.raises(RefMoved):
         store.add(None, tuned, expect=start)
-    assert store.resolve() == done.commit
+    assert store.resolve() == again.commit
 
 
 def test_a_fine_tuned_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
@@ -266,6 +375,13 @@ def test_an_export_is_whole_or_not_there(store: Store, tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_named(store: Store, text: str) -> None:
     (store.repository.folder / "adapterstore.yaml").write_text(text)
     with pytest.raises(InvalidSetting, match=r"adapterstore\.yaml"):
+        _ = store.settings
+
+
+@pytest.mark.parametrize("value", ["2018-99-99", "!!bool x", "!!int x", "!!timestamp x"])
+def test_a_value_that_yaml_has_not_is_named(store: Store, value: str) -> None:
+    (store.repository.folder / "adapterstore.yaml").write_text(f"recipe:\n  seed: {value}\n")
+    with pytest.raises(InvalidSetting, match=r"adapterstore\.yaml: not YAML"):
         _ = store.settings
 
 

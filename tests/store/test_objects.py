@@ -76,6 +76,34 @@ def test_a_flipped_bit_is_found_and_the_bytes_are_kept(
     assert path.read_bytes() == b"tensorr"
 
 
+@pytest.mark.parametrize("damaged", [b"tensorr", b"tens", b""])
+def test_a_damaged_object_gives_way_to_its_right_bytes(
+    objects: ObjectStore, tmp_path: Path, damaged: bytes
+) -> None:
+    (tmp_path / "source").write_bytes(b"tensors")
+    path = objects.path(put(objects, tmp_path / "source").object_id)
+    path.chmod(0o644)
+    path.write_bytes(damaged)
+    with path.open("rb") as reader:
+        pointer = put(objects, tmp_path / "source")
+        assert objects.verify(pointer, "test").read_bytes() == b"tensors"
+        assert reader.read() == damaged, "who reads it already has one file, not a mixture"
+    assert path.stat().st_mode & 0o777 == 0o444
+
+
+def test_a_trial_has_right_bytes_of_its_own_and_repairs_nothing(
+    objects: ObjectStore, tmp_path: Path
+) -> None:
+    (tmp_path / "source").write_bytes(b"tensors")
+    path = objects.path(put(objects, tmp_path / "source").object_id)
+    path.chmod(0o644)
+    path.write_bytes(b"tensorr")
+    trial = ObjectStore(tmp_path / "trial", behind=objects)
+    pointer = put(trial, tmp_path / "source")
+    assert trial.verify(pointer, "test").read_bytes() == b"tensors"
+    assert path.read_bytes() == b"tensorr"
+
+
 def test_another_size_is_found_without_reading(objects: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"tensors")
     pointer = put(objects, tmp_path / "source")

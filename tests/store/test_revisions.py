@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from pathlib import Path
 
 import pygit2
@@ -141,3 +144,66 @@ def test_a_store_that_git_cannot_open_is_not_taken_for_none(tmp_path: Path) -> N
     (store.repository.folder / "HEAD").unlink()
     with pytest.raises(CorruptStore, match="git can't open it"):
         Store.open(tmp_path)
+
+
+@pytest.mark.damages_the_store
+@pytest.mark.parametrize("bare", [True, False])
+@pytest.mark.parametrize("part", ["HEAD", "config", "objects", "refs"])
+def test_a_repository_around_a_damaged_store_is_not_taken_for_it(
+    tmp_path: Path, part: str, bare: bool
+) -> None:
+    pygit2.init_repository(str(tmp_path), bare=bare)
+    path = Store.init(tmp_path / "work", base="org/base").repository.folder / part
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(CorruptStore):
+        Store.open(tmp_path / "work")
+    if part == "config":
+        path.touch()
+        with pytest.raises(CorruptStore, match="does not say that it is bare"):
+            Store.open(tmp_path / "work")
+
+
+def test_a_git_work_tree_is_no_store(tmp_path: Path) -> None:
+    pygit2.init_repository(str(tmp_path))
+    (tmp_path / ".git" / "lfs").mkdir()
+    with pytest.raises(NotAStore, match="a git work tree"):
+        Store.open(tmp_path / ".git")
+
+
+@pytest.mark.damages_the_store
+@pytest.mark.parametrize("there", [True, False])
+def test_only_where_a_store_came_in_between_is_there_one_already(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    def rename(draft: Path, target: Path) -> Path:
+        if there:
+            target.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(StoreExists if there else OSError, match="already" if there else "No space"):
+        Store.init(tmp_path, base="org/base")
+
+
+def test_a_new_store_is_durable_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    rename, fsync = Path.rename, os.fsync
+
+    def noted_fsync(handle: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    def checked_rename(draft: Path, target: Path) -> Path:
+        folders = [Path(folder) for folder, _, _ in os.walk(draft)]
+        assert {draft / "HEAD", draft / "config", *folders} <= set(synced)
+        return rename(draft, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", checked_rename)
+    Store.init(tmp_path, base="org/base")
+    assert tmp_path in synced

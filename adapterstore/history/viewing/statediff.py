@@ -22,7 +22,7 @@ class Total:
     norm_right: float
     norm_difference: float
     cosine: float | None
-    """None if one of the states is the base model itself."""
+    """None if one of the states is the base model itself, or beyond float64."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the total as JSON values."""
@@ -54,10 +54,11 @@ def total_of(rows: Sequence[ModuleDifference]) -> Total:
     """Return norms and cosine over all modules."""
     left = math.hypot(*(row.norm_left for row in rows))
     right = math.hypot(*(row.norm_right for row in rows))
-    inner = math.fsum((row.cosine or 0.0) * row.norm_left * row.norm_right for row in rows)
+    inner = sum((row.cosine or 0.0) * row.norm_left * row.norm_right for row in rows)
+    cosine = inner / (left * right) if left and right else math.nan
     return Total(
         norm_left=left,
         norm_right=right,
         norm_difference=math.hypot(*(row.norm_difference for row in rows)),
-        cosine=max(-1.0, min(1.0, inner / (left * right))) if left and right else None,
+        cosine=max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else None,
     )

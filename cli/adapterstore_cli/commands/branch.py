@@ -70,7 +70,7 @@ def _list(store: Store, verbose: bool, as_json: bool) -> None:
     if as_json:
         print_json([_as_json(branch) for branch in branches])
         return
-    longest = max(width(branch.name) for branch in branches)
+    longest = max((width(branch.name) for branch in branches), default=0)
     for branch in branches:
         mark = "*" if branch.current else " "
         entry = branch.entry

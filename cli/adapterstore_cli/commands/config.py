@@ -95,7 +95,8 @@ def _change(
         return settings.with_value(key, value)
     try:
         parsed: Any = yaml.safe_load(str(value))
-    except yaml.YAMLError as error:
+    # PyYAML passes on what is said of values such as 2018-99-99 and !!bool x.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise InvalidSetting(key, f"{value!r} is not YAML") from error
     return settings.with_value(key, parsed)
 
