@@ -144,8 +144,8 @@ def ledger_changes(
         )
         gone.update(entry.key for entry in before)
     others_left = [e for e in sharing if e.key not in entries and e.key not in gone]
-    own = {canonical_text(fact.prompt) for fact in facts}
-    entries |= {entry.key: entry.without_phrasings(own) for entry in others_left}
+    taken = {canonical_text(fact.prompt) for fact in facts}
+    entries |= {entry.key: entry.without_phrasings(taken) for entry in others_left}
     written = {ledger_path(digest_key(key)): entry.to_bytes() for key, entry in entries.items()}
     return {**{ledger_path(digest_key(key)): None for key in gone - set(entries)}, **written}
 
