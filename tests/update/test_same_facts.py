@@ -95,10 +95,10 @@ def test_two_branches_that_took_one_file_have_it_once(store: Store, seeds: tuple
 
 
 def test_a_later_merge_from_there_does_not_bring_it_back(store: Store) -> None:
+    start = store.snapshot().composition
     ours, _ = take(store, 1), take(store, 2, branch="side")
     store.merge(None, "side")
     store.revert(None, f"update/{ours}")
-    start = store.snapshot().composition
     store.add("side", store.repository.folder.parent / "a3")
     change = store.snapshot("side").composition - store.snapshot("side~1").composition
     store.merge(None, "side")
