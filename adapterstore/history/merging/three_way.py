@@ -94,33 +94,44 @@ def _find_twice(
     Facts that came, went and came again, as a table's may, are two updates of one side: each stands
     for one of the other side's, from the oldest on.
     """
-    new = [
-        [a for a, n in state.items() if n == 1 and not (base[a] or other[a] or lost[a])]
-        for state, other in ((ours, theirs), (theirs, ours))
-    ]
-    mine, other = (
-        _updates(effects, repository, state, atoms)
-        for state, atoms in zip((ours, theirs), new, strict=True)
-    )
+    mine = [a for a, n in ours.items() if n == 1 and not (base[a] or theirs[a] or lost[a])]
+    other = [a for a, n in theirs.items() if n == 1 and not (base[a] or ours[a] or lost[a])]
+    last_of_ours, last_of_theirs = _by_facts(repository, mine), _by_facts(repository, other)
     return [
         Twice(*pair)
-        for digest, made in mine.items()
-        for pair in zip(made, other.get(digest, ()), strict=False)
+        for digest in last_of_ours
+        if digest in last_of_theirs
+        for pair in zip(
+            _whole(effects, repository, ours, mine, last_of_ours[digest]),
+            _whole(effects, repository, theirs, other, last_of_theirs[digest]),
+            strict=False,
+        )
     ]
 
 
-def _updates(
-    effects: Effects, repository: Repository, state: Atoms, new: Collection[CommitId]
-) -> dict[str, list[Unit]]:
-    """Return the updates that are wholly in effect by new atoms: facts' digest → oldest first."""
-    found: dict[str, list[Unit]] = {}
-    for atom in new:
+def _by_facts(repository: Repository, atoms: Iterable[CommitId]) -> dict[str, list[CommitId]]:
+    """Return the atoms that end an update, in their order, by the digest of its facts."""
+    found: dict[str, list[CommitId]] = {}
+    for atom in atoms:
         entry = log_entry(repository.commit(atom))
-        digest = entry.trailers.get("Facts-SHA256")
-        if digest is None or not entry.ends_update:
-            continue
-        name = f"update/{entry.update} ({atom[:12]})"
-        unit = make_unit(effects, repository, name, entry.update, phases_of(repository, atom))
-        if all(a in new if n > 0 else not state[a] for a, n in unit.atoms.items()):
-            found.setdefault(digest, []).append(unit)
+        if entry.ends_update and "Facts-SHA256" in entry.trailers:
+            found.setdefault(entry.trailers["Facts-SHA256"], []).append(atom)
     return found
+
+
+def _whole(
+    effects: Effects,
+    repository: Repository,
+    state: Atoms,
+    new: Collection[CommitId],
+    ends: Iterable[CommitId],
+) -> list[Unit]:
+    """Return the updates, by their last commits, that are in effect in all their parts."""
+    units = []
+    for last in ends:
+        update = log_entry(repository.commit(last)).update
+        name = f"update/{update} ({last[:12]})"
+        unit = make_unit(effects, repository, name, update, phases_of(repository, last))
+        if all(a in new if n > 0 else not state[a] for a, n in unit.atoms.items()):
+            units.append(unit)
+    return units
