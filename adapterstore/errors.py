@@ -77,7 +77,7 @@ class AmbiguousRevision(AdapterStoreError):
     def __init__(self, revision: str, candidates: list[str]):
         self.revision, self.candidates = revision, candidates
         super().__init__(
-            f"{revision!r} is ambiguous: it may be {', '.join(candidates)}; write more of it"
+            f"{revision!r} is ambiguous: it may be {', '.join(candidates)}; write which"
         )
 
 

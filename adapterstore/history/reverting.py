@@ -96,10 +96,15 @@ def part_to_change(
     by = _latest(effects, commits_between(repository, [], tip), set(commits), atoms, sign)
     if any(possible.values()):
         update = log_entry(repository.commit(by)).update if by is not None else None
+        done: dict[bool, list[str]] = {True: [], False: []}
+        for atom, number in atoms.items():
+            # Of what the change took back, the commit that did.
+            by_whom = (c for c in commits if effects.of(c)[atom] * number > 0)
+            done[bool(now[atom]) == (number > 0)].append(next(by_whom, atom))
         raise PartlyInEffect(
             revision,
-            [atom for atom in atoms if now[atom]],
-            [atom for atom in atoms if not now[atom]],
+            done[True],
+            done[False],
             "revert" if sign < 0 else "cherry-pick",
             f"update/{update}" if update is not None else by and by[:SHORT],
         )

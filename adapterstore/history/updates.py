@@ -8,14 +8,15 @@ from functools import partial
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import UnknownRevision, UpdateIdTaken
-from adapterstore.history.log import read_log
+from adapterstore.errors import UpdateIdTaken
+from adapterstore.history.log import log_entry, read_log
 from adapterstore.history.snapshot import NewCommit, read_snapshot, write_snapshot
 from adapterstore.history.unfolding import unfold_once
 from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.store.messages import listed
 from adapterstore.store.refs import list_refs, move_ref
 from adapterstore.store.repository import Change, Repository
-from adapterstore.store.revisions import PHASES, REJECTED, find_update, known_update_ids
+from adapterstore.store.revisions import PHASES, REJECTED, known_update_ids
 
 ID_DIGITS = 12
 
@@ -53,36 +54,33 @@ def find_applied(repository: Repository, tip: CommitId, facts_digest: str) -> Up
     reverted nor replaced nor scaled. What `compact` has folded since is in effect all the same.
     """
     now = read_snapshot(repository, tip).composition
+    left_out: set[str] = set()
+    found: dict[bool, UpdateId] = {}
     for entry in read_log(repository, tip):
         now = unfold_once(repository, now, entry)
-        if entry.trailers.get("Facts-SHA256") != facts_digest or entry.operation not in PHASES:
+        left_out.update(listed(entry.trailers, "Dropped"))
+        if entry.trailers.get("Facts-SHA256") != facts_digest or not entry.ends_update:
             continue
-        if entry.update is None:
-            continue
-        commits = find_update(repository, entry.update)
-        before = repository.parents(commits[0])[0]
-        after = read_snapshot(repository, commits[-1]).composition
+        before = repository.parents(phases_of(repository, entry.commit)[0])[0]
+        after = read_snapshot(repository, entry.commit).composition
         change = after - read_snapshot(repository, before).composition
         if all(now.coefficient(term.delta) == term.coefficient for term in change):
-            return entry.update
-        return None
-    return None
+            # What a merge left out may have the very deltas of what stayed.
+            out = not left_out.isdisjoint({entry.commit, str(entry.update)})
+            found.setdefault(out, UpdateId(str(entry.update)))
+    return found.get(False, found.get(True))
 
 
-def reachable_update(repository: Repository, tip: CommitId, update: str) -> list[CommitId]:
-    """Return the commits of an update that ``tip`` reaches, oldest first.
-
-    Raises:
-        UnknownRevision: it reaches none.
-    """
-    found = [
-        entry.commit
-        for entry in read_log(repository, tip)
-        if entry.update == update and entry.operation in PHASES
-    ]
-    if not found:
-        raise UnknownRevision(f"update/{update}", f"is not below {tip[:12]}")
-    return found[::-1]
+def phases_of(repository: Repository, last: CommitId) -> list[CommitId]:
+    """Return the commits of the update whose last one this is, oldest first."""
+    entry = log_entry(repository.commit(last))
+    phases, update = [last], entry.update
+    while entry.parents:
+        entry = log_entry(repository.commit(entry.parents[0]))
+        if entry.operation not in PHASES or entry.update != update:
+            break
+        phases.insert(0, entry.commit)
+    return phases
 
 
 def is_published(repository: Repository, tip: CommitId, update: UpdateId) -> bool:

@@ -24,7 +24,7 @@ from adapterstore.history.viewing.magnitude import Magnitude
 from adapterstore.identifiers import CommitId
 from adapterstore.store.refs import list_refs
 from adapterstore.store.repository import Repository
-from adapterstore.store.revisions import PHASES, REJECTED
+from adapterstore.store.revisions import REJECTED, update_chains
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,16 @@ def read_updates(
         entries: the commits, children before parents.
     """
     reverted = _reverted(entries)
-    phases: dict[str, list[LogEntry]] = {}
-    for entry in entries:
-        if entry.update is not None and entry.operation in PHASES:
-            phases.setdefault(entry.update, []).insert(0, entry)
+    by_commit = {entry.commit: entry for entry in entries}
+    chains = update_chains(repository.commit(entry.commit) for entry in entries)
     found = [
-        UpdateRecord(update, "reverted" if commits[-1].commit in reverted else "applied", commits)
-        for update, commits in phases.items()
+        UpdateRecord(
+            update,
+            "reverted" if commits[-1] in reverted else "applied",
+            [by_commit[commit] for commit in commits],
+        )
+        for update, made in chains.items()
+        for commits in made
     ]
     known = {*(entry.commit for entry in entries), *part.hidden}
     for name, tip in list_refs(repository, REJECTED).items():

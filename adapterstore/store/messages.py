@@ -34,13 +34,18 @@ def parse_trailers(message: str) -> dict[str, str]:
     return {m[1]: m[2].strip() for m in matches if m} if all(matches) else {}
 
 
+def listed(trailers: Mapping[str, str], name: str) -> list[str]:
+    """Return what a trailer lists; nothing if it is not there."""
+    return trailers.get(name, "").replace(",", " ").split()
+
+
 def named_commits(message: str) -> list[str]:
     """Return the ids of the commits that a message's trailers name."""
     trailers = parse_trailers(message)
     return [
         commit
         for name in COMMIT_TRAILERS
-        for commit in trailers.get(name, "").replace(",", " ").split()
+        for commit in listed(trailers, name)
         if _COMMIT.fullmatch(commit)
     ]
 

@@ -15,7 +15,7 @@ from pygit2.enums import SortMode
 
 from adapterstore.errors import AmbiguousRevision, UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
-from adapterstore.store.messages import parse_trailers
+from adapterstore.store.messages import listed, parse_trailers
 from adapterstore.store.refs import current_branch, list_refs, read_ref
 from adapterstore.store.repository import Repository, intact
 from adapterstore.store.rewrites import find_rewritten
@@ -105,31 +105,91 @@ def message_of(commit: pygit2.Commit) -> str:
         return commit.raw_message.decode("utf-8", "replace")
 
 
-def find_update(repository: Repository, update: str) -> list[CommitId]:
+def find_update(repository: Repository, update: str, tip: CommitId | None = None) -> list[CommitId]:
     """Return the commits of an update, oldest first; its id may be abbreviated.
 
-    Any ref will do: a branch, a tag, or that of a rejected update.
+    Any ref will do: a branch, a tag, or that of a rejected update. Where clones gave one id to two
+    updates, the one below ``tip`` (None: the current branch's) is meant, but none that a merge
+    left out.
 
     Raises:
         UnknownRevision: no such update.
-        AmbiguousRevision: several updates begin so.
+        AmbiguousRevision: several updates begin so, or have this id.
     """
-    found: dict[str, list[CommitId]] = {}
-    for commit in walk(repository, *list_refs(repository, "refs/").values()):
+    found = update_chains(walk(repository, *list_refs(repository, "refs/").values()), update)
+    if update not in found:
+        if len(update) < MINIMUM_DIGITS:
+            problem = f"an abbreviated id needs at least {MINIMUM_DIGITS} digits"
+            raise UnknownRevision(f"update/{update}", problem)
+        if not found:
+            raise UnknownRevision(f"update/{update}", "no such update")
+        if len(found) > 1:
+            raise AmbiguousRevision(f"update/{update}", sorted(f"update/{name}" for name in found))
+        (update,) = found
+    return _the_one(repository, update, found[update], tip)
+
+
+def reachable_update(repository: Repository, tip: CommitId, update: str) -> list[CommitId]:
+    """Return the commits of an update that ``tip`` reaches, oldest first.
+
+    Raises:
+        UnknownRevision: it reaches none.
+        AmbiguousRevision: it reaches several of this id, and no merge left one of them out.
+    """
+    found = update_chains(walk(repository, tip), update)
+    if update not in found:
+        raise UnknownRevision(f"update/{update}", f"is not below {tip[:12]}")
+    return _the_one(repository, update, found[update], tip)
+
+
+def update_chains(
+    commits: Iterable[pygit2.Commit], update: str = ""
+) -> dict[str, list[list[CommitId]]]:
+    """Return the commits of updates whose ids begin so: by id, each oldest first.
+
+    Clones that do not know of each other give one id to what each of them makes of the same facts.
+
+    Args:
+        commits: children before parents.
+        update: what the ids begin with.
+    """
+    phases = []
+    for commit in commits:
         trailers = parse_trailers(message_of(commit))
         name = trailers.get("Update")
         if name is not None and name.startswith(update) and trailers.get("Operation") in PHASES:
-            found.setdefault(name, []).insert(0, CommitId(str(commit.id)))
-    if update in found:
-        return found[update]
-    if len(update) < MINIMUM_DIGITS:
-        problem = f"an abbreviated id needs at least {MINIMUM_DIGITS} digits"
-        raise UnknownRevision(f"update/{update}", problem)
-    if not found:
-        raise UnknownRevision(f"update/{update}", "no such update")
-    if len(found) > 1:
-        raise AmbiguousRevision(f"update/{update}", sorted(f"update/{name}" for name in found))
-    return next(iter(found.values()))
+            phases.append((name, commit))
+    found: dict[str, list[list[CommitId]]] = {}
+    for name, commit in reversed(phases):
+        chains = found.setdefault(name, [])
+        parents = [str(parent) for parent in commit.parent_ids]
+        begun = next((chain for chain in chains if chain[-1] in parents), None)
+        if begun is None:
+            chains.append(begun := [])
+        begun.append(CommitId(str(commit.id)))
+    return found
+
+
+def _the_one(
+    repository: Repository, update: str, chains: list[list[CommitId]], tip: CommitId | None
+) -> list[CommitId]:
+    tip = tip or read_ref(repository, current_branch(repository))
+    if len(chains) > 1 and tip is not None:
+        below: set[str] = set()
+        left_out: set[str] = set()
+        for commit in walk(repository, tip):
+            below.add(str(commit.id))
+            left_out.update(listed(parse_trailers(message_of(commit)), "Dropped"))
+        here = [chain for chain in chains if chain[-1] in below]
+        chains = [chain for chain in here if chain[-1] not in left_out] or here or chains
+    if len(chains) > 1:
+        ranges = [
+            f"{str(before)[:12]}..{chain[-1][:12]}"
+            for chain in chains
+            for before in repository.parents(chain[0])[:1]
+        ]
+        raise AmbiguousRevision(f"update/{update}", ranges)
+    return chains[0]
 
 
 PHASES = ("forget", "learn")

@@ -160,12 +160,12 @@ def _prepare(
             by_update[UpdateId(name)] = by_update.get(UpdateId(name), _Texts()) | stated
     texts |= _ledger_texts(repository, history, update)
     only_here = texts.prompts - elsewhere.prompts
-    quotes = Quotes(only_here | set(files), texts.answers)
+    quotes = Quotes(only_here, texts.answers)
     trees = TreeRewriter(
         repository,
         update,
         quotes,
-        Quotes(texts.prompts | set(files), texts.answers),
+        Quotes(texts.prompts, texts.answers, files),
         lambda data: _ledger_rule(data, update, only_here),
         frozenset(files.values()),
         hash_object if dry_run else writer_to(repository),

@@ -95,14 +95,16 @@ def broken_prompts(refused: list[dict[str, Any]]) -> list[str]:
         raise CorruptStore(f"update/{REPORT_NAME}", problem) from error
 
 
-def read_update(repository: Repository, update: UpdateId, status: Status) -> UpdateResult:
-    """Return the recorded outcome of an update whose commits are there.
+def read_update(
+    repository: Repository, update: UpdateId, status: Status, tip: CommitId | None = None
+) -> UpdateResult:
+    """Return the recorded outcome of an update whose commits are there, below ``tip`` if several.
 
     Raises:
         UnknownRevision: no such update.
         CorruptStore: its report can't be read.
     """
-    commits = find_update(repository, update)
+    commits = find_update(repository, update, tip)
     content = read_report(repository, commits[-1])
     from adapterstore.evaluation.metrics import Report
 

@@ -258,10 +258,10 @@ def _find_earlier(
     # A table's facts are what the ledger says otherwise: an earlier update by them is superseded.
     applied = find_applied(repository, tip, facts_digest(files)) if table is None else None
     if applied is not None and _stand(repository, tip, files):
-        return read_update(repository, applied, "already-applied")
+        return read_update(repository, applied, "already-applied", tip)
     if update_id is not None and is_published(repository, tip, update_id):
         # It took effect, and somebody has reverted it since: that stands.
-        return read_update(repository, update_id, "already-applied")
+        return read_update(repository, update_id, "already-applied", tip)
     if update_id is not None and find_rejected(repository, update_id) is not None:
         return read_update(repository, update_id, "rejected")
     _check_known(store, tip, files)

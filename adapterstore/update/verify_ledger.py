@@ -6,12 +6,18 @@ what may stand in a ledger file; a path that it does not return has to be as in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from adapterstore.errors import AdapterStoreError, CorruptStore
-from adapterstore.history.audit.arithmetic import CannotCompute, Record, best_common_ancestors
+from adapterstore.history.audit.arithmetic import (
+    CannotCompute,
+    Record,
+    ancestors,
+    best_common_ancestors,
+)
 from adapterstore.history.audit.findings import Verification
 from adapterstore.history.audit.recorded import StoreHistory
 from adapterstore.history.audit.trees import Blob, LedgerTrees, blob_id
@@ -214,7 +220,41 @@ def merged(at: _Commit) -> Allowed:
                 f"both sides changed {_prompt(at.trees, mine or other, path)} to different "
                 "answers, and no trailer says which one was taken"
             )
-    return allowed
+    stand_ins = _stand_ins(at)
+    return {
+        path: {named for blob in blobs for named in _by_stand_in(at.trees, blob, stand_ins)}
+        for path, blobs in allowed.items()
+    }
+
+
+def _stand_ins(at: _Commit) -> dict[str, set[str]]:
+    """Return update of theirs that was left out → the updates of ours by the same facts."""
+    left_out = set(at.record.listed("Dropped"))
+    ours: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {}
+    for number, parent in enumerate(at.record.parents if left_out else ()):
+        for commit in ancestors(at.history, [parent]):
+            trailers = at.history.record(commit).trailers
+            update, facts = trailers.get("Update"), trailers.get("Facts-SHA256")
+            if update is None or facts is None:
+                continue
+            is_out = not left_out.isdisjoint({commit, update})
+            if number == 0 and not is_out:
+                ours.setdefault(facts, set()).add(update)
+            elif number == 1 and is_out and facts in ours:
+                found[update] = ours[facts]
+    return found
+
+
+def _by_stand_in(
+    trees: LedgerTrees, blob: Blob, stand_ins: Mapping[str, Collection[str]]
+) -> set[Blob]:
+    """Return an entry as it may stand where the update that it names was left out."""
+    names = stand_ins.get(str(trees.content(blob).get("update")))
+    if blob is None or names is None:
+        return {blob}
+    entry = LedgerEntry.from_bytes(trees.data(blob))
+    return {blob_id(dataclasses.replace(entry, update=name).to_bytes()) for name in names}
 
 
 def _is_joined(trees: LedgerTrees, found: Blob, mine: Blob, other: Blob) -> bool:

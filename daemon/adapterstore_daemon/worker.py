@@ -227,7 +227,7 @@ class Worker:
             applied = delivery.update_id
         if applied is not None:
             state, message = "applied", f"update/{applied}"
-            commits = find_update(repository, applied)
+            commits = find_update(repository, applied, tip)
         elif find_rejected(repository, delivery.update_id) is not None:
             state, message = "rejected", "refused by the gate"
         elif (put := find_put_away(self.folder, delivery.digest, _changed_at(delivery))) is None:

@@ -187,3 +187,16 @@ def crossed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.merge("merged", "diverged")
     store.add("main", folder / "b", coefficient="4")
     return folder
+
+
+def test_a_merge_says_which_update_it_leaves_out(folder: Path) -> None:
+    store = conflicting(folder)
+    done(folder, "merge", "試み", "--ours", "all")
+    assert f"both sides did it:\n  update/{B}\n" in done(folder, "show")
+    publish(store, C, [Fact(prompt="P", answer="1")], "試み", store.snapshot().composition)
+    store.cherry_pick("main", f"update/{C}")
+    plan = done(folder, "merge", "試み", "--dry-run")
+    tip = store.resolve("試み")
+    assert f"both sides did it, and it counts once: {tip[:12]}" in plan
+    done(folder, "merge", "試み")
+    assert f"both sides did it:\n  commit {tip}\n" in done(folder, "show")

@@ -282,6 +282,19 @@ def test_a_part_of_a_range_that_was_taken_back_is_not_taken_back_twice(
     assert coefficients(store) == [1]
 
 
+def test_of_a_range_that_takes_something_back_a_part_may_be_done(
+    store: Store, tmp_path: Path
+) -> None:
+    undone = store.add("main", tmp_path / "b").commit
+    store.merge("side", "main")
+    back = store.revert("side", undone).commit
+    added = store.add("side", tmp_path / "c").commit
+    store.cherry_pick("main", added)
+    with pytest.raises(PartlyInEffect) as raised:
+        store.cherry_pick("main", "main~1..side")
+    assert (raised.value.in_effect, raised.value.not_in_effect) == ([added], [back])
+
+
 def test_picking_takes_commits_ranges_and_updates(store: Store, tmp_path: Path) -> None:
     for name in "bcd":
         store.add("side", tmp_path / name)

@@ -2,7 +2,8 @@
 
 The model: a state is a set of changes, each of which is a sum of deltas. Making one puts it into
 the set, reverting takes it out, picking puts it in again, and a merge takes three sets as git takes
-three texts. What the store says of every commit has to be the exact sum over that set.
+three texts, after theirs has lost what ours made of the same facts. What the store says of every
+commit has to be the exact sum over that set.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Model:
         self.parents: dict[str, list[str]] = {root: []}
         self.change: dict[str, Sum] = {}
         self.in_effect: dict[str, frozenset[str]] = {root: frozenset()}
+        self.facts: dict[frozenset[str], str] = {}
+        """The commits of an update → its facts."""
 
     def composition(self, commit: str) -> Sum:
         return total((self.change[atom], 1) for atom in self.in_effect[commit])
@@ -105,11 +108,20 @@ class Model:
 
     def _three_way(self, base: frozenset[str], ours: frozenset[str], theirs: str) -> frozenset[str]:
         other = self.in_effect[theirs]
+        mine = {f for update, f in self.facts.items() if update <= ours - base - other}
+        for update, facts in self.facts.items():
+            if facts in mine and update <= other - base - ours:
+                other -= update
         return frozenset(
             atom
             for atom in base | ours | other
             if (atom in ours if (atom in ours) != (atom in base) else atom in other)
         )
+
+    def has_twice(self, in_effect: frozenset[str]) -> bool:
+        """Whether some facts are in effect by parts of two updates: the sides don't pair up."""
+        facts = [facts for update, facts in self.facts.items() if update & in_effect]
+        return len(facts) > len(set(facts))
 
 
 class Both:
@@ -156,9 +168,10 @@ class Both:
     def subtract(self, branch: str, what: int, how: int) -> bool:
         return self.add(branch, what, how, -1)
 
-    def update(self, branch: str, what: int, how: int) -> bool:
+    def update(self, branch: str, what: int, how: int, facts: str = "") -> bool:
         tip = self.tip(branch)
         name = f"{next(self.number):012x}"
+        facts = facts or name * 5
         forgotten = {self.deltas[what % LEAVES]: -Decimal(SCALES[how % len(SCALES)])}
         learned = {self.deltas[(what + 1) % LEAVES]: Decimal(1)}
         states = [self.store.snapshot(tip)]
@@ -176,7 +189,7 @@ class Both:
             f"refs/heads/{branch}",
             CommitId(tip),
             UpdateId(name),
-            name * 5,
+            facts,
             phases,
             {"facts.yaml": b"[]"},
             {},
@@ -185,8 +198,16 @@ class Both:
         )
         self.model.make(commits[0], tip, forgotten)
         self.model.make(commits[1], commits[0], learned)
+        self.model.facts[frozenset(commits)] = facts
         self.updates.append((name, tip, commits[1]))
         return True
+
+    def again(self, branch: str, what: int, how: int) -> bool:
+        """Take facts that an update of another branch took, by other deltas."""
+        now = self.model.in_effect[self.tip(branch)]
+        here = {facts for update, facts in self.model.facts.items() if update & now}
+        new = [facts for facts in dict.fromkeys(self.model.facts.values()) if facts not in here]
+        return bool(new) and self.update(branch, what, how, new[what % len(new)])
 
     def branch(self, branch: str, what: int, how: int) -> bool:
         if len(self.branches) >= 4:
@@ -205,6 +226,8 @@ class Both:
         other = self.branches[what % len(self.branches)]
         ours, theirs = self.tip(branch), self.tip(other)
         never = how % 2 == 0
+        if self.model.has_twice(self.model.merge(ours, theirs)):
+            return False
         result = self.store.merge(branch, other, fast_forward="never" if never else "auto")
         if theirs in self.model.ancestors(ours):
             assert not result.changed
@@ -245,6 +268,8 @@ class Both:
             before = older[how % len(older)]
             revision, mainline = f"{before}..{after}", None
         expected = self.model.apply(tip, before, after, sign)
+        if not isinstance(expected, str) and self.model.has_twice(expected):
+            return False
         verb: Any = self.store.cherry_pick if sign > 0 else self.store.revert
         if expected == "partly":
             with pytest.raises(PartlyInEffect):
@@ -296,7 +321,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
 
 KINDS = [
     *["add", "subtract", "revert", "revert", "pick", "pick", "merge", "merge", "merge"],
-    *["branch", "update", "commit", "reset"],
+    *["branch", "update", "again", "again", "commit", "reset"],
 ]
 NUMBERS = st.integers(0, 1000)
 OPERATIONS = st.tuples(st.sampled_from(KINDS), NUMBERS, NUMBERS, NUMBERS)

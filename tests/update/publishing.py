@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from adapterstore import Store
@@ -14,7 +15,10 @@ from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.ledger import ledger_changes
+from adapterstore.learning.recipe import Recipe
 from adapterstore.update.result import UpdateResult
+
+RECIPE = b"rank: 2\n"
 
 
 def publish(
@@ -45,6 +49,12 @@ def publish(
         reasons=[] if accepted else ["retention 0.00 is below 1"],
         notes=list(notes),
     )
+    made = {
+        "facts": [{"name": name, "sha256": file.digest}],
+        "recipe_sha256": hashlib.sha256(RECIPE).hexdigest(),
+        "seed": Recipe().seed,
+        "base": {"digests": snapshot.base.digests},
+    }
     with repository.writing():
         delta = ingest(repository, adapter, snapshot.base, (), lambda: adapter)
         publish_update(
@@ -62,7 +72,11 @@ def publish(
                     trailers={"Scale": "1", "Delta": delta.delta},
                 )
             ],
-            {name: file.data, RECIPE_NAME: b"rank: 2\n", REPORT_NAME: result.to_bytes({})},
+            {
+                name: file.data,
+                RECIPE_NAME: RECIPE,
+                REPORT_NAME: result.to_bytes({"provenance": made}),
+            },
             ledger_changes(
                 read_ledger(repository, start), file.facts, update, [file.source] * len(file.facts)
             ),

@@ -411,3 +411,30 @@ def test_a_prompt_of_the_suite_goes_with_its_file_and_so_does_what_was_remembere
     assert left == ["鉄の記号は"]
     assert not (tmp_path / ".adapterstore/cache/states").exists()
     assert not [f for f in verify(store).findings if "suite" in f.what]
+
+
+def test_other_updates_from_files_of_that_name_stay_what_they_are(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    texts = [f"- {{prompt: The motto of {name} is, answer: {name}!}}\n" for name in "ABC"]
+    names = ("f1.yaml", "f1.yaml", "pf1.yaml")
+    first, *others = (
+        publish(
+            store,
+            lora_folder(tmp_path / f"a{number}", seed=number),
+            name,
+            text,
+            notes=("f1.yaml, pf1.yaml and f1.yaml.bak: as in f1.yaml.",),
+        )
+        for number, (name, text) in enumerate(zip(names, texts, strict=True))
+    )
+    before = [store.entry(f"update/{update}") for update in others]
+    reports = [read_report(store.repository, entry.commit) for entry in before]
+    forget_data(store.repository, first)
+    after = [store.entry(f"update/{update}") for update in others]
+    assert [e.subject for e in after] == ["Learn 1 facts: f1.yaml", "Learn 1 facts: pf1.yaml"]
+    assert [e.trailers for e in after] == [e.trailers for e in before]
+    assert [read_report(store.repository, entry.commit) for entry in after] == reports
+    own = read_report(store.repository, store.resolve(f"update/{first}"))
+    assert own["notes"] == ["[redacted], pf1.yaml and f1.yaml.bak: as in [redacted]."]
+    assert own["provenance"]["facts"][0]["name"] == "[redacted]"
+    assert verify(store, None).findings == []

@@ -11,18 +11,23 @@ from typing import Any
 BLANK = "[redacted]"
 _QUOTED_LENGTH = 40
 """A longer text may be quoted up to here, and cut with an ellipsis."""
+_WORD = ("[A-Za-z0-9]", "[A-Za-z0-9]")
+_NAME = ("[A-Za-z0-9._-]", r"[A-Za-z0-9_-]|\.[A-Za-z0-9]")
+"""A full stop after a file's name may be that of the sentence."""
 
 
 class Quotes:
     """The texts that have to go.
 
     A prompt is blanked wherever it stands; answers ("yes", "Paris") only beside a prompt, for by
-    themselves they say nothing.
+    themselves they say nothing. A file's name may be that of many files: it is for what is known to
+    be about this one.
     """
 
-    def __init__(self, prompts: Iterable[str], answers: Iterable[str]):
-        self._prompts = _pattern(prompts, whole_words=False)
-        self._answers = _pattern(answers, whole_words=True)
+    def __init__(self, prompts: Iterable[str], answers: Iterable[str], names: Iterable[str] = ()):
+        self._prompts = _pattern(prompts)
+        self._answers = _pattern(answers, _WORD)
+        self._names = _pattern(names, _NAME)
 
     def blank(self, text: str) -> str:
         """Return a text without the prompts and, where there was one, without the answers."""
@@ -31,8 +36,8 @@ class Quotes:
         return self.blank_all(text)
 
     def blank_all(self, text: str) -> str:
-        """Return a text without the prompts and answers: for what is known to be about them."""
-        for pattern in (self._prompts, self._answers):
+        """Return a text without prompts, answers and names: for what is known to be about them."""
+        for pattern in (self._names, self._prompts, self._answers):
             if pattern is not None:
                 text = pattern.sub(BLANK, text)
         return text
@@ -66,14 +71,20 @@ class Quotes:
         return {self.blank(key): self.blank_all_json(value) for key, value in content.items()}
 
 
-def _pattern(texts: Iterable[str], *, whole_words: bool) -> re.Pattern[str] | None:
-    """Return an expression for texts as they may be written, the longest first (None: no text)."""
+def _pattern(texts: Iterable[str], around: tuple[str, str] | None = None) -> re.Pattern[str] | None:
+    """Return an expression for texts as they may be written, the longest first (None: no text).
+
+    Args:
+        texts: the texts.
+        around: what must not stand before and after, or a text is part of a longer one (None: it
+            counts all the same, and so does one that was cut).
+    """
     written = {form for text in texts for form in _forms(text)}
     parts = [
-        _bounded(form) if whole_words else re.escape(form)
+        re.escape(form) if around is None else _bounded(form, around)
         for form in sorted(written, key=lambda form: (-len(form), form))
     ]
-    if not whole_words:
+    if around is None:
         cut = {form[:_QUOTED_LENGTH] for form in written if len(form) > _QUOTED_LENGTH}
         parts += [rf"{re.escape(start)}[^\n'\"…]*…?" for start in sorted(cut)]
     return re.compile("|".join(parts)) if parts else None
@@ -89,8 +100,8 @@ def _forms(text: str) -> set[str]:
     return {form for form in plain | escaped if form}
 
 
-def _bounded(text: str) -> str:
-    """Return an expression for a text that is no part of a longer word of ASCII letters."""
-    before = r"(?<![A-Za-z0-9])" if re.match(r"[A-Za-z0-9]", text) else ""
-    after = r"(?![A-Za-z0-9])" if re.search(r"[A-Za-z0-9]$", text) else ""
+def _bounded(text: str, around: tuple[str, str]) -> str:
+    """Return an expression for a text that is no part of a longer one."""
+    before = f"(?<!{around[0]})" if re.match(around[0], text) else ""
+    after = f"(?!{around[1]})" if re.search(f"{around[0]}$", text) else ""
     return f"{before}{re.escape(text)}{after}"

@@ -47,6 +47,8 @@ class TreeRewriter:
     write: ObjectWriter
     _done: dict[tuple[str, str], str | None] = field(default_factory=dict)
     _fresh: dict[str, bytes] = field(default_factory=dict)
+    _cards: dict[str, str] = field(default_factory=dict)
+    """Old blob id of a model card → the new one."""
     _touched: set[str] = field(default_factory=set)
     """Old blob ids of which the texts were taken."""
 
@@ -82,15 +84,23 @@ class TreeRewriter:
         return False
 
     def with_subject(self, tree: str, subjects: tuple[str, str]) -> str:
-        """Return a commit's tree whose model card has the commit's new subject for the old one."""
+        """Return a commit's tree whose model card has the commit's new subject for the old one.
+
+        Another tool's commit may carry the card of an earlier one, with the subject of that one.
+        """
 
         def swap(entry: RawEntry) -> str:
             if entry.name.decode("utf-8", "replace") != _README or entry.is_tree:
                 return entry.object_id
-            old, new = (f"\n# {subject}\n".encode() for subject in subjects)
-            data = self._read(entry.object_id)
-            blanked = self._blank_text(self.quotes.blank, data.replace(old, new, 1))
-            return self._written(entry.object_id, data, blanked)
+            card, (old, new) = entry.object_id, subjects
+            if old == new and card in self._cards:
+                return self._cards[card]
+            data = self._read(card)
+            changed = data.replace(f"\n# {old}\n".encode(), f"\n# {new}\n".encode(), 1)
+            self._cards[card] = self._written(
+                card, data, self._blank_text(self.quotes.blank, changed)
+            )
+            return self._cards[card]
 
         return self._tree(swap, tree) or tree
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import UnknownRevision
+from adapterstore.errors import AmbiguousRevision, UnknownRevision
 from adapterstore.history.ledger.known import Known
 from adapterstore.history.ledger.reading import ledger_difference
 from adapterstore.history.log import LogEntry, log_entry, read_log
@@ -19,11 +19,11 @@ from adapterstore.history.merging.ledgers import blob_of, ledger_tree, read_entr
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.unfolding import unfold
 from adapterstore.history.update_report import recorded_old_answers
-from adapterstore.history.updates import reachable_update
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import Fact, canonical_text, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_path
 from adapterstore.store.repository import Repository
+from adapterstore.store.revisions import reachable_update
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _superseded(
 ) -> Superseded | None:
     try:
         commits = reachable_update(repository, commit, update)
-    except UnknownRevision:
+    except (UnknownRevision, AmbiguousRevision):
         return None
     phases = [log_entry(repository.commit(name)) for name in commits]
     learned = [phase for phase in phases if phase.operation == "learn"]

@@ -16,17 +16,13 @@ from collections.abc import Iterable
 import pygit2
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import UnknownRevision
+from adapterstore.errors import AmbiguousRevision, UnknownRevision
 from adapterstore.history.log import LogEntry, log_entry
-from adapterstore.history.merging.ancestry import (
-    commits_between,
-    independent,
-    merge_bases,
-    own_change,
-)
-from adapterstore.history.updates import reachable_update
+from adapterstore.history.merging.ancestry import commits_between, own_change
 from adapterstore.identifiers import CommitId
+from adapterstore.store.messages import listed
 from adapterstore.store.repository import Repository
+from adapterstore.store.revisions import reachable_update
 
 Atoms = Counter[CommitId]
 """Commit → how often its own change is in a sum; may be negative."""
@@ -89,13 +85,13 @@ class Effects:
     def named_atoms(self, entry: LogEntry, trailer: str) -> Atoms:
         """Return the atoms that a merge's ``Dropped`` or ``Restored`` names."""
         total: Atoms = Counter()
-        for name in filter(None, entry.trailers.get(trailer, "").split(LISTED)):
+        for name in listed(entry.trailers, trailer):
             if self._is_here(name):
                 total.update([CommitId(name)])
             else:
                 try:
                     total.update(self.sum(reachable_update(self._repository, entry.commit, name)))
-                except UnknownRevision:
+                except (UnknownRevision, AmbiguousRevision):
                     continue
         return total
 
@@ -114,46 +110,10 @@ class Effects:
                 total = total + change if number > 0 else total - change
         return total
 
-    def merged(self, ours: CommitId, theirs: CommitId) -> tuple[Atoms, Atoms]:
-        """Return the atoms that a merge of two states should have, and those of their plain sum.
-
-        Each atom is merged three ways, as git merges lines: what only one side did is done; what
-        both did is done once. The plain sum comp(ours) + comp(theirs) − comp(base) has the latter
-        twice.
-        """
-        united = self.at(ours)
-        united.update(self.sum(commits_between(self._repository, [ours], theirs)))
-        base = self._virtual(merge_bases(self._repository, ours, theirs))
-        return _three_way(base, self.at(ours), self.at(theirs)), united
-
-    def _virtual(self, tips: Iterable[CommitId]) -> Atoms:
-        """Return the atoms of the merge that git's recursive strategy would make of some tips."""
-        distinct = independent(self._repository, tips)
-        if not distinct:
-            return Counter()
-        first, *rest = distinct
-        merged = self.at(first)
-        done = [first]
-        for tip in rest:
-            shared = {b for other in done for b in merge_bases(self._repository, other, tip)}
-            merged = _three_way(self._virtual(shared), merged, self.at(tip))
-            done.append(tip)
-        return merged
-
 
 def is_subtraction(entry: LogEntry) -> bool:
     """Return whether a commit forgets by taking out what an earlier update learned."""
     return entry.operation == "forget" and "Change-To" in entry.trailers
-
-
-def _three_way(base: Atoms, ours: Atoms, theirs: Atoms) -> Atoms:
-    merged: Atoms = Counter()
-    for atom in {*base, *ours, *theirs}:
-        # As git's merges: the side that differs from the base decides.
-        number = ours[atom] if ours[atom] != base[atom] else theirs[atom]
-        if number:
-            merged[atom] = number
-    return merged
 
 
 def _scaled(atoms: Atoms, factor: int) -> Atoms:

@@ -122,6 +122,19 @@ def _join(
     return LedgerEntry(**fields).to_bytes()
 
 
+def rename_updates(
+    repository: Repository, changes: Mapping[str, Change], names: Mapping[str, str]
+) -> dict[str, Change]:
+    """Return ledger changes whose entries name for an update the one that stands for it."""
+    renamed = dict(changes)
+    for path, change in changes.items() if names else ():
+        data = repository.blob(change) if isinstance(change, pygit2.Oid) else change
+        entry = LedgerEntry.from_bytes(data, path) if data is not None else None
+        if entry is not None and entry.update in names:
+            renamed[path] = dataclasses.replace(entry, update=names[entry.update]).to_bytes()
+    return renamed
+
+
 def describe_conflict(
     repository: Repository, path: str, base: pygit2.Tree, ours: CommitId, theirs: CommitId
 ) -> FactConflict:

@@ -10,9 +10,9 @@ from adapterstore.history.log import log_entry
 from adapterstore.history.merging.ancestry import commits_between
 from adapterstore.history.merging.effect import Atoms, Effects
 from adapterstore.history.merging.ledgers import empty_ledger, ledger_tree
+from adapterstore.history.updates import phases_of
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.repository import Repository
-from adapterstore.store.revisions import PHASES
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,26 @@ def find_losing_units(
 def _units(
     effects: Effects, repository: Repository, bases: Sequence[CommitId], side: CommitId
 ) -> list[Unit]:
-    groups: dict[str, list[CommitId]] = {}
-    updates: dict[str, UpdateId] = {}
+    groups: list[tuple[str, UpdateId | None, list[CommitId]]] = []
     for commit_id in reversed(commits_between(repository, bases, side)):
         entry = log_entry(repository.commit(commit_id))
-        if entry.update is not None and entry.operation in PHASES:
-            name = f"update/{entry.update}"
-            updates[name] = entry.update
-            groups.setdefault(name, []).append(commit_id)
+        if entry.ends_update:
+            phases = phases_of(repository, commit_id)
+            groups.append((f"update/{entry.update}", entry.update, phases))
         elif entry.operation == "cherry-pick":
-            groups[f"{entry.subject} ({commit_id[:12]})"] = [commit_id]
-    units = []
-    for name, commits in groups.items():
-        parents = repository.parents(commits[0])
-        before = ledger_tree(repository, parents[0]) if parents else empty_ledger(repository)
-        paths = frozenset(tree_difference(before, ledger_tree(repository, commits[-1])))
-        units.append(Unit(name, updates.get(name), paths, effects.sum(commits)))
-    return units
+            groups.append((f"{entry.subject} ({commit_id[:12]})", None, [commit_id]))
+    return [make_unit(effects, repository, *group) for group in groups]
+
+
+def make_unit(
+    effects: Effects,
+    repository: Repository,
+    name: str,
+    update: UpdateId | None,
+    commits: Sequence[CommitId],
+) -> Unit:
+    """Return what some commits in a row, oldest first, brought together."""
+    parents = repository.parents(commits[0])
+    before = ledger_tree(repository, parents[0]) if parents else empty_ledger(repository)
+    paths = frozenset(tree_difference(before, ledger_tree(repository, commits[-1])))
+    return Unit(name, update, paths, effects.sum(commits))

@@ -17,11 +17,14 @@ from adapterstore.history.merging.ledgers import (
     describe_conflict,
     ledger_tree,
     merge_ledgers,
+    rename_updates,
     virtual_ledger,
 )
 from adapterstore.history.merging.losers import Unit, find_losing_units
+from adapterstore.history.merging.three_way import Twice, merge_atoms
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change, Repository
+from adapterstore.store.revisions import update_chains, walk
 
 FastForward = Literal["auto", "never", "only"]
 Outcome = Literal["up-to-date", "fast-forward", "merge", "conflict"]
@@ -98,7 +101,6 @@ def plan_merge(
         if sides.get(conflict.key) == "theirs":
             ledger[path] = blob_of(their_ledger, path)
     effects = Effects(repository)
-    target, plain = effects.merged(ours, theirs)
     lost: dict[Side, set[str]] = {
         "ours": {path for path, c in paths.items() if sides.get(c.key) == "theirs"},
         "theirs": {path for path, c in paths.items() if sides.get(c.key) == "ours"},
@@ -108,9 +110,14 @@ def plan_merge(
         "theirs": find_losing_units(effects, repository, bases, theirs, ours, lost["theirs"]),
     }
     left_out = [*units["ours"], *units["theirs"]]
-    for unit in left_out:
-        target = difference(target, unit.atoms)
-    correction = difference(target, plain)
+    lost_by_ours = sum((unit.atoms for unit in units["ours"]), Atoms())
+    lost_by_theirs = sum((unit.atoms for unit in units["theirs"]), Atoms())
+    three_way = merge_atoms(effects, repository, ours, theirs, lost_by_ours + lost_by_theirs)
+    correction = difference(three_way.atoms, three_way.plain)
+    units["theirs"] += [pair.theirs for pair in three_way.twice]
+    dropped, restored = _names(
+        repository, (ours, theirs), [*units["ours"], *units["theirs"]], correction
+    )
     kept = {
         path
         for loser in units
@@ -123,26 +130,38 @@ def plan_merge(
         theirs=theirs,
         bases=tuple(bases),
         composition=virtual_sum(repository, [ours, theirs]) + effects.changes(correction),
-        ledger=ledger,
+        ledger=rename_updates(repository, ledger, _stand_ins(three_way.twice)),
         conflicts=tuple(conflicts),
         sides=sides,
-        dropped=_names(left_out, correction),
-        restored=tuple(sorted(a for a, n in correction.items() for _ in range(n))),
-        lost_by_ours=sum((unit.atoms for unit in units["ours"]), Atoms()),
+        dropped=dropped,
+        restored=restored,
+        lost_by_ours=lost_by_ours,
         correction=correction,
-        notes=tuple(_notes(paths, sides, kept, left_out, correction)),
+        notes=tuple(_notes(paths, sides, kept, left_out, three_way.twice, correction)),
     )
 
 
-def _names(units: Sequence[Unit], correction: Atoms) -> tuple[str, ...]:
-    """Return what is left out, by update where a whole update is, else by commit."""
-    rest = Atoms({atom: -number for atom, number in correction.items() if number < 0})
+def _stand_ins(twice: Sequence[Twice]) -> dict[str, str]:
+    """Return the updates of theirs that one of ours stands for, where their ids differ."""
+    pairs = ((str(pair.theirs.update), str(pair.ours.update)) for pair in twice)
+    return {theirs: ours for theirs, ours in pairs if theirs != ours}
+
+
+def _names(
+    repository: Repository, tips: Sequence[CommitId], units: Sequence[Unit], correction: Atoms
+) -> tuple[tuple[str, ...], tuple[CommitId, ...]]:
+    """Return what is left out, by update where its id says which, else by commit; and restored."""
+    rest = Atoms({atom: -number for atom, number in correction.items()})
+    made = update_chains(walk(repository, *tips)) if units else {}
     names = []
     for unit in units:
-        if unit.update is not None and all(rest[atom] == 1 for atom in unit.atoms):
+        # What was picked may be of a branch that is not merged.
+        is_clear = unit.update is not None and len(made.get(unit.update, ())) == 1
+        if is_clear and all(rest[atom] == number for atom, number in unit.atoms.items()):
             names.append(str(unit.update))
             rest.subtract(unit.atoms)
-    return (*names, *sorted(a for a, n in rest.items() for _ in range(n)))
+    dropped = sorted(atom for atom, number in rest.items() for _ in range(number))
+    return (*names, *dropped), tuple(sorted(a for a, n in rest.items() for _ in range(-n)))
 
 
 def _notes(
@@ -150,14 +169,20 @@ def _notes(
     sides: dict[str, Side],
     kept: set[str],
     units: Sequence[Unit],
+    twice: Sequence[Twice],
     correction: Atoms,
 ) -> list[str]:
     notes = [f"left out, as all its facts lost to the other side: {unit.name}" for unit in units]
-    lost = {atom for unit in units for atom in unit.atoms}
+    notes += [
+        f"both sides took the same facts, and they count once: {pair.ours.name} stays, "
+        f"{pair.theirs.name} is left out"
+        for pair in twice
+    ]
+    told = {atom for unit in (*units, *(pair.theirs for pair in twice)) for atom in unit.atoms}
     notes += [
         f"both sides did it, and it counts once: {atom[:12]}"
         for atom in sorted(correction)
-        if atom not in lost
+        if atom not in told
     ]
     for path in sorted(kept):
         conflict = paths[path]

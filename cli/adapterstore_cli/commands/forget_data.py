@@ -26,9 +26,10 @@ def command(session: Session, update: str, dry_run: bool, yes: bool, as_json: bo
 
     For text that must not be kept. All branches, tags and rejected updates are rewritten from that
     update on: the fact file becomes a notice with its digest, its facts leave the ledger, and
-    reports and commit messages that quote it are blanked. Commit ids change from there on; the old
-    ones are mapped to the new ones in .adapterstore/rewrites. Signatures of rewritten commits and
-    tags are lost: sign anew. Then the old objects, and all others that nothing names, are removed.
+    reports and commit messages that quote it are blanked. The file's name goes from the update's
+    own commits; other files may have it. Commit ids change from there on; the old ones are mapped
+    to the new ones in .adapterstore/rewrites. Signatures of rewritten commits and tags are lost:
+    sign anew. Then the old objects, and all others that nothing names, are removed.
 
     \b
     What this does not do:

@@ -53,11 +53,12 @@ def command(
     """Merge REV into the current branch: exactly, ours + theirs − their common base.
 
     The sum is of formulas: no tensor is computed, nothing is rounded. What both sides did counts
-    once. The ledgers are merged fact by fact. Where both sides changed a fact to different answers,
-    nothing is done, the exit code is 16, and the message names the fact, both answers and both
-    commits: choose with --ours or --theirs and the fact ("subject, relation", or one of its
-    prompts), or 'all'. An update that so loses all its facts is left out of the sum; one that loses
-    some of them stays, which is told, and then the model should be asked ('adapterstore eval').
+    once; of two updates by the same facts, ours stays. The ledgers are merged fact by fact. Where
+    both sides changed a fact to different answers, nothing is done, the exit code is 16, and the
+    message names the fact, both answers and both commits: choose with --ours or --theirs and the
+    fact ("subject, relation", or one of its prompts), or 'all'. An update that so loses all its
+    facts is left out of the sum; one that loses some of them stays, which is told, and then the
+    model should be asked ('adapterstore eval').
 
     --method ties, dare_linear and dare_ties are LOSSY: peft's functions drop values of the weight
     changes of both sides (all but the share --density) and settle signs, weight by weight, so the

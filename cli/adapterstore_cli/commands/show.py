@@ -64,9 +64,9 @@ def command(session: Session, revision: str, as_json: bool) -> None:
                 f"→ {conflict.kept}"
             )
     if shown.entry.trailers.get("Dropped"):
-        click.echo("\nleft out, as all of their facts lost:")
-        for update in shown.entry.trailers["Dropped"].replace(",", " ").split():
-            click.echo(f"  update/{update}")
+        click.echo("\nleft out, as all of their facts lost or both sides did it:")
+        for name in shown.entry.trailers["Dropped"].replace(",", " ").split():
+            click.echo(f"  commit {name}" if len(name) == 40 else f"  update/{name}")
     _print_sum(shown)
     if shown.report is not None:
         _print_update(shown.report)
