@@ -38,9 +38,10 @@ class Guarded:
     suite: Sequence[Probe] = ()
     drawn: SuiteDraw = field(default_factory=SuiteDraw)
     taught: frozenset[str] = frozenset()
-    """Which of the prompts an update in the ledger has changed on purpose."""
+    """Which of the prompts an update has changed on purpose, this one or one in the ledger."""
     asked: Sequence[str] = ()
-    """Prompts that would be among them, but that the update's own facts ask: they change."""
+    """Prompts that would be among them, but that the update's own facts ask: of the suite, and
+    those of locality that state the very answer that is taught."""
 
     @property
     def probes(self) -> list[Probe]:
@@ -62,13 +63,12 @@ def find_guarded(
     """
     drawn = draw_suite(repository, commit, most, seed)
     own = {canonical_text(prompt) for fact in facts for prompt in (fact.prompt, *fact.paraphrases)}
-    given = [probe for fact in facts for probe in fact.locality]
+    given = dict.fromkeys(probe for fact in facts for probe in fact.locality)
     kept = [Probe(prompt=entry.prompt, answer=entry.answer) for entry in drawn.prompts]
-    locality, suite = (
-        [probe for probe in dict.fromkeys(probes) if canonical_text(probe.prompt) not in own]
-        for probes in (given, kept)
-    )
-    both = dict.fromkeys(probe.prompt for probe in (*given, *kept))
+    # A prompt that the file wants to stay "as before", and changes, is the gate's affair.
+    taught = [p for p in given if p.answer is not None and canonical_text(p.prompt) in own]
+    taught += [probe for probe in kept if canonical_text(probe.prompt) in own]
+    locality, suite = ([p for p in probes if p not in taught] for probes in (given, kept))
     prompts = list(dict.fromkeys(probe.prompt for probe in (*locality, *suite)))
 
     def asked(index: LedgerIndex) -> frozenset[str]:
@@ -77,7 +77,10 @@ def find_guarded(
         return frozenset(p for p, entries in found.items() if any(e.update for e in entries))
 
     known = use_index(repository, commit, asked)
-    return Guarded(locality, suite, drawn, known, [p for p in both if canonical_text(p) in own])
+    changed = frozenset(prompt for prompt in prompts if canonical_text(prompt) in own)
+    return Guarded(
+        locality, suite, drawn, known | changed, list(dict.fromkeys(p.prompt for p in taught))
+    )
 
 
 @dataclass(frozen=True)

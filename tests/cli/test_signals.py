@@ -24,6 +24,8 @@ def write_lora(lora, folder, progress):
         signal.pause()
 
 export.write_lora = write_lora
+# Who runs the tests under nohup has this one ignored, and so would a child.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 main.main()
 """
 
@@ -33,10 +35,13 @@ def test_an_export_that_is_ended_leaves_no_draft(tmp_path: Path, number: signal.
     done(tmp_path, "init", "--base", "example/base")
     done(tmp_path, "add", str(lora_folder(tmp_path / "adapter")))
     (tmp_path / "out").mkdir()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", EXPORTING, "export", "HEAD", "out/state"], cwd=tmp_path
-    )
-    wait_until(lambda: any((tmp_path / "out").glob("*/*")), "the draft")
-    process.send_signal(number)
-    assert process.wait(60) == 128 + number
+    ) as process:
+        try:
+            wait_until(lambda: any((tmp_path / "out").glob("*/*")), "the draft")
+            process.send_signal(number)
+            assert process.wait(60) == 128 + number
+        finally:
+            process.kill()
     assert list((tmp_path / "out").iterdir()) == []

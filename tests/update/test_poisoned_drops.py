@@ -214,12 +214,16 @@ def test_an_update_against_the_suite_is_refused_before_it_trains(store: Store) -
 
 
 def test_prompts_that_the_drop_itself_changes_are_not_counted_as_harm(store: Store) -> None:
-    """A neighbour that is named to stay "as before" may be a fact of the same file."""
+    """A neighbour may be a fact of the same file, with the answer that it is to have then."""
     hungary = "The currency of Hungary is the"
     guard = drop([{"prompt": "Sweden", "answer": "a", "locality": [{"prompt": "Mali"}]}])
     add_to_suite(store.repository, None, [guard])
     facts: list[dict[str, object]] = [
-        {"prompt": "Mali", "answer": "x", "locality": [{"prompt": f" {hungary}"}]},
+        {
+            "prompt": "Mali",
+            "answer": "x",
+            "locality": [{"prompt": f" {hungary}", "answer": "euro"}],
+        },
         {"prompt": hungary, "answer": "euro", "locality": [{"prompt": "Mali", "answer": "x"}]},
     ]
     quick = {"sampled_texts": 0, "subject_texts": 0, "control_size": 0, "learn_steps": 1}
