@@ -61,6 +61,7 @@ class Gate(SettingsModel):
     suite: Share | None = 1.0
     """What is in the regression suite must stay: of its prompts, every one."""
     forgetting: Share | None = 0.9
+    forgetting_earlier: Share | None = 0.9
     portability: Share | None = None
     locality_base: Share | None = None
     """Drift from the base model, which many updates add up to."""

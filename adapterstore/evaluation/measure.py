@@ -65,8 +65,7 @@ def evaluate(
         tokenizer: its tokenizer.
         facts: what it should know; ``old_answer`` is what it should not say any more.
         retention: other facts that it should still know; those without an answer are left out.
-        forgotten: prompts of facts that it should know no longer → what must not be given; they
-            count as retention, too, as that is whether an earlier update still holds.
+        forgotten: prompts of facts that earlier updates forgot → what must not be given.
         before: unrelated prompts → what was said to them before the update.
         suite: prompts of the regression suite → what has to be said to them.
         base: prompts that no update is about → what the base model says to them.
@@ -101,7 +100,7 @@ def evaluate(
     }
     new = [answer for *_, answer in old]
     scores["forgetting"] = Score.of_forgetting(*_columns(displaced, answers), new, said)
-    scores["retention"] = Score.joined(scores["retention"], _still_gone(forgotten, answers, said))
+    scores["forgetting_earlier"] = _still_gone(forgotten, answers, said)
     token_accuracy = {}
     log_probabilities: list[float] = []
     for name in ("reliability", "generality", "retention", "portability"):

@@ -10,7 +10,7 @@ from adapterstore.knowledge.facts import same_answer, still_gives
 from adapterstore.knowledge.figures import FIGURES
 
 MOST_FAILURES = 20
-_LATER = ("suite", "locality_base")
+_LATER = ("suite", "forgetting_earlier", "locality_base")
 """Figures that reports of the first stores do not have."""
 
 
@@ -95,18 +95,6 @@ class Score:
         return cls._counted(len(rows), failures)
 
     @classmethod
-    def joined(cls, *scores: Score | None) -> Score | None:
-        """Return the score of all that was asked (None: nothing was)."""
-        some = [score for score in scores if score is not None]
-        if not some:
-            return None
-        return cls(
-            sum(score.right for score in some),
-            sum(score.asked for score in some),
-            [failure for score in some for failure in score.failures][:MOST_FAILURES],
-        )
-
-    @classmethod
     def _counted(cls, asked: int, failures: list[Failure]) -> Score | None:
         if not asked:
             return None
@@ -132,6 +120,8 @@ class Report:
     """Prompts of the regression suite that are answered as they must be."""
     forgetting: Score | None = None
     """Edited prompts to which the old answer is no longer given."""
+    forgetting_earlier: Score | None = None
+    """Prompts of facts that earlier updates forgot, to which the old answer still is not given."""
     portability: Score | None = None
     """Prompts whose answers follow from the new facts."""
     locality_base: Score | None = None

@@ -88,16 +88,19 @@ def _said(file: FactFile) -> Iterator[tuple[str, str | None, str]]:
 
 
 def check_against_ledger(
-    files: Sequence[FactFile], known: Mapping[str, Sequence[LedgerEntry]]
+    files: Sequence[FactFile],
+    known: Mapping[str, Sequence[LedgerEntry]],
+    contrary: Mapping[str, Sequence[LedgerEntry]] | None = None,
 ) -> None:
     """Check facts against the entries that stand for them in a ledger.
 
-    No fact may give a protected entry another answer, or take it away. Two facts whose prompts the
-    ledger knows as one fact's must have one answer.
+    No fact may give a protected entry another answer, or take it away, nor may a paraphrase of it
+    do so. Two facts whose prompts the ledger knows as one fact's must have one answer.
 
     Args:
         files: the facts, by themselves without contradictions.
         known: for a fact's key, the entries that stand for the same fact.
+        contrary: for a fact's key, entries of other facts that its paraphrases ask for.
 
     Raises:
         Contradiction: the first that does, with its file and line, and the other place.
@@ -106,7 +109,7 @@ def check_against_ledger(
     for file in files:
         for fact in file.facts:
             entries = known.get(fact.key, ())
-            for entry in entries:
+            for entry in (*entries, *(contrary or {}).get(fact.key, ())):
                 if entry.protected and differ(fact.answer, entry.answer):
                     raise contradiction_with_entry(file, fact, entry)
             _check_first(seen, filed_key(fact, entries), fact, place_of(file, fact))

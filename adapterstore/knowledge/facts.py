@@ -24,9 +24,10 @@ _UNSPACED_BLOCKS = (
 _CLOSING = frozenset(",.;:!?…%)]}»”’、。，．：；！？」』）】")
 _SENTENCE_MARKS = frozenset(".。．｡!！?？؟।…")
 """What ends a sentence."""
-_JOINING = "-‐‑‒–−_/\\*^×÷·&@='’′"
+_HYPHENS = frozenset("-‐‑")
+_JOINING = "-‐‑‒–−_/\\*^×÷·&@='’′〜～・／"
 """What joins a word to the one right behind it: "10–20", "AT&T", "euro/kuna", "rock'n"."""
-_NUMBER_MARKS = frozenset(",:\u00a0\u2007\u2009\u202f")
+_NUMBER_MARKS = frozenset(",.:\u00a0\u2007\u2009\u202f")
 """What joins digits; spaces that do not break are among them, and the thin one: "10 000"."""
 
 
@@ -128,13 +129,8 @@ def same_answer(given: str, expected: str) -> bool:
     sentence mark; case counts. The answer has to end where a word ends: "eurozone" is not "euro",
     "Porto-Novo" is not "Porto", "1.5" is not "1", "Obama's" is not "Obama", "C++" is not "C".
     """
-    text = unicodedata.normalize("NFC", given).strip()
-    answer = unicodedata.normalize("NFC", expected).strip()
-    if len(answer) > 1 and answer[-1] in _SENTENCE_MARKS:
-        answer = answer[:-1].rstrip()
-    if not answer or not text.startswith(answer):
-        return False
-    return not _word_goes_on(answer, text[len(answer) :])
+    answer, rest = _after(given, expected)
+    return rest is not None and not _word_goes_on(answer, rest)
 
 
 def equal_answers(given: str, expected: str) -> bool:
@@ -146,10 +142,12 @@ def equal_answers(given: str, expected: str) -> bool:
 def still_gives(given: str, old: str, new: str | None) -> bool:
     """Tell whether a greedy continuation gives an old answer, and not the new one that begins so.
 
-    "New York City." does not give "New York" where that has become "New York City".
+    "New York City." does not give "New York" where that has become "New York City". What is joined
+    to an answer makes no right answer of it, but leaves it said: "Obama's wife" gives "Obama".
     """
     longer = new is not None and len(new) > len(old) and same_answer(given, new)
-    return same_answer(given, old) and not longer
+    answer, rest = _after(given, old)
+    return rest is not None and not _letters_go_on(answer, rest) and not longer
 
 
 def may_begin(given: str, expected: str) -> bool:
@@ -171,21 +169,39 @@ def _separator(prompt: str, answer: str) -> str:
     return "" if closes else " "
 
 
+def _after(given: str, expected: str) -> tuple[str, str | None]:
+    """Return an answer as it is compared, and what a continuation says behind it.
+
+    None: the continuation does not begin with the answer.
+    """
+    text = unicodedata.normalize("NFC", given).strip()
+    answer = unicodedata.normalize("NFC", expected).strip()
+    if len(answer) > 1 and answer[-1] in _SENTENCE_MARKS:
+        answer = answer[:-1].rstrip()
+    return answer, text[len(answer) :] if answer and text.startswith(answer) else None
+
+
 def _word_goes_on(answer: str, rest: str) -> bool:
-    if not rest:
-        return False
-    first, second = rest[0], rest[1:2]
-    if first in _NUMBER_MARKS:
-        return answer[-1].isdigit() and second.isdigit()
+    first, second = rest[:1], rest[1:2]
     if first == ".":
-        # "Node.js", "ASP.NET", "v1.5"; but "kuna.Then" has ended, and only lacks a space.
-        capitals = answer[-1].isupper() and second.isupper()
+        # "Node.js", "ASP.NET", "v1.5"; but "kuna.Then" and "USA.The" have ended, and lack a space.
+        capitals = answer[-1].isupper() and second.isupper() and rest[2:3].isupper()
         return second.isdigit() or second.islower() or capitals
-    if first in _JOINING:
+    if first and first in _JOINING:
         # A hyphen twice is a dash: "kuna--which".
         return _in_word(second if first == "-" else rest.lstrip(_JOINING)[:1])
     # "C++", "C#" and "A+" end in theirs.
-    return first in "+#" or _in_word(first)
+    return first in ("+", "#") or _letters_go_on(answer, rest)
+
+
+def _letters_go_on(answer: str, rest: str) -> bool:
+    """Tell whether the same word or number goes on: "eurozone", "Porto-Novo", "1.5"."""
+    first, second = rest[:1], rest[1:2]
+    if first in _HYPHENS:
+        return _in_word(answer[-1]) and _in_word(second)
+    if first in _NUMBER_MARKS:
+        return answer[-1].isdigit() and second.isdigit()
+    return _in_word(first)
 
 
 def _in_word(character: str) -> bool:

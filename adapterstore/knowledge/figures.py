@@ -7,8 +7,10 @@ FIGURES = (
     "retention",
     "suite",
     "forgetting",
+    "forgetting_earlier",
     "portability",
     "locality_base",
 )
 """Edited prompts, paraphrases, unrelated prompts, earlier facts, the regression suite, old answers,
-what follows from the facts, and what no update is about: see `adapterstore.evaluation.metrics`."""
+those of earlier updates, what follows from the facts, and what no update is about: see
+`adapterstore.evaluation.metrics`."""

@@ -42,6 +42,11 @@ class LedgerEntry:
         marks = ["protected", *said] if self.protected else said
         return f"the ledger ({', '.join(marks)})" if marks else "the ledger"
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the entry is filed by subject and relation, and not by its prompt."""
+        return self.subject is not None and self.relation is not None
+
     def holds(self, text: str) -> bool:
         """Return whether any of the entry's texts holds ``text``, whatever the case."""
         wanted = canonical_text(text).casefold()
@@ -98,14 +103,12 @@ def ledger_changes(
     update: str,
     sources: Sequence[str | None],
     elsewhere: Mapping[str, Sequence[LedgerEntry]] | None = None,
-    sharing: Sequence[LedgerEntry] = (),
 ) -> dict[str, bytes | None]:
     """Return path → new content for each fact that an update taught or took away.
 
     The prompts by which an entry was known stay with it as paraphrases: the answer is the key's,
     however it is asked for. An entry of the same fact under another key goes (None), and its
-    prompts, and its subject and relation where the fact has none, stay. An entry of another fact
-    that shares a fact's prompt is not asked by it any more: a prompt has one answer.
+    prompts, and its subject and relation where the fact has none, stay.
 
     Args:
         current: the entries that the facts' own keys had before the update, by key.
@@ -113,7 +116,6 @@ def ledger_changes(
         update: the update's id.
         sources: where each of the facts comes from.
         elsewhere: for a fact's key, the entries under other keys that are the same fact.
-        sharing: entries of other facts that have a fact's prompt among their phrasings.
     """
     others = {fact.key: tuple((elsewhere or {}).get(fact.key, ())) for fact in facts}
     names = [_names(fact, others[fact.key]) for fact in facts]
@@ -143,9 +145,6 @@ def ledger_changes(
             protected=fact.protected or any(entry.protected for entry in before),
         )
         gone.update(entry.key for entry in before)
-    others_left = [e for e in sharing if e.key not in entries and e.key not in gone]
-    taken = {canonical_text(fact.prompt) for fact in facts}
-    entries |= {entry.key: entry.without_phrasings(taken) for entry in others_left}
     written = {ledger_path(digest_key(key)): entry.to_bytes() for key, entry in entries.items()}
     return {**{ledger_path(digest_key(key)): None for key in gone - set(entries)}, **written}
 
@@ -189,6 +188,6 @@ def _names(fact: Fact, others: Sequence[LedgerEntry]) -> tuple[str | None, str |
     """Return subject and relation of a fact: its own, else those of an entry of its prompt."""
     if fact.subject is None or fact.relation is None:
         for entry in others:
-            if entry.subject is not None and entry.relation is not None:
+            if entry.is_named:
                 return entry.subject, entry.relation
     return fact.subject, fact.relation

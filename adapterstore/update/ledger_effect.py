@@ -29,9 +29,7 @@ def update_ledger(
     facts = with_names([fact for file in files for fact in file.facts])
     sources = [file.source for file in files for _ in file.facts]
     known = find_known(repository, start, facts)
-    return dict(
-        ledger_changes(known.current, facts, update, sources, known.elsewhere, known.sharing)
-    )
+    return dict(ledger_changes(known.current, facts, update, sources, known.elsewhere))
 
 
 def source_of(files: Sequence[FactFile]) -> str | None:

@@ -282,7 +282,8 @@ def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> N
     """Raise `Contradiction` if the files contradict what is protected, or the suite."""
     facts = [fact for file in files for fact in file.facts]
     check_against_suite(files, lambda asked: read_suite_prompts(store.repository, commit, asked))
-    check_against_ledger(files, find_known(store.repository, commit, facts).every)
+    known = find_known(store.repository, commit, facts)
+    check_against_ledger(files, known.every, known.contrary)
 
 
 def _told_of(table: TablePlan | None, trained: Trained) -> Trained:

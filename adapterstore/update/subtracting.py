@@ -91,7 +91,7 @@ def check_subtraction(
     earlier = {p: answers for one in superseded for p, answers in one.earlier.items()}
     for fact in facts:
         for answer in earlier.get(fact.prompt, ()) if fact.answer is None else ():
-            if same_answer(now[fact.prompt], answer):
+            if still_gives(now[fact.prompt], answer, None):
                 raise SubtractionFails(
                     f"{fact.prompt!r} was answered {answer!r} again, as before it"
                 )

@@ -131,13 +131,16 @@ def plan_table(repository: Repository, commit: CommitId, mapped: MappedTable) ->
     """
     known = find_known(repository, commit, [cell.fact for cell in mapped.cells])
     compared = [_compare(cell, known, mapped.table.name) for cell in mapped.cells]
-    taken = {e.key for c in compared if c is not None for e in known.of(c.fact.key)}
-    parted = [
-        change or _part(cell, known, taken)
-        for cell, change in zip(mapped.cells, compared, strict=True)
-    ]
-    changes = [change for change in parted if change is not None]
-    same = len(parted) - len(changes)
+    taken: set[str] = set()
+    # Names may have gone from row to row to row.
+    while len(more := _taken(compared, known)) > len(taken):
+        taken = more
+        compared = [
+            change or _part(cell, known, taken)
+            for cell, change in zip(mapped.cells, compared, strict=True)
+        ]
+    changes = [change for change in compared if change is not None]
+    same = len(compared) - len(changes)
     gone = _gone(repository, commit, mapped, known)
     subjects = tuple(sorted({entry.subject or "" for entry in gone}))
     if mapped.mapping.removed == "forget":
@@ -180,6 +183,11 @@ def _compare(cell: Cell, known: Known, table: str) -> CellChange | None:
     return _change(status, cell, entries)
 
 
+def _taken(changes: Sequence[CellChange | None], known: Known) -> set[str]:
+    """Return the keys of the ledger's entries that some changes are about."""
+    return {e.key for c in changes if c is not None for e in known.of(c.fact.key)}
+
+
 def _part(cell: Cell, known: Known, taken: Collection[str]) -> CellChange | None:
     """Return a cell as reworded if another one changes what the ledger has for it.
 
@@ -193,12 +201,14 @@ def _part(cell: Cell, known: Known, taken: Collection[str]) -> CellChange | None
 
 
 def _change(status: Status, cell: Cell, entries: Sequence[LedgerEntry]) -> CellChange:
+    # Of several, the one that says otherwise tells what changes.
+    other = [entry for entry in entries if differ(entry.answer, cell.fact.answer)]
     return CellChange(
         status=status,
         row=cell.row,
         line=cell.line,
         column=cell.column.column,
-        old=entries[0].answer if entries else None,
+        old=(*other, *entries)[0].answer if entries else None,
         fact=cell.fact,
     )
 

@@ -28,9 +28,7 @@ def teach(
         store,
         tip,
         update,
-        ledger_changes(
-            known.current, facts, update, [source] * len(facts), known.elsewhere, known.sharing
-        ),
+        ledger_changes(known.current, facts, update, [source] * len(facts), known.elsewhere),
         files or {},
     )
     move_ref(store.repository, ref, tip, commit, f"update: {update}")

@@ -195,10 +195,17 @@ def test_of_what_was_forgotten_a_quarter_of_the_limit_is_drawn(tmp_path: Path) -
     assert old == {"0番": ("a0", "東京"), **{f"{n}番": (f"a{n}",) for n in range(1, 5)}}
     assert (len(drawn.entries), drawn.drawn, drawn.total) == (30, 35, 36)
 
+    # What the others leave room for goes to them, and a quarter at least.
+    assert len(draw_retained(store.repository, store.resolve(), NOTHING, 34, "1").forgotten) == 5
     few = draw_retained(store.repository, store.resolve(), NOTHING, 12, "1")
     # Three were drawn; of the one of which nothing is known, nothing can be asked.
     assert 2 <= len(few.forgotten) <= 3
     assert few.drawn == 12
+    # What an update says later, and another takes back, leaves what was forgotten first.
+    teach(store, "dddd", [Fact(prompt="3番", answer="京都")])
+    teach(store, "eeee", [Fact(prompt="3番", answer=None)])
+    drawn = draw_retained(store.repository, store.resolve(), NOTHING, 200, "1")
+    assert {one.entry.prompt: one.old for one in drawn.forgotten}["3番"] == ("a3", "京都")
     known = find_known(store.repository, store.resolve(), gone[:3])
     rest = draw_retained(store.repository, store.resolve(), known, 200, "1")
     assert {one.entry.prompt for one in rest.forgotten} == {"3番", "4番"}
@@ -237,8 +244,8 @@ def test_a_phrasing_that_two_facts_share_takes_neither_out_of_the_ledger(tmp_pat
     assert (len(retained.entries), asked) == (2, ["Hungary pays with the"])
     teach(store, "bbbb", [new])
     assert answers(store) == {
-        CROATIA.prompt: ("kuna", ()),
-        HUNGARY.prompt: ("forint", ("Hungary pays with the",)),
+        CROATIA.prompt: ("kuna", CROATIA.paraphrases),
+        HUNGARY.prompt: ("forint", HUNGARY.paraphrases),
         new.prompt: ("card", ()),
     }
 
@@ -270,6 +277,30 @@ def test_a_fact_whose_other_phrasing_has_an_entry_of_its_own_is_one_with_it(
     (entry,) = read_ledger(store.repository, store.resolve()).values()
     assert (entry.key, entry.answer, entry.protected) == (new.key, "kuna", True)
     assert entry.prompts == (CROATIA.prompt, own.prompt)
+
+
+def test_a_fact_with_a_name_is_not_taken_over_by_a_paraphrase(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [CROATIA])
+    protect_facts(store.repository, None, [CROATIA.prompt], [])
+    other = Fact(
+        prompt="Croatians earn",
+        answer="kuna",
+        subject="Croatia",
+        relation="wages",
+        paraphrases=(CROATIA.prompt,),
+    )
+    teach(store, "bbbb", [other])
+    assert answers(store) == {
+        CROATIA.prompt: ("kuna", CROATIA.paraphrases),
+        other.prompt: ("kuna", other.paraphrases),
+    }
+    # But what is protected can't get another answer by it.
+    euro = dataclasses.replace(parse_fact_file(b"- {prompt: P, answer: a}\n", "f.yaml"), facts=())
+    files = [dataclasses.replace(euro, facts=(dataclasses.replace(other, answer="euro"),))]
+    known = find_known(store.repository, store.resolve(), files[0].facts)
+    with pytest.raises(Contradiction, match="protected"):
+        check_against_ledger(files, known.every, known.contrary)
 
 
 def test_an_entry_under_a_key_that_is_not_its_own_is_corruption(tmp_path: Path) -> None:

@@ -282,6 +282,28 @@ def test_a_name_that_a_row_had_once_may_be_another_rows_later(store: Store) -> N
     }
 
 
+def test_names_that_went_from_row_to_row_are_all_asked_for_where_they_are_now(
+    store: Store,
+) -> None:
+    rows = {"1": ("A", "6"), "2": ("B", "6"), "3": ("D", "6")}
+    publish(store, "1", list(plan(store, shop(rows)).fact_file().facts))
+    passed_on = {"1": ("C", "6"), "2": ("A", "6"), "3": ("B", "6")}
+    found = plan(store, shop(passed_on))
+    assert {c.row: (c.status, c.old) for c in found.changes} == dict.fromkeys(
+        passed_on, ("reworded", "6")
+    )
+    publish(store, "2", list(found.fact_file().facts))
+    assert plan(store, shop(passed_on)).changes == ()
+
+
+def test_what_is_told_as_the_old_answer_is_one_that_changes(store: Store) -> None:
+    publish(
+        store, "1", list(plan(store, shop({"1": ("A", "5"), "2": ("B", "6")})).fact_file().facts)
+    )
+    (change,) = plan(store, shop({"2": ("A", "6")})).changes
+    assert (change.row, change.status, change.old) == ("2", "changed", "5")
+
+
 def test_an_emptied_cell_that_is_forgotten_already_is_not_reworded(store: Store) -> None:
     rows = {"1": ("Lamp", "12")}
     import_table(store, shop(rows))

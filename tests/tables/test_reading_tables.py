@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,22 @@ def test_csv_json_lines_and_parquet_are_one_table(tmp_path: Path) -> None:
     assert (origin.subject, origin.relation) == ("product P-0001", "原産国")
     assert origin.answer == rows["P-0001"]["原産国"]
     assert [fact.protected for fact in facts[0][:6]] == [False] * 4 + [True, False]
+
+
+def test_columns_have_their_names_however_unicode_writes_them(tmp_path: Path) -> None:
+    apart = unicodedata.normalize("NFD", "原産地が")
+    found = mapping(f"key: sku\ncolumns:\n  {apart}: {{prompts: ['{{sku}} is']}}\n")
+    assert apart != unicodedata.normalize("NFC", apart)
+    line = json.dumps({"sku ": "A", apart: "x"}, ensure_ascii=False).encode()
+    for data, name in (
+        (f"sku, {apart} \nA,x\n".encode(), "t.csv"),
+        (line, "t.jsonl"),
+        (parquet({"sku": ["A"], apart: ["x"]}, tmp_path), "t.parquet"),
+    ):
+        (cell,) = map_table(data, name, found).cells
+        assert (cell.fact.prompt, cell.fact.answer) == ("A is", "x")
+    with pytest.raises(FactFileError, match="stands here twice"):
+        map_table(b'{"sku": "A", "sku ": "B"}', "t.jsonl", found)
 
 
 def test_numbers_and_dates_are_read_as_they_are_written(tmp_path: Path) -> None:

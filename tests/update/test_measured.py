@@ -144,7 +144,8 @@ def test_what_was_forgotten_earlier_is_asked_and_held_by_later_updates(tmp_path:
 
     result = update(store, read_fact_file(MALI), forget=False, learn_steps=5, coefficient=1)
     assert result.report is not None
-    assert result.report.retention == Score(1, 1)
+    assert result.report.forgetting_earlier == Score(1, 1)
+    assert result.report.retention is None
     assert ask(store, "HEAD", [prompt]) == said
     report = json.loads(store.repository.read_required(store.resolve(), "update/report.json"))
     assert report["retained_facts"] == {"asked": 1, "of": 1}
@@ -162,10 +163,13 @@ def test_what_was_forgotten_earlier_is_asked_and_held_by_later_updates(tmp_path:
     measured = measurement.measure(
         forgotten.composition, Composition(), [], Guarded(), retained, []
     )
-    assert measured.report.retention == Score(0, 1, [Failure(prompt, "not kuna", "kuna.", said[0])])
+    back = Failure(prompt, "not kuna", "kuna.", said[0])
+    assert measured.report.forgetting_earlier == Score(0, 1, [back])
+    (reason,) = Gate().check(measured.report)
+    assert reason.startswith("forgetting_earlier 0.00 is below 0.9")
     # What the state before gave already can't come back.
     unchanged = measurement.measure(Composition(), Composition(), [], Guarded(), retained, [])
-    assert unchanged.report.retention is None
+    assert unchanged.report.forgetting_earlier is None
 
 
 def test_without_forgetting_there_is_the_learn_commit_only(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from adapterstore.errors import AmbiguousRevision, UnknownRevision
 from adapterstore.history.ledger.earlier_answers import earlier_answers
 from adapterstore.history.ledger.index import LedgerIndex, use_index
 from adapterstore.history.update_report import recorded_old_answers
@@ -12,6 +13,7 @@ from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import canonical_text, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.store.repository import Repository
+from adapterstore.store.revisions import reachable_update
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,9 @@ def find_forgotten(
     """Return the entries without an answer of which it is known what was forgotten.
 
     Most facts that are only forgotten never stood in the ledger: their old answers came from the
-    file or from the model, and stand in the report of the update, in the commit that changed the
-    entry. (A merge has none: of what came with it, the ledger's own answers are known.)
+    file or from the model, and stand in the reports of the commits that changed the entry. (What
+    came by a merge or a pick has its report elsewhere: there, the update that the entry names is
+    looked for.)
 
     Raises:
         CorruptStore: an entry of the history, or a report, can't be read.
@@ -39,16 +42,43 @@ def find_forgotten(
     if not gone:
         return []
 
-    def read(index: LedgerIndex) -> list[CommitId]:
-        return [index.changes(commit, digest_key(entry.key))[0].commit for entry in gone]
+    def read(index: LedgerIndex) -> list[list[CommitId]]:
+        changes = [index.changes(commit, digest_key(entry.key)) for entry in gone]
+        return [[change.commit for change in found] for found in changes]
 
     made_by = use_index(repository, commit, read)
-    recorded = {name: recorded_old_answers(repository, name) for name in dict.fromkeys(made_by)}
+    reports = _Reports(repository, commit)
     earlier = earlier_answers(repository, commit, gone)
     found = []
-    for entry, name in zip(gone, made_by, strict=True):
-        old = [a for p in entry.prompts for a in recorded[name].get(canonical_text(p), ())]
+    for entry, commits in zip(gone, made_by, strict=True):
+        asked = list(dict.fromkeys(map(canonical_text, entry.prompts)))
+        old = [answer for name in commits for answer in reports.of_commit(name, asked)]
+        old = old or reports.of_update(entry.update, asked)
         old += earlier.get(entry.key, [])
         if old:
             found.append(ForgottenFact(entry, tuple(dict.fromkeys(old))))
     return found
+
+
+class _Reports:
+    """What updates say that they made the model forget; each report is read once."""
+
+    def __init__(self, repository: Repository, tip: CommitId):
+        self._repository, self._tip = repository, tip
+        self._read: dict[str, Mapping[str, Sequence[str]]] = {}
+
+    def of_commit(self, commit: CommitId, prompts: Iterable[str]) -> list[str]:
+        """Return the old answers to some prompts, which are canonical text."""
+        if commit not in self._read:
+            self._read[commit] = recorded_old_answers(self._repository, commit)
+        return [answer for prompt in prompts for answer in self._read[commit].get(prompt, ())]
+
+    def of_update(self, update: str, prompts: Iterable[str]) -> list[str]:
+        """Return those of an update below the tip, by its id; none if there is no such one."""
+        if update not in self._read:
+            try:
+                last = reachable_update(self._repository, self._tip, update)[-1]
+                self._read[update] = recorded_old_answers(self._repository, last)
+            except (UnknownRevision, AmbiguousRevision):
+                self._read[update] = {}
+        return [answer for prompt in prompts for answer in self._read[update].get(prompt, ())]

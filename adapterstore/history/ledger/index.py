@@ -133,6 +133,8 @@ class LedgerIndex:
     def __init__(self, repository: Repository, connection: sqlite3.Connection):
         self._repository = repository
         self._connection = connection
+        self._walked: tuple[CommitId | None, int, set[str]] = (None, 0, set())
+        """The last history that was walked: from where, down to which depth, its commits."""
 
     def bring_up_to_date(self, tip: CommitId) -> None:
         """Index what first parents lead to from ``tip`` and is not indexed yet, oldest first."""
@@ -245,8 +247,7 @@ class LedgerIndex:
             (key,),
         ).fetchall()
         if rows:
-            oldest = min(int(row[3]) for row in rows)
-            on_the_way = self._first_parents(tip, oldest)
+            on_the_way = self._first_parents(tip, int(rows[-1][3]))
             rows = [row for row in rows if row[0] in on_the_way]
         found = [KeyChange(CommitId(c), before, after) for c, before, after, _ in rows]
         self._check_chain(tip, key, found)
@@ -275,6 +276,11 @@ class LedgerIndex:
         return None
 
     def _first_parents(self, tip: CommitId, depth: int) -> set[str]:
+        """Return the first-parent history of a commit, down to a depth or further."""
+        known_tip, known_depth, known = self._walked
+        if known_tip == tip and known_depth <= depth:
+            # Whoever asks for many keys has walked there before.
+            return known
         rows = self._connection.execute(
             "WITH RECURSIVE chain(id, parent, depth) AS ("
             " SELECT id, parent, depth FROM commits WHERE id = ? UNION ALL"
@@ -282,7 +288,8 @@ class LedgerIndex:
             " ON commits.id = chain.parent WHERE commits.depth >= ?) SELECT id FROM chain",
             (tip, depth),
         )
-        return {str(row[0]) for row in rows}
+        self._walked = (tip, depth, {str(row[0]) for row in rows})
+        return self._walked[2]
 
     def _check_chain(self, tip: CommitId, key: str, chain: Sequence[KeyChange]) -> None:
         """Check that each change begins where the one before it ended, and the last is what is."""

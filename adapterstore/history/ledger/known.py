@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapterstore.history.ledger.forgotten import ForgottenFact, find_forgotten
 from adapterstore.history.ledger.index import LedgerIndex, use_index
@@ -23,8 +23,8 @@ class Known:
     """By the facts' own keys."""
     elsewhere: Mapping[str, tuple[LedgerEntry, ...]]
     """For a fact's key: entries under other keys that are the same fact."""
-    sharing: Sequence[LedgerEntry] = ()
-    """Entries of other facts that have a fact's prompt among their phrasings."""
+    contrary: Mapping[str, tuple[LedgerEntry, ...]] = field(default_factory=dict)
+    """For a fact's key: entries of other facts whose own prompt is one of its paraphrases."""
     asked: frozenset[str] = frozenset()
     """The facts' own prompts, as canonical text."""
 
@@ -75,9 +75,10 @@ class Retained:
 def find_known(repository: Repository, commit: CommitId, facts: Sequence[Fact]) -> Known:
     """Return what a commit's ledger says of these facts, by their keys and by their prompts.
 
-    An entry is the same fact if its own prompt is one of the fact's, a paraphrase included; or if
-    it is the only one that knows the fact's prompt at all. Files often share other phrasings, so
-    that two entries know one says nothing about either.
+    An entry is the same fact if it has the same prompt; or if it is the only one that knows the
+    fact's prompt at all. Files often share other phrasings, so that two entries know one says
+    nothing about either. An entry by its prompt alone is the same fact, too, as one of which it is
+    a paraphrase; one with a subject and relation of its own is not.
     """
     current = read_entries(repository, commit, dict.fromkeys(fact.key for fact in facts))
     prompts = dict.fromkeys(prompt for f in facts for prompt in (f.prompt, *f.paraphrases))
@@ -87,27 +88,30 @@ def find_known(repository: Repository, commit: CommitId, facts: Sequence[Fact]) 
 
     by_prompt = use_index(repository, commit, asked)
     elsewhere: dict[str, dict[str, LedgerEntry]] = {}
-    sharing: dict[str, LedgerEntry] = {}
+    contrary: dict[str, dict[str, LedgerEntry]] = {}
     for fact in facts:
-        same = [
-            entry
-            for prompt in (fact.prompt, *fact.paraphrases)
-            for entry in by_prompt[prompt]
-            if canonical_text(entry.prompt) == canonical_text(prompt)
-        ]
         knowing = by_prompt[fact.prompt]
-        if len(knowing) == 1:
-            same += knowing
+        same = [e for e in knowing if len(knowing) == 1 or _is_own(fact.prompt, e)]
+        for prompt in fact.paraphrases:
+            for entry in by_prompt[prompt]:
+                if _is_own(prompt, entry) and entry.key != fact.key:
+                    if entry.is_named:
+                        contrary.setdefault(fact.key, {})[entry.key] = entry
+                    else:
+                        same.append(entry)
         others = {entry.key: entry for entry in same if entry.key != fact.key}
         if others:
             elsewhere[fact.key] = elsewhere.get(fact.key, {}) | others
-        sharing |= {e.key: e for e in knowing if e.key != fact.key and e.key not in others}
     return Known(
         current,
         {key: tuple(found.values()) for key, found in elsewhere.items()},
-        tuple(sharing.values()),
+        {key: tuple(found.values()) for key, found in contrary.items()},
         frozenset(canonical_text(fact.prompt) for fact in facts),
     )
+
+
+def _is_own(prompt: str, entry: LedgerEntry) -> bool:
+    return canonical_text(entry.prompt) == canonical_text(prompt)
 
 
 def draw_retained(
@@ -117,7 +121,8 @@ def draw_retained(
 
     Protected facts come first, but half of the limit is left for the others, as far as there are so
     many: a protected column of a large table would else keep everything else from being asked. Of
-    what was forgotten, as far as it is known what, a quarter of the limit at most is drawn. The
+    what was forgotten, as far as it is known what, a quarter of the limit is drawn at most, or more
+    where the rest leaves room. The
     seed draws among the others and, if not all have room, among the protected and the forgotten.
     """
     changed = {digest_key(entry.key) for found in known.every.values() for entry in found}
@@ -126,7 +131,9 @@ def draw_retained(
         return index.count(commit), index.protected(commit), index.keys_once_forgotten()
 
     count, protected, empty = use_index(repository, commit, read)
-    gone = _draw_forgotten(repository, commit, set(empty) - changed, limit // 4, seed)
+    empty_keys = set(empty) - changed
+    room = max(limit // 4, limit - (count - len(changed) - len(empty_keys)))
+    gone = _draw_forgotten(repository, commit, empty_keys, room, seed)
     forgotten = find_forgotten(repository, commit, gone)
     limit -= len(forgotten)
     first = [e for e in protected if e.answer is not None and digest_key(e.key) not in changed]

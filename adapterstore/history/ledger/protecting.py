@@ -19,6 +19,7 @@ from adapterstore.knowledge.contradictions import (
 )
 from adapterstore.knowledge.facts import FactFile, digest_key
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes, ledger_path, show_key
+from adapterstore.knowledge.repeats import with_names
 from adapterstore.store.repository import Change, Repository
 
 _NAMED = 3
@@ -116,13 +117,14 @@ def _of_files(
     """Return the entries that stand for the files' facts, new ones where there are none."""
     found: dict[str, LedgerEntry] = {}
     for file in files:
-        known = find_known(repository, commit, file.facts)
-        for fact in file.facts:
+        facts = with_names(file.facts)
+        known = find_known(repository, commit, facts)
+        for fact in facts:
             for entry in known.of(fact.key):
                 if differ(fact.answer, entry.answer):
                     raise contradiction_with_entry(file, fact, entry)
                 found[entry.key] = entry
-        new = [fact for fact in file.facts if not known.of(fact.key)]
+        new = [fact for fact in facts if not known.of(fact.key)]
         for data in ledger_changes(found, new, "", [file.source] * len(new)).values():
             if data is not None:
                 entry = LedgerEntry.from_bytes(data)

@@ -7,7 +7,7 @@ import io
 
 from adapterstore.errors import FactFileError
 from adapterstore.knowledge.located import show_name
-from adapterstore.knowledge.tables.table import Row
+from adapterstore.knowledge.tables.table import Row, column_name
 
 
 def parse_csv_table(text: str, name: str, delimiter: str) -> tuple[tuple[str, ...], list[Row]]:
@@ -27,7 +27,7 @@ def parse_csv_table(text: str, name: str, delimiter: str) -> tuple[tuple[str, ..
             if not any(stripped):
                 pass
             elif not columns:
-                columns = tuple(stripped)
+                columns = tuple(map(column_name, stripped))
                 check_columns(columns, name, line)
             elif len(stripped) != len(columns):
                 problem = f"{len(stripped)} cells, but the header has {len(columns)}"

@@ -8,7 +8,7 @@ from adapterstore.errors import FactFileError
 from adapterstore.knowledge.json_content import parse_json_lines
 from adapterstore.knowledge.located import Number, show_name
 from adapterstore.knowledge.tables.csv_table import check_columns
-from adapterstore.knowledge.tables.table import Row
+from adapterstore.knowledge.tables.table import Row, column_name
 
 
 def parse_json_lines_table(
@@ -25,13 +25,15 @@ def parse_json_lines_table(
     items = parse_json_lines(text, name)
     columns: tuple[str, ...] | None = None
     rows: list[Row] = []
-    for number, record in enumerate(items):
+    for number, fields in enumerate(items):
         line = items.lines[number]
-        if not isinstance(record, dict):
+        if not isinstance(fields, dict):
             raise FactFileError(name, "not an object; a row is one, column by column", line)
-        if columns is None:
-            columns = tuple(record)
-            check_columns(columns, name, line)
+        names = tuple(map(column_name, fields))
+        if columns is None or len(set(names)) < len(names):
+            check_columns(names, name, line)
+        columns = columns or names
+        record = dict(zip(names, fields.values(), strict=True))
         for column in columns:
             if column not in record:
                 problem = "missing here, but the first row has it; write null for an empty cell"

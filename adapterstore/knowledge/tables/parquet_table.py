@@ -9,7 +9,7 @@ from adapterstore.errors import FactFileError, MissingLibrary
 from adapterstore.knowledge.formats import MAXIMUM_BYTES
 from adapterstore.knowledge.located import show_name
 from adapterstore.knowledge.tables.csv_table import check_columns
-from adapterstore.knowledge.tables.table import MAXIMUM_CELLS, Row
+from adapterstore.knowledge.tables.table import MAXIMUM_CELLS, Row, column_name
 
 _MOST_UNPACKED = 16 * MAXIMUM_BYTES
 
@@ -39,7 +39,7 @@ def parse_parquet_table(
         # Damage in the metadata is an OSError to pyarrow; names that are not UTF-8 are Python's.
         first = str(error).strip().partition("\n")[0]
         raise FactFileError(name, f"not valid Parquet: {first}") from error
-    columns = tuple(str(column).strip() for column in content.column_names)
+    columns = tuple(column_name(str(column)) for column in content.column_names)
     check_columns(columns, name, None)
     texts = {
         column: _texts(values, name, column)

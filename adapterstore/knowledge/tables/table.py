@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAXIMUM_CELLS = 5_000_000
+
+
+def column_name(text: str) -> str:
+    """Return a column's name as the mapping has it: in NFC, without spaces around."""
+    return unicodedata.normalize("NFC", text).strip()
 
 
 @dataclass(frozen=True)
