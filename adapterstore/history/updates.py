@@ -50,8 +50,9 @@ def new_update_id(
 def find_applied(repository: Repository, tip: CommitId, facts_digest: str) -> UpdateId | None:
     """Return the update by exactly these facts that is still in effect at ``tip``.
 
-    In effect means that each of its deltas has the coefficient that the update gave it: neither
-    reverted nor replaced nor scaled. What `compact` has folded since is in effect all the same.
+    In effect means that each delta that it added or took out has the coefficient that it had after
+    it: neither reverted nor replaced nor scaled. What `compact` has folded since is in effect all
+    the same.
     """
     now = read_snapshot(repository, tip).composition
     left_out: set[str] = set()
@@ -64,7 +65,7 @@ def find_applied(repository: Repository, tip: CommitId, facts_digest: str) -> Up
         before = repository.parents(phases_of(repository, entry.commit)[0])[0]
         after = read_snapshot(repository, entry.commit).composition
         change = after - read_snapshot(repository, before).composition
-        if all(now.coefficient(term.delta) == term.coefficient for term in change):
+        if all(now.coefficient(t.delta) == after.coefficient(t.delta) for t in change):
             # What a merge left out may have the very deltas of what stayed.
             out = not left_out.isdisjoint({entry.commit, str(entry.update)})
             found.setdefault(out, UpdateId(str(entry.update)))

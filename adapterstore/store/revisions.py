@@ -16,7 +16,7 @@ from pygit2.enums import SortMode
 from adapterstore.errors import AmbiguousRevision, UnknownRevision
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.store.messages import listed, parse_trailers
-from adapterstore.store.refs import current_branch, list_refs, read_ref
+from adapterstore.store.refs import current_branch, head_branch, list_refs, read_ref
 from adapterstore.store.repository import Repository, intact
 from adapterstore.store.rewrites import find_rewritten
 
@@ -173,7 +173,8 @@ def update_chains(
 def _the_one(
     repository: Repository, update: str, chains: list[list[CommitId]], tip: CommitId | None
 ) -> list[CommitId]:
-    tip = tip or read_ref(repository, current_branch(repository))
+    branch = head_branch(repository) if tip is None and len(chains) > 1 else None
+    tip = read_ref(repository, branch) if branch is not None else tip
     if len(chains) > 1 and tip is not None:
         below: set[str] = set()
         left_out: set[str] = set()

@@ -28,7 +28,6 @@ from adapterstore.history.store import Store
 from adapterstore.history.update_report import count_origins
 from adapterstore.history.updates import (
     check_update_id,
-    find_applied,
     find_rejected,
     is_published,
     new_update_id,
@@ -39,7 +38,6 @@ from adapterstore.knowledge.contradictions import (
     check_against_ledger,
     check_against_suite,
     check_contradictions,
-    differ,
 )
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.repeats import without_repeats
@@ -47,6 +45,7 @@ from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
 from adapterstore.update.drift import DriftMonitor, monitor_of
+from adapterstore.update.in_effect import find_in_effect
 from adapterstore.update.ledger_effect import source_of, update_ledger
 from adapterstore.update.measuring import find_guarded
 from adapterstore.update.provenance import provenance
@@ -256,8 +255,9 @@ def _find_earlier(
         if len(set(ledgers)) > 1:
             raise RefMoved(ref, table.commit, tip)
     # A table's facts are what the ledger says otherwise: an earlier update by them is superseded.
-    applied = find_applied(repository, tip, facts_digest(files)) if table is None else None
-    if applied is not None and _stand(repository, tip, files):
+    digest = facts_digest(files)
+    applied = find_in_effect(repository, tip, digest, files) if table is None else None
+    if applied is not None:
         return read_update(repository, applied, "already-applied", tip)
     if update_id is not None and is_published(repository, tip, update_id):
         # It took effect, and somebody has reverted it since: that stands.
@@ -266,16 +266,6 @@ def _find_earlier(
         return read_update(repository, update_id, "rejected")
     _check_known(store, tip, files)
     return None
-
-
-def _stand(repository: Repository, commit: CommitId, files: Sequence[FactFile]) -> bool:
-    """Return whether the ledger says what the files say: a later update may have said otherwise."""
-    facts = [fact for file in files for fact in file.facts]
-    standing = find_known(repository, commit, facts).standing
-    return all(
-        fact.key in standing and not differ(standing[fact.key].answer, fact.answer)
-        for fact in facts
-    )
 
 
 def _check_known(store: Store, commit: CommitId, files: Sequence[FactFile]) -> None:

@@ -221,8 +221,9 @@ def merged(at: _Commit) -> Allowed:
                 "answers, and no trailer says which one was taken"
             )
     stand_ins = _stand_ins(at)
+    # What was left out because both sides picked it keeps its name.
     return {
-        path: {named for blob in blobs for named in _by_stand_in(at.trees, blob, stand_ins)}
+        path: blobs | {named for blob in blobs for named in _by_stand_in(at.trees, blob, stand_ins)}
         for path, blobs in allowed.items()
     }
 

@@ -14,7 +14,7 @@ REJECTED = "rejected"
 ENDINGS = {PROCESSED: ".result.json", REJECTED: ".reason.txt"}
 """Folder → the ending of what lies beside a file there."""
 
-_CLOCK_TICK = 0.05
+CLOCK_TICK = 0.05
 """Seconds by which the time of a file may lag behind the clock."""
 
 
@@ -67,7 +67,7 @@ def find_put_away(drops: Path, digest: str, since: float) -> tuple[str, Path] | 
             beside = path.with_name(f"{path.name}{ending}")
             try:
                 # A file's status changes when it is moved.
-                moved = beside.exists() and path.lstat().st_ctime >= since - _CLOCK_TICK
+                moved = beside.exists() and path.lstat().st_ctime >= since - CLOCK_TICK
                 if moved and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
                     return folder, beside
             except OSError:

@@ -245,4 +245,5 @@ def _text(text: str) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    # Compared with the times of files, which are finer than a millisecond.
+    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -22,7 +22,7 @@ from adapterstore.errors import (
     TrainingFailed,
     UpdateIdTaken,
 )
-from adapterstore.history.updates import find_applied, find_rejected, is_published, new_update_id
+from adapterstore.history.updates import find_rejected, is_published, new_update_id
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import SUFFIXES, parse_fact_file
@@ -32,6 +32,7 @@ from adapterstore.knowledge.tables.reading import MappedTable, map_table, unmapp
 from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
 from adapterstore.update import UpdateResult, read_update_settings, run_update
+from adapterstore.update.in_effect import find_in_effect
 from adapterstore.update.table_update import update_from_table
 from adapterstore_daemon.filing import PROCESSED, REJECTED, find_put_away, put_away
 from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal, State
@@ -222,7 +223,7 @@ class Worker:
         state: State
         commits: list[CommitId] = []
         _, tip = self.store.tip(self.branch)
-        applied = find_applied(repository, tip, delivery.digest)
+        applied = find_in_effect(repository, tip, delivery.digest)
         if applied is None and is_published(repository, tip, delivery.update_id):
             applied = delivery.update_id
         if applied is not None:

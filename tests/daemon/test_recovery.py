@@ -6,6 +6,7 @@ content lands again after it was reverted.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from adapterstore_daemon.journal import Journal
 from adapterstore_daemon.worker import Worker
 
 from adapterstore import Store
-from adapterstore.errors import Contradiction
+from adapterstore.errors import BaseModelUnavailable, Contradiction
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.tables.reading import MappedTable
@@ -79,6 +80,8 @@ class Place:
         return [worker.handle(path) for path in sorted(self.drops.glob("*.yaml"))]
 
     def drop(self, text: str = FACTS) -> Path:
+        # The clock of files may lag behind by a tick of the system's.
+        time.sleep(2 * filing.CLOCK_TICK)
         path = self.drops / "a.yaml"
         path.write_text(text)
         return path
@@ -214,8 +217,6 @@ def test_a_file_that_was_taken_away_is_not_one_that_was_refused_before(
     def killed(*_: object) -> UpdateResult:
         raise Killed
 
-    # All this takes less time than there is between two deliveries.
-    monkeypatch.setattr(filing, "_CLOCK_TICK", 0)
     with monkeypatch.context() as patch:
         patch.setattr(place, "update", refused)
         place.drop()
@@ -229,3 +230,21 @@ def test_a_file_that_was_taken_away_is_not_one_that_was_refused_before(
     place.start()
     assert place.states() == ["rejected", "pending"]
     assert place.journal.deliveries("pending")[0].message == "its file has gone"
+
+
+def test_a_content_that_was_contradicted_since_is_not_told_as_applied(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(*_: object) -> UpdateResult:
+        raise BaseModelUnavailable("org/base", "no weights")
+
+    place.drop()
+    place.start()
+    kuna = lora_folder(tmp_path / "kuna", seed=1, base="org/base")
+    publish(place.store, kuna, "b.yaml", FACTS.replace("euro", "kuna"))
+    with monkeypatch.context() as patch:
+        patch.setattr(place, "update", unavailable)
+        assert place.worker().handle(place.drop()) == "later"
+    (place.drops / "a.yaml").unlink()
+    place.worker().recover()
+    assert place.states() == ["applied", "pending"]

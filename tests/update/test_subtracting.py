@@ -70,6 +70,8 @@ def test_forgetting_alone_trains_nothing(store: Store, tmp_path: Path) -> None:
     assert report["old_answers"] == [{"prompt": PROMPT, "old_answer": "euro", "origin": "ledger"}]
     assert report["report"]["forgetting"]["right"] == 1
     assert report["drift"]["norm"] == 0
+    again = update(store, f"- {{prompt: {PROMPT}, answer: null}}\n")
+    assert (again.status, again.commits) == ("already-applied", result.commits)
     entry = store.entry()
     assert entry.subject == f"Forget 1 fact by subtracting update/{old}: new.yaml"
     assert entry.trailers["Scale"] == "-1"

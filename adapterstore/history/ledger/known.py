@@ -61,12 +61,17 @@ class Retained:
         return len(self.entries) + len(self.forgotten)
 
     def phrasings(self, limit: int, seed: int) -> list[Probe]:
-        """Return the facts' other prompts, as many as with their own come to ``limit`` at most."""
+        """Return the facts' other prompts, as many as with their own come to ``limit`` at most.
+
+        What is one's phrasing and another's own prompt is asked as the other's.
+        """
+        own = {canonical_text(entry.prompt) for entry in self.entries}
         others = [
             Probe(prompt=prompt, answer=entry.answer)
             for entry in self.entries
             if entry.answer is not None
             for prompt in other_prompts(entry.prompt, entry.paraphrases)
+            if canonical_text(prompt) not in own
         ]
         room = max(0, limit - self.drawn)
         return others if len(others) <= room else random.Random(seed).sample(others, room)
@@ -87,18 +92,17 @@ def find_known(repository: Repository, commit: CommitId, facts: Sequence[Fact]) 
         return index.entries_asked_by(commit, prompts)
 
     by_prompt = use_index(repository, commit, asked)
+    own = {prompt: [e for e in found if _is_own(prompt, e)] for prompt, found in by_prompt.items()}
     elsewhere: dict[str, dict[str, LedgerEntry]] = {}
     contrary: dict[str, dict[str, LedgerEntry]] = {}
     for fact in facts:
         knowing = by_prompt[fact.prompt]
-        same = [e for e in knowing if len(knowing) == 1 or _is_own(fact.prompt, e)]
-        for prompt in fact.paraphrases:
-            for entry in by_prompt[prompt]:
-                if _is_own(prompt, entry) and entry.key != fact.key:
-                    if entry.is_named:
-                        contrary.setdefault(fact.key, {})[entry.key] = entry
-                    else:
-                        same.append(entry)
+        same = knowing if len(knowing) == 1 else own[fact.prompt]
+        for entry in [entry for prompt in fact.paraphrases for entry in own[prompt]]:
+            if not entry.is_named:
+                same = [*same, entry]
+            elif entry.key != fact.key:
+                contrary.setdefault(fact.key, {})[entry.key] = entry
         others = {entry.key: entry for entry in same if entry.key != fact.key}
         if others:
             elsewhere[fact.key] = elsewhere.get(fact.key, {}) | others

@@ -92,7 +92,8 @@ def _find_twice(
     """Return the updates of the same facts that both sides have and the base has not.
 
     Facts that came, went and came again, as a table's may, are two updates of one side: each stands
-    for one of the other side's, from the oldest on.
+    for one of the other side's, from the oldest on. Two that filed the facts under other keys, as
+    the sides' ledgers knew them by other names, stay two: neither's entries are the other's.
     """
     mine = [a for a, n in ours.items() if n == 1 and not (base[a] or theirs[a] or lost[a])]
     other = [a for a, n in theirs.items() if n == 1 and not (base[a] or ours[a] or lost[a])]
@@ -102,10 +103,11 @@ def _find_twice(
         for digest in last_of_ours
         if digest in last_of_theirs
         for pair in zip(
-            _whole(effects, repository, ours, mine, last_of_ours[digest]),
-            _whole(effects, repository, theirs, other, last_of_theirs[digest]),
+            _whole(effects, repository, ours, set(mine), last_of_ours[digest]),
+            _whole(effects, repository, theirs, set(other), last_of_theirs[digest]),
             strict=False,
         )
+        if pair[0].paths == pair[1].paths
     ]
 
 
