@@ -63,7 +63,7 @@ class UnknownRevision(AdapterStoreError):
         self,
         revision: str,
         problem: str = "no such branch, tag, update or commit",
-        advice: str = "'adapterstore log' lists what there is",
+        advice: str = "'adapterstore branch' and 'adapterstore log' list what there is",
     ):
         self.revision, self.problem = revision, problem
         super().__init__(f"{revision!r}: {problem}; {advice}")

@@ -162,11 +162,19 @@ def main() -> NoReturn:
         click.echo("adapterstore: error: interrupted", err=True)
         code = 130
     except Exception as error:  # noqa: BLE001
+        if _ended:
+            # Libraries that are being imported tell of the signal as of a fault of theirs.
+            sys.exit(128 + _ended[0])
         text, code = told(error, "adapterstore", debug)
         click.echo(text, err=True)
     sys.exit(code if isinstance(code, int) else 0)
 
 
+_ended: list[int] = []
+"""The signal that ended the command."""
+
+
 def _end(number: int, _: object) -> NoReturn:
+    _ended.append(number)
     signal.signal(number, signal.SIG_IGN)
     sys.exit(128 + number)

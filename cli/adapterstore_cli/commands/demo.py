@@ -63,14 +63,14 @@ def command(session: Session, folder: Path | None) -> None:
         daemon.send_signal(signal.SIGTERM)
         daemon.wait()
 
-    story.tell("Ask again. What nobody changed is as it was.")
+    story.tell("Ask again: the changed fact, and a neighbour that has to stay.")
     story.run("adapterstore", "ask", PROMPT, OTHER_PROMPT)
     update = next(entry.update for entry in Store.open(where).log() if entry.update)
     story.tell("Two commits, forget and learn, appeared at once; what was measured is in them.")
     story.run("adapterstore", "log")
     story.run("adapterstore", "show", f"update/{update}")
 
-    story.tell("Take it back: exact, in milliseconds, whatever the model's size.")
+    story.tell("Take it back: exact, and nothing is trained, whatever the model's size.")
     story.run("adapterstore", "revert", f"update/{update}")
     story.run("adapterstore", "ask", PROMPT)
     after = Store.open(where).snapshot()
