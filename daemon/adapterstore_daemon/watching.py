@@ -45,23 +45,15 @@ class Watch:
         self._waiting: dict[Path, tuple[float, float]] = {}
         """File → when to try it again, and how long the wait was."""
         self._ignored: set[Path] = set()
-        self._watched = False
-        """Whether the folder was ever looked into."""
         self._gone = False
         """Whether it was said that the folder can't be read."""
 
     def run(self) -> None:
-        """Handle files until the daemon is told to stop; a folder that has gone may come back.
-
-        Raises:
-            OSError: the folder can't be watched at all; nothing would come of waiting.
-        """
+        """Handle files until the daemon is told to stop; a folder that has gone may come back."""
         while not self._stop.is_set():
             try:
                 self._watch()
             except OSError as error:
-                if not self._watched:
-                    raise
                 if not self._gone:
                     self._worker.say(f"later {self._folder.name}: {error.strerror or error}")
                 self._gone = True
@@ -78,7 +70,6 @@ class Watch:
             while not self._stop.is_set() and all(e.is_alive() for e in observer.emitters):
                 bell.rung.clear()
                 seconds = self._round()
-                self._watched = True
                 if self._gone:
                     self._worker.say(f"watching {self._folder.name} again")
                 self._gone = False

@@ -170,13 +170,6 @@ def test_a_file_that_is_written_again_while_others_are_handled_is_for_later(plac
     assert not second.exists()
 
 
-def test_a_folder_that_was_never_watched_is_not_waited_for(place: Place) -> None:
-    place.drops.rmdir()
-    with pytest.raises(FileNotFoundError):
-        watch(place, local_update(place.store, "main")).run()
-    assert place.said == []
-
-
 def test_what_is_left_when_it_is_told_to_stop_is_for_later(place: Place) -> None:
     def stopped(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
         raise Stopped
