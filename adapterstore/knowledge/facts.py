@@ -66,6 +66,11 @@ class Fact:
         return ledger_key(self.prompt, self.subject, self.relation)
 
     @property
+    def is_named(self) -> bool:
+        """Whether it is filed by subject and relation, and not by its prompt."""
+        return self.subject is not None and self.relation is not None
+
+    @property
     def key_digest(self) -> str:
         """The first 40 hex digits of the key's SHA-256; see `digest_key`."""
         return digest_key(self.key)

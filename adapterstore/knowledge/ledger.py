@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from adapterstore.knowledge.facts import Fact, canonical_text, digest_key, ledger_key
 from adapterstore.knowledge.json_entry import entry_to_bytes, read_entry
@@ -52,11 +52,6 @@ class LedgerEntry:
         wanted = canonical_text(text).casefold()
         fields = (*self.prompts, self.answer, self.subject, self.relation, self.source)
         return any(wanted in canonical_text(field or "").casefold() for field in fields)
-
-    def without_phrasings(self, prompts: Collection[str]) -> LedgerEntry:
-        """Return the entry without those of its paraphrases that are, canonically, among some."""
-        left = tuple(text for text in self.paraphrases if canonical_text(text) not in prompts)
-        return self if left == self.paraphrases else replace(self, paraphrases=left)
 
     def to_bytes(self) -> bytes:
         """Return canonical JSON: sorted keys, one a line, UTF-8 unescaped, a newline at the end."""
@@ -123,9 +118,12 @@ def ledger_changes(
     filed = list(zip(facts, keys, strict=True))
     asked = {canonical_text(p): key for f, key in filed for p in f.paraphrases}
     asked |= {canonical_text(f.prompt): key for f, key in filed}
+    said_by: dict[str, list[str | None]] = {}
+    for key, source in zip(keys, sources, strict=True):
+        said_by.setdefault(key, []).append(source)
     entries: dict[str, LedgerEntry] = {}
     gone: set[str] = set()
-    for fact, source, (subject, relation), key in zip(facts, sources, names, keys, strict=True):
+    for fact, (subject, relation), key in zip(facts, names, keys, strict=True):
         own = [e for e in (entries.get(key), current.get(fact.key)) if e is not None]
         before = [*own, *others[fact.key]]
         # Each entry's prompts go to one fact, or a prompt would ask for two.
@@ -141,7 +139,7 @@ def ledger_changes(
             relation=relation,
             paraphrases=tuple(prompt for prompt in prompts if prompt != fact.prompt),
             update=update,
-            source=joined([entries[key].source, source] if key in entries else [source]),
+            source=joined(said_by[key]),
             protected=fact.protected or any(entry.protected for entry in before),
         )
         gone.update(entry.key for entry in before)
@@ -186,7 +184,7 @@ def _fits(name: str, value: object) -> bool:
 
 def _names(fact: Fact, others: Sequence[LedgerEntry]) -> tuple[str | None, str | None]:
     """Return subject and relation of a fact: its own, else those of an entry of its prompt."""
-    if fact.subject is None or fact.relation is None:
+    if not fact.is_named:
         for entry in others:
             if entry.is_named:
                 return entry.subject, entry.relation

@@ -50,19 +50,15 @@ def with_names(facts: Sequence[Fact]) -> list[Fact]:
     """
     named: dict[str, Fact] = {}
     for fact in facts:
-        if _is_named(fact):
+        if fact.is_named:
             named.setdefault(canonical_text(fact.prompt), fact)
     return [_take_names(fact, named.get(canonical_text(fact.prompt))) for fact in facts]
 
 
 def _take_names(fact: Fact, same: Fact | None) -> Fact:
-    if same is None or _is_named(fact):
+    if same is None or fact.is_named:
         return fact
     return dataclasses.replace(fact, subject=same.subject, relation=same.relation)
-
-
-def _is_named(fact: Fact) -> bool:
-    return fact.subject is not None and fact.relation is not None
 
 
 def _join(facts: Sequence[Fact]) -> Fact:

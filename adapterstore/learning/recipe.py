@@ -91,8 +91,8 @@ class Recipe(SettingsModel):
     """Facts of the ledger, at most, that training preserves and retention is measured on. Protected
     ones come first, but half is left for the others, as far as there are so many; what has no room
     for all is drawn with the seed, so that the cost has a bound. What room is left goes to other
-    phrasings of theirs, which training preserves too. Up to a quarter are facts that were
-    forgotten, which are not to come back."""
+    phrasings of theirs, which training preserves too. A quarter, or what the others
+    leave, goes to facts that were forgotten, which are not to come back."""
     suite_prompts: Annotated[int, Field(ge=0)] = 1000
     """Prompts of the regression suite, at most, that training preserves and that are measured; of
     more, so many are drawn with the seed."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition
-from adapterstore.counting import counted
 from adapterstore.errors import TrainingFailed
 from adapterstore.history.attach import (
     attach_composition,
@@ -165,7 +164,7 @@ class Attempt:
             seconds=self.seconds,
             notes=[
                 *(*notes, *cost, *self.notes),
-                *(*outcome.notes, *self._notes_on_asked(), *measured.notes),
+                *(*outcome.notes, *self._notes_on_draws(), *measured.notes),
             ],
             old_answers=[
                 row.to_dict() for row in find_origins(self.facts, self.known, outcome.facts)
@@ -295,20 +294,13 @@ class Attempt:
     def _stored(self) -> dict[str, torch.dtype]:
         return stored_dtypes(self.base_folder)
 
-    def _notes_on_asked(self) -> list[str]:
+    def _notes_on_draws(self) -> list[str]:
         notes = []
-        if asked_too := self.guarded.asked:
-            named = "; ".join(map(repr, asked_too[:3]))
-            more = f"; and {len(asked_too) - 3} more" if len(asked_too) > 3 else ""
-            notes.append(
-                "not counted, as the update's own facts ask them: "
-                f"{counted(len(asked_too), 'prompts')} of suite or locality ({named}{more})"
-            )
         asked, total = self.retained.drawn, self.retained.total
         if total > self.recipe.retained_facts:
             notes.append(
-                f"retention was asked of {asked:,} of the {total:,} other facts in the ledger, "
-                "drawn by the seed (recipe.retained_facts)"
+                f"{asked:,} of the {total:,} other facts in the ledger were asked, drawn by the "
+                "seed (recipe.retained_facts)"
             )
         asked, total = len(self.guarded.drawn.prompts), self.guarded.drawn.total
         if asked < total:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.composition import Composition
+from adapterstore.counting import counted
 from adapterstore.history.attach import attach_composition, attached
 from adapterstore.history.ledger.index import LedgerIndex, use_index
 from adapterstore.history.ledger.known import Retained
@@ -66,8 +67,8 @@ def find_guarded(
     given = dict.fromkeys(probe for fact in facts for probe in fact.locality)
     kept = [Probe(prompt=entry.prompt, answer=entry.answer) for entry in drawn.prompts]
     # A prompt that the file wants to stay "as before", and changes, is the gate's affair.
-    taught = [p for p in given if p.answer is not None and canonical_text(p.prompt) in own]
-    taught += [probe for probe in kept if canonical_text(probe.prompt) in own]
+    taught = {p for p in given if p.answer is not None and canonical_text(p.prompt) in own}
+    taught |= {probe for probe in kept if canonical_text(probe.prompt) in own}
     locality, suite = ([p for p in probes if p not in taught] for probes in (given, kept))
     prompts = list(dict.fromkeys(probe.prompt for probe in (*locality, *suite)))
 
@@ -78,9 +79,8 @@ def find_guarded(
 
     known = use_index(repository, commit, asked)
     changed = frozenset(prompt for prompt in prompts if canonical_text(prompt) in own)
-    return Guarded(
-        locality, suite, drawn, known | changed, list(dict.fromkeys(p.prompt for p in taught))
-    )
+    asked_too = dict.fromkeys(probe.prompt for probe in (*given, *kept) if probe in taught)
+    return Guarded(locality, suite, drawn, known | changed, list(asked_too))
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,13 @@ class Measurement:
         retention = [Probe(prompt=e.prompt, answer=e.answer) for e in retained.entries]
         gone = {fact.entry.prompt: fact.old for fact in retained.forgotten}
         still = [probe for probe in guarded.probes if probe.prompt not in guarded.taught]
-        own: list[tuple[str, str | None]] = [
+        own = [
             (prompt, None)
             for fact in facts
             for prompt in (fact.prompt, *fact.paraphrases, *(p.prompt for p in fact.portability))
         ]
         others = [(p.prompt, p.answer) for p in (*unrelated, *guarded.suite, *retention)]
-        own += [(prompt, old) for prompt, olds in gone.items() for old in olds]
+        others += [(prompt, old) for prompt, olds in gone.items() for old in olds]
         at_base = self._ask(Composition(), asked_for((p.prompt, p.answer) for p in still))
         said = self._ask(start, asked_for([*others, *own]))
         false = [probe for probe in guarded.suite if _is_false(probe, said)]
@@ -170,6 +170,7 @@ class Measurement:
         )
         claimed = [probe for probe in guarded.locality if _is_false(probe, said)]
         notes = [
+            *_note_on_asked(guarded.asked),
             *_note(claimed, said, "locality prompts state", "what it gave counts"),
             *_note(false, said, "prompts of the suite state", "they were not measured"),
         ]
@@ -197,11 +198,20 @@ def _is_false(probe: Probe, said: dict[str, str]) -> bool:
 def _note(false: Sequence[Probe], said: dict[str, str], what: str, so: str) -> list[str]:
     if not false:
         return []
-    named = "; ".join(
-        f"{probe.prompt!r} states {probe.answer!r}, was {said[probe.prompt]!r}"
-        for probe in false[:_NAMED]
-    )
-    more = f"; and {len(false) - _NAMED} more" if len(false) > _NAMED else ""
+    named = _named([f"{p.prompt!r} states {p.answer!r}, was {said[p.prompt]!r}" for p in false])
+    return [f"{len(false)} {what} another answer than the model gave before, and {so}: {named}"]
+
+
+def _note_on_asked(prompts: Sequence[str]) -> list[str]:
+    if not prompts:
+        return []
+    count, named = counted(len(prompts), "prompts"), _named([repr(prompt) for prompt in prompts])
     return [
-        f"{len(false)} {what} another answer than the model gave before, and {so}: {named}{more}"
+        f"not counted, as the update's own facts ask them: {count} of suite or locality ({named})"
     ]
+
+
+def _named(texts: Sequence[str]) -> str:
+    """Return the first few, and how many more there are."""
+    more = [f"and {len(texts) - _NAMED} more"] if len(texts) > _NAMED else []
+    return "; ".join([*texts[:_NAMED], *more])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from adapterstore_daemon import filing
@@ -24,7 +24,7 @@ from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.tables.reading import MappedTable
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update import UpdateResult
-from adapterstore.update.result import read_update
+from adapterstore.update.result import Status, read_update
 from adapterstore.update.run import _find_earlier
 from tests.cli.running import lora_folder
 from tests.update.publishing import publish
@@ -59,8 +59,8 @@ class Place:
             return earlier
         self.trained += 1
         publish(self.store, self.adapter, "a.yaml", FACTS, accepted=self.accepted)
-        status = "applied" if self.accepted else "rejected"
-        return read_update(self.store.repository, update_id, status)  # type: ignore[arg-type]
+        status: Status = "applied" if self.accepted else "rejected"
+        return read_update(self.store.repository, update_id, status)
 
     def worker(self) -> Worker:
         return Worker(
@@ -105,9 +105,9 @@ def kill(place: Place, monkeypatch: pytest.MonkeyPatch) -> Callable[[Moment], No
     def kill(moment: Moment) -> None:
         real = worker_module.put_away
 
-        def put_away(*arguments: object) -> bool:
+        def put_away(*arguments: Any) -> bool:
             if moment == "after":
-                assert real(*arguments)  # type: ignore[arg-type]
+                assert real(*arguments)
             raise Killed
 
         with monkeypatch.context() as patch:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from adapterstore import Store
 from adapterstore.algebra.composition import Composition
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.history.updates import Phase, publish_update
-from adapterstore.identifiers import UpdateId
+from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.ledger import LedgerEntry, ledger_changes
+from adapterstore.store.repository import Change
 
 
 def publish(
@@ -19,7 +22,7 @@ def publish(
     change: Composition | None = None,
 ) -> str:
     """Publish an update of one phase: facts into the ledger, a change into the sum."""
-    ref, start = store.tip(branch)
+    _, start = store.tip(branch)
     snapshot = store.snapshot(start)
     phase = Phase(
         "learn",
@@ -28,19 +31,33 @@ def publish(
         snapshot.base,
         {"Scale": "1"},
     )
-    commits = publish_update(
+    ledger = ledger_changes(entries(store, start), facts, update, [None] * len(facts))
+    return publish_phases(store, branch, update, update * 5, [phase], ledger)[-1]
+
+
+def publish_phases(
+    store: Store,
+    branch: str | None,
+    update: str,
+    digest: str,
+    phases: Sequence[Phase],
+    ledger: Mapping[str, Change] | None = None,
+    accepted: bool = True,
+) -> list[CommitId]:
+    """Publish an update of phases at hand, by facts of a digest; return its commits."""
+    ref, start = store.tip(branch)
+    return publish_update(
         store.repository,
         ref,
         start,
         UpdateId(update),
-        update * 5,
-        [phase],
+        digest,
+        phases,
         {"facts.yaml": b"[]"},
-        ledger_changes(entries(store, start), facts, update, [None] * len(facts)),
-        accepted=True,
+        ledger or {},
+        accepted=accepted,
         body="",
     )
-    return commits[-1]
 
 
 def entries(store: Store, revision: str = "HEAD") -> dict[str, LedgerEntry]:

@@ -72,7 +72,11 @@ def test_a_merge_is_the_sum_of_both_sides(store: Store, tmp_path: Path) -> None:
 
 def test_fast_forward_or_not(store: Store, tmp_path: Path) -> None:
     store.add("side", tmp_path / "b")
+    publish(store, "aaaa", [Fact(prompt="P is", answer="x")], "side")
     start, tip = store.resolve(), store.resolve("side")
+    plan = store.plan_merge(None, "side")
+    assert plan.composition == store.snapshot("side").composition
+    assert len(plan.ledger) == 1
     assert store.merge(None, "side", fast_forward="only").commit == tip
     store.reset(None, start)
     made = store.merge(None, "side", fast_forward="never").commit

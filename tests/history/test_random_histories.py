@@ -26,9 +26,10 @@ from adapterstore import Store
 from adapterstore.algebra.composition import Composition, Term
 from adapterstore.errors import PartlyInEffect
 from adapterstore.history.fsck import fsck
-from adapterstore.history.updates import Phase, publish_update
-from adapterstore.identifiers import CommitId, DeltaId, UpdateId
+from adapterstore.history.updates import Phase
+from adapterstore.identifiers import CommitId, DeltaId
 from tests.cli.running import lora_folder
+from tests.history.publishing import publish_phases
 
 LEAVES = 4
 SCALES = ["1", "-0.7", "0.1", "2.5"]
@@ -187,18 +188,7 @@ class Both:
                     Term(DeltaId(d), c, operation) for d, c in change.items()
                 )
             phases.append(Phase(operation, f"{operation} {name}", composition, states[0].base, {}))
-        commits = publish_update(
-            self.store.repository,
-            f"refs/heads/{branch}",
-            CommitId(tip),
-            UpdateId(name),
-            facts,
-            phases,
-            {"facts.yaml": b"[]"},
-            {},
-            accepted=True,
-            body="",
-        )
+        commits = publish_phases(self.store, branch, name, facts, phases)
         self.model.make(commits[0], tip, forgotten)
         self.model.make(commits[1], commits[0], learned)
         self.model.facts[frozenset(commits)] = facts

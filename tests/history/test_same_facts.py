@@ -10,10 +10,9 @@ from adapterstore import Store
 from adapterstore.algebra.composition import Composition
 from adapterstore.history.audit.arithmetic import expected_composition
 from adapterstore.history.audit.recorded import StoreHistory
-from adapterstore.history.updates import Phase, publish_update
-from adapterstore.identifiers import UpdateId
+from adapterstore.history.updates import Phase
 from tests.cli.running import lora_folder
-from tests.history.publishing import publish
+from tests.history.publishing import publish, publish_phases
 
 OLD, OURS, THEIRS, DIGEST = ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc", "d" * 64)
 
@@ -39,8 +38,7 @@ def leaf(store: Store, name: str) -> Composition:
 
 def take(store: Store, branch: str, update: str, whose: str, subtracted: str | None) -> None:
     """Publish an update of one and the same facts, which forgets by training or by subtraction."""
-    ref, start = store.tip(branch)
-    state = store.snapshot(start)
+    state = store.snapshot(branch)
     change, trailers = Composition() - leaf(store, f"{whose}-forget"), {"Scale": "-1"}
     if subtracted is not None:
         after = store.resolve(subtracted)
@@ -52,18 +50,7 @@ def take(store: Store, branch: str, update: str, whose: str, subtracted: str | N
         Phase("forget", f"Forget {update}", states[0], state.base, trailers),
         Phase("learn", f"Learn {update}", states[1], state.base, {"Scale": "1"}),
     ]
-    publish_update(
-        store.repository,
-        ref,
-        start,
-        UpdateId(update),
-        DIGEST,
-        phases,
-        {"facts.yaml": b"[]"},
-        {},
-        accepted=True,
-        body="",
-    )
+    publish_phases(store, branch, update, DIGEST, phases)
 
 
 def check(store: Store, expected: Composition) -> None:

@@ -187,6 +187,12 @@ def test_what_is_protected_stays_so_under_whatever_key() -> None:
     assert LedgerEntry.from_bytes(moved).protected
 
 
+def test_each_source_of_a_fact_is_named_once() -> None:
+    facts = [Fact(prompt="p", answer="x")] * 4
+    (data,) = ledger_changes({}, facts, "u1", ["A", "B", None, "A"]).values()
+    assert LedgerEntry.from_bytes(data or b"").source == "A; B"
+
+
 def test_two_facts_do_not_inherit_one_prompt() -> None:
     entry = dataclasses.replace(ENTRY, prompt="p", paraphrases=("q", "o"))
     facts = [Fact(prompt="p", answer="x"), Fact(prompt="q", answer="y")]

@@ -18,12 +18,12 @@ from adapterstore.errors import (
     StoreExists,
     UnknownRevision,
 )
-from adapterstore.history.snapshot import read_snapshot
-from adapterstore.history.updates import Phase, new_update_id, publish_update
-from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore.history.updates import Phase, new_update_id
+from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import find_update, resolve
 from tests.cli.running import lora_folder
+from tests.history.publishing import publish_phases
 
 
 @pytest.fixture
@@ -36,24 +36,12 @@ def store(tmp_path: Path) -> Store:
 
 def publish(store: Store, update: str, digest: str, accepted: bool = True) -> list[CommitId]:
     """Publish an update of two phases, each of a composition at hand."""
-    ref, start = store.tip()
-    snapshot = read_snapshot(store.repository, start)
+    snapshot = store.snapshot()
     phases = [
         Phase(operation, f"{operation} it", snapshot.composition, snapshot.base, {"Scale": "1"})
         for operation in ("forget", "learn")
     ]
-    return publish_update(
-        store.repository,
-        ref,
-        start,
-        UpdateId(update),
-        digest,
-        phases,
-        {"facts.yaml": b"[]"},
-        {},
-        accepted=accepted,
-        body="",
-    )
+    return publish_phases(store, None, update, digest, phases, accepted=accepted)
 
 
 def test_git_syntax(store: Store) -> None:

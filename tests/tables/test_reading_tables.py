@@ -71,6 +71,11 @@ def test_columns_have_their_names_however_unicode_writes_them(tmp_path: Path) ->
         map_table(b'{"sku": "A", "sku ": "B"}', "t.jsonl", found)
 
 
+def test_a_table_that_is_not_there_is_not_told_to_have_no_mapping(tmp_path: Path) -> None:
+    with pytest.raises(FactFileError, match="No such file"):
+        read_mapped_table(tmp_path / "t.csv")
+
+
 def test_numbers_and_dates_are_read_as_they_are_written(tmp_path: Path) -> None:
     import datetime
     import decimal
@@ -233,5 +238,6 @@ def test_empty_cells_are_left_out_unless_they_mean_something() -> None:
 
 
 def test_a_table_without_a_mapping_says_how_it_gets_one(tmp_path: Path) -> None:
+    (tmp_path / "商品.parquet").touch()
     with pytest.raises(FactFileError, match=r"write 商品\.map\.yaml beside it"):
         read_mapped_table(tmp_path / "商品.parquet")

@@ -227,7 +227,7 @@ def test_a_large_ledger_is_asked_in_part_and_the_report_says_so(store: Store) ->
     assert result.report.retention is not None
     assert result.report.retention.asked == 6
     assert "7番は" in {failure.prompt for failure in result.report.retention.failures}
-    assert result.notes[-1].startswith("retention was asked of 6 of the 40 other facts")
+    assert result.notes[-1].startswith("6 of the 40 other facts in the ledger were asked")
     content = read_report(store.repository, store.resolve())
     assert content["retained_facts"] == {"asked": 6, "of": 40}
 

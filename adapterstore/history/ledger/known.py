@@ -54,6 +54,8 @@ class Retained:
     """How many facts the ledger has that the update leaves alone."""
     forgotten: Sequence[ForgottenFact] = ()
     """Those that are to be known no longer."""
+    asked: frozenset[str] = frozenset()
+    """The own prompts of the facts that the update changes, as canonical text."""
 
     @property
     def drawn(self) -> int:
@@ -65,7 +67,7 @@ class Retained:
 
         What is one's phrasing and another's own prompt is asked as the other's.
         """
-        own = {canonical_text(entry.prompt) for entry in self.entries}
+        own = self.asked | {canonical_text(entry.prompt) for entry in self.entries}
         others = [
             Probe(prompt=prompt, answer=entry.answer)
             for entry in self.entries
@@ -126,8 +128,8 @@ def draw_retained(
     Protected facts come first, but half of the limit is left for the others, as far as there are so
     many: a protected column of a large table would else keep everything else from being asked. Of
     what was forgotten, as far as it is known what, a quarter of the limit is drawn at most, or more
-    where the rest leaves room. The
-    seed draws among the others and, if not all have room, among the protected and the forgotten.
+    where the rest leaves room. The seed draws among the others and, if not all have room, among the
+    protected and the forgotten.
     """
     changed = {digest_key(entry.key) for found in known.every.values() for entry in found}
 
@@ -149,8 +151,7 @@ def draw_retained(
         first = random.Random(seed).sample(first, room)
     # In the ledger's own order: below the limit, the draw is the ledger, whatever the seed.
     entries = sorted([*first, *others], key=lambda entry: digest_key(entry.key))
-    entries = [entry.without_phrasings(known.asked) for entry in entries]
-    return Retained(entries, count - len(changed), forgotten)
+    return Retained(entries, count - len(changed), forgotten, known.asked)
 
 
 def _draw_forgotten(

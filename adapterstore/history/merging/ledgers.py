@@ -128,11 +128,26 @@ def rename_updates(
     """Return ledger changes whose entries name for an update the one that stands for it."""
     renamed = dict(changes)
     for path, change in changes.items() if names else ():
-        data = repository.blob(change) if isinstance(change, pygit2.Oid) else change
+        data = _content(repository, change)
         entry = LedgerEntry.from_bytes(data, path) if data is not None else None
         if entry is not None and entry.update in names:
             renamed[path] = dataclasses.replace(entry, update=names[entry.update]).to_bytes()
     return renamed
+
+
+def unlike(
+    repository: Repository, ledger: pygit2.Tree, changes: Mapping[str, Change]
+) -> dict[str, Change]:
+    """Return those changes that leave a ledger other than it is."""
+    return {
+        path: change
+        for path, change in changes.items()
+        if _content(repository, change) != _content(repository, blob_of(ledger, path))
+    }
+
+
+def _content(repository: Repository, change: Change) -> bytes | None:
+    return repository.blob(change) if isinstance(change, pygit2.Oid) else change
 
 
 def describe_conflict(

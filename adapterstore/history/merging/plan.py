@@ -8,6 +8,7 @@ from typing import Literal
 
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import FactConflict
+from adapterstore.history.ledger.reading import tree_difference
 from adapterstore.history.merging.ancestry import is_ancestor, merge_bases, virtual_sum
 from adapterstore.history.merging.effect import Atoms, Effects, difference
 from adapterstore.history.merging.ledgers import (
@@ -18,10 +19,12 @@ from adapterstore.history.merging.ledgers import (
     ledger_tree,
     merge_ledgers,
     rename_updates,
+    unlike,
     virtual_ledger,
 )
 from adapterstore.history.merging.losers import Unit, find_losing_units
 from adapterstore.history.merging.three_way import Twice, merge_atoms
+from adapterstore.history.snapshot import read_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Change, Repository
 from adapterstore.store.revisions import update_chains, walk
@@ -42,6 +45,7 @@ class MergePlan:
     composition: Composition = field(default_factory=Composition)
     """The exact sum: comp(ours) + comp(theirs) − comp(base) − Σ comp(dropped)."""
     ledger: dict[str, Change] = field(default_factory=dict)
+    """Ledger files that differ from ours afterwards."""
     conflicts: tuple[FactConflict, ...] = ()
     sides: dict[str, Side] = field(default_factory=dict)
     """Key digest of a conflict → whose answer stays; those without one are not decided."""
@@ -84,11 +88,18 @@ def plan_merge(
     """
     if is_ancestor(repository, theirs, ours):
         return MergePlan("up-to-date", ours, theirs)
+    our_ledger, their_ledger = (ledger_tree(repository, side) for side in (ours, theirs))
     if fast_forward != "never" and is_ancestor(repository, ours, theirs):
-        return MergePlan("fast-forward", ours, theirs)
+        changed = tree_difference(our_ledger, their_ledger)
+        return MergePlan(
+            "fast-forward",
+            ours,
+            theirs,
+            composition=read_snapshot(repository, theirs).composition,
+            ledger={path: after for path, (_, after) in changed.items()},
+        )
     bases = merge_bases(repository, ours, theirs)
     base_ledger = virtual_ledger(repository, bases)
-    our_ledger, their_ledger = (ledger_tree(repository, side) for side in (ours, theirs))
     merged = merge_ledgers(repository, base_ledger, our_ledger, their_ledger)
     paths = {
         path: describe_conflict(repository, path, base_ledger, ours, theirs)
@@ -130,7 +141,11 @@ def plan_merge(
         theirs=theirs,
         bases=tuple(bases),
         composition=virtual_sum(repository, [ours, theirs]) + effects.changes(correction),
-        ledger=rename_updates(repository, ledger, _stand_ins(three_way.twice)),
+        ledger=unlike(
+            repository,
+            our_ledger,
+            rename_updates(repository, ledger, _stand_ins(three_way.twice)),
+        ),
         conflicts=tuple(conflicts),
         sides=sides,
         dropped=dropped,

@@ -44,10 +44,11 @@ def read_mapped_table(
     """
     name = str(path).encode(errors="replace").decode()
     _suffix(name)
+    data = read_regular_file(path, name)
     found = mapping or find_mapping(path, store_folder)
     if found is None:
         raise unmapped(name)
-    return map_table(read_regular_file(path, name), name, read_mapping(found))
+    return map_table(data, name, read_mapping(found))
 
 
 def map_table(data: bytes, name: str, mapping: TableMapping) -> MappedTable:

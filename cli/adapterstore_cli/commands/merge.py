@@ -131,7 +131,7 @@ def _print(plan: MergePlan) -> None:
     for conflict in plan.conflicts:
         side = plan.sides.get(conflict.key)
         click.echo(f"  {f'{side} stays' if side else 'not decided'}: {conflict}")
-    if plan.outcome == "merge":
+    if plan.outcome in ("merge", "fast-forward"):
         click.echo(f"  facts that change here: {len(plan.ledger)}")
         click.echo(f"  terms of the sum: {len(plan.composition)}")
     for note in plan.notes:
