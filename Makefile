@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-demo-update bench-knowledge bench-knowledge-quick bench-counterfact bench-history bench-sequence bench-compact bench-update bench-after-effects bench-tables clean help
+.PHONY: demo test lint unit docs git-lfs stock-tools bench-store bench-exactness bench-demo-update bench-knowledge bench-knowledge-quick bench-counterfact bench-history bench-sequence bench-neighbours bench-compact bench-update bench-after-effects bench-tables clean help
 
 help:
 	@echo "make demo               the story in a terminal, in ./adapterstore-demo"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-compact      20 terms of rank 8 folded: error, memory, and what is stated"
 	@echo "make bench-history      blame, search and log in 1,000 commits and 10,000 facts"
 	@echo "make bench-sequence     ten fact files, one small update after the other"
+	@echo "make bench-neighbours   one changed fact: what becomes of facts that resemble it"
 	@echo "make bench-update       what one update costs beside its training steps"
 	@echo "make bench-after-effects  do forgotten answers come back, quantised or trained on?"
 	@echo "make bench-tables       30 changed cells of a catalogue that the base knows by heart"
@@ -76,6 +77,9 @@ bench-knowledge-quick: $(READY)
 
 bench-sequence: $(READY)
 	$(BIN)/python -m tests.benchmarks.sequence
+
+bench-neighbours: $(READY)
+	$(BIN)/python -m tests.benchmarks.neighbours
 
 bench-update: $(READY)
 	$(BIN)/python -m tests.benchmarks.update

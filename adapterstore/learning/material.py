@@ -21,10 +21,10 @@ from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
 from adapterstore.learning.keeping import Ending, Kept, ending_of, keep, usual_ending
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
-    FROM_RELATION,
     Tokens,
     control_probes,
     find_slots,
+    from_relation,
     name_openings,
     read_text,
     relation_openings,
@@ -178,10 +178,11 @@ def _openings(
         chosen = chooser.sample(found, min(len(found), recipe.subject_texts))
         chosen += name_openings(model, tokenizer, facts[number].prompt, str(facts[number].subject))
         subjects += [(number, opening) for opening in chosen]
+    each = from_relation(len(facts))
     for found, count in zip(slots[len(named) :], wanted.values(), strict=True):
-        relations += chooser.sample(found, min(len(found), count * FROM_RELATION))
+        relations += chooser.sample(found, min(len(found), count * each))
     for number, fact in enumerate(facts):
-        relations += relation_openings(tokenizer, fact.prompt, fact.subject)
+        relations += relation_openings(tokenizer, fact.prompt, fact.subject, each)
         if fact.old_answer is not None:
             chosen = name_openings(model, tokenizer, "", fact.old_answer)
             subjects += [(number, opening) for opening in chosen]

@@ -42,8 +42,8 @@ _MOST_DRAWN = 4000
 _CONFIDENT = 0.5
 _FROM_START = 8
 _FROM_PROMPT = 4
-FROM_RELATION = 8
-"""Texts of a fact's relation."""
+_FROM_RELATIONS = 320
+_MOST_FROM_RELATION, _LEAST_FROM_RELATION = 64, 8
 
 
 def text_start(model: Any, tokenizer: Any) -> Tokens:
@@ -115,7 +115,15 @@ def name_openings(model: Any, tokenizer: Any, prompt: str, name: str) -> list[To
     return [*(tuple(encode_prompt(tokenizer, words)) for words in known), *[alone] * _FROM_START]
 
 
-def relation_openings(tokenizer: Any, prompt: str, name: str | None) -> list[Tokens]:
+def from_relation(facts: int) -> int:
+    """Return how many texts of each fact's relation are written, for so many facts.
+
+    Few facts harm their nearest neighbours most, and many together cover each other's.
+    """
+    return min(_MOST_FROM_RELATION, max(_LEAST_FROM_RELATION, _FROM_RELATIONS // max(facts, 1)))
+
+
+def relation_openings(tokenizer: Any, prompt: str, name: str | None, count: int) -> list[Tokens]:
     """Return beginnings of texts that end where a prompt names its subject: none, if it begins so.
 
     What the model writes from there is of the same relation, mostly about other subjects.
@@ -124,8 +132,8 @@ def relation_openings(tokenizer: Any, prompt: str, name: str | None) -> list[Tok
     if not words:
         return []
     if isinstance(tokenizer, ChatTokenizer):
-        return [tokenizer.begin(words)] * FROM_RELATION
-    return [tuple(encode_prompt(tokenizer, words))] * FROM_RELATION
+        return [tokenizer.begin(words)] * count
+    return [tuple(encode_prompt(tokenizer, words))] * count
 
 
 def relation_words(prompt: str, name: str | None) -> str | None:

@@ -86,7 +86,8 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         examples = [*next(self._taught), *next(self._paraphrased), *next(self._recalled)]
-        texts = [text for group in self._preserved for text in next(group)]
+        groups = [next(group) for group in self._preserved]
+        texts = [text for group in groups for text in group]
         kept = [example for group in self._kept for example in next(group)]
         batch: dict[str, Any] = pad_right(
             [*(e.tokens for e in examples), *texts, *(e.tokens for e in kept)],
@@ -103,6 +104,7 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         ):
             if held:
                 batch |= _held(name, held, first, self._data.memory)
+        batch["positions"] = [sum(len(text) - 1 for text in group) for group in groups]
         return batch
 
 
@@ -154,7 +156,7 @@ class _PhaseTrainer(Trainer):
 
     preserve_weight: float = 0.0
     divergence: float = 0.0
-    """KL of the last step over the preserved texts, per position."""
+    """KL of the last step over the preserved texts, per position, of the group where it is most."""
 
     def compute_loss(
         self,
@@ -177,10 +179,11 @@ class _PhaseTrainer(Trainer):
         )
         for name, part in zip(held, others, strict=True):
             shown = part.log_softmax(-1).gather(1, inputs[f"{name}_likeliest"])
-            divergence = divergences(shown, inputs[f"{name}_before"], part.shape[1]).mean()
+            each = divergences(shown, inputs[f"{name}_before"], part.shape[1])
             if name == "preserved":
-                self.divergence = float(divergence.detach())
-            loss = loss + self.preserve_weight * divergence
+                groups = each.detach().split_with_sizes(inputs["positions"])
+                self.divergence = max(float(group.mean()) for group in groups)
+            loss = loss + self.preserve_weight * each.mean()
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
@@ -252,7 +255,8 @@ def train_phase(
         seed: of the order of texts.
         progress: told of every step.
         checkpointing: compute activations again in the backward pass instead of keeping them.
-        enough: asked every few steps, with the last step's KL; True stops.
+        enough: asked every few steps, with the last step's KL over the group of preserved texts
+            where it is most; True stops.
 
     Raises:
         TrainingFailed: a weight is not finite, or the model has no gradient checkpointing.

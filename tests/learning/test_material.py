@@ -14,6 +14,7 @@ from adapterstore.learning.keeping import teach
 from adapterstore.learning.material import Material, gather, own_answers
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
+    from_relation,
     name_openings,
     relation_openings,
     relation_words,
@@ -113,13 +114,21 @@ def test_a_relation_begins_before_its_subject(demo: tuple[Any, Any]) -> None:
     tokenizer = demo[1]
 
     def begun(prompt: str, name: str | None) -> set[str]:
-        openings = relation_openings(tokenizer, prompt, name)
+        openings = relation_openings(tokenizer, prompt, name, 3)
+        assert len(openings) in (0, 3)
         return {tokenizer.decode(tokens, skip_special_tokens=True) for tokens in openings}
 
     assert begun("The currency of Croatia is the", "Croatia") == {"The currency of"}
     assert begun("Croatia's currency is the", "Croatia") == set()
     assert begun("The currency of Croatia is the", "Mali") == set()
     assert begun("The currency of Croatia is the", None) == set()
+
+
+@pytest.mark.parametrize(
+    ("facts", "texts"), [(0, 64), (1, 64), (5, 64), (20, 16), (40, 8), (1000, 8)]
+)
+def test_few_facts_have_more_texts_of_their_relation_each(facts: int, texts: int) -> None:
+    assert from_relation(facts) == texts
 
 
 @pytest.mark.parametrize(

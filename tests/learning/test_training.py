@@ -146,6 +146,29 @@ def test_the_last_steps_divergence_is_told_without_weighing_it(tiny: tuple[Any, 
     assert all(value > 0 for value in seen)
 
 
+def test_of_groups_the_one_that_moves_most_decides(tiny: tuple[Any, Any]) -> None:
+    """Many texts that stay must not hide a few that do not: these resemble what is taught."""
+    model, tokenizer = tiny
+    near = tuple(tokenizer("The currency of Serbia is the")["input_ids"])
+    far = [tuple(tokenizer(f"Number {n} of the list is")["input_ids"]) for n in range(4)]
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    memory = remember(model, tokenizer, [near, *far])
+    seen: dict[int, float] = {}
+
+    def told(groups: list[list[tuple[int, ...]]]) -> float:
+        model.load_state_dict(start)
+        data = PhaseData(examples(tokenizer), (), groups, memory)
+        train(tiny, data, steps=CHECK_EVERY, enough=lambda d: bool(seen.update({len(seen): d})))
+        return seen[len(seen) - 1]
+
+    alone = [told([[near]]), told([far])]
+    assert alone[0] != pytest.approx(alone[1], rel=0.01)
+    assert told([[near], far]) == pytest.approx(max(alone), rel=1e-3)
+    positions = [len(near) - 1, sum(len(text) - 1 for text in far)]
+    together = sum(a * n for a, n in zip(alone, positions, strict=True)) / sum(positions)
+    assert told([[near, *far]]) == pytest.approx(together, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("sizes", "total", "shares"),
     [([90, 90, 90], 48, [16, 16, 16]), ([90, 4, 90], 48, [22, 4, 22]), ([2, 3], 48, [2, 3])],
