@@ -363,10 +363,14 @@ class VerificationFailed(AdapterStoreError):
 
     exit_code = 18
 
-    def __init__(self, revision: str, findings: int):
-        self.revision, self.findings = revision, findings
+    def __init__(self, revision: str, findings: int, intact: bool = False):
+        """``intact``: nothing was changed; signatures that count are missing."""
+        self.revision, self.findings, self.intact = revision, findings, intact
         shown = counted(findings, "findings")
-        super().__init__(f"{revision}: {shown}; restore what was changed from a clone you trust")
+        advice = "restore what was changed from a clone you trust"
+        if intact:
+            advice = "have it signed by somebody on the list of allowed signers, or add the signer"
+        super().__init__(f"{revision}: {shown}; {advice}")
 
 
 class CorruptJournal(CorruptStore):

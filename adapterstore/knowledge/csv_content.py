@@ -50,11 +50,14 @@ def parse_csv(text: str, name: str) -> Items:
     return items
 
 
+_MAPPING_HINT = "; a table of your own needs a mapping beside it, NAME.map.yaml (docs/tables.md)"
+
+
 def _check_header(header: list[str], name: str, line: int) -> list[str]:
     for column in header:
         if column not in COLUMNS:
             problem = f"unknown column {show_name(column)}; the columns are {', '.join(COLUMNS)}"
-            raise FactFileError(name, problem, line)
+            raise FactFileError(name, problem + _MAPPING_HINT, line)
         if header.count(column) > 1:
             raise FactFileError(name, f"the column {column} stands here twice", line)
     for column in REQUIRED:

@@ -46,15 +46,24 @@ def test_what_asks_first_asks_on_stderr(tmp_path: Path) -> None:
     update = publish(
         store, lora_folder(tmp_path / "a"), "a.yaml", "- {prompt: Secret is, answer: kept}\n"
     )
-    command = ["forget-data", f"update/{update}", "--json"]
-    run = subprocess.run(
-        [sys.executable, "-m", "adapterstore_cli", *command],
-        cwd=tmp_path,
-        input="y\n",
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
+
+    def answered(word: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "adapterstore_cli", "forget-data", f"update/{update}", *options],
+            cwd=tmp_path,
+            input=word,
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+        )
+
+    before = contents(tmp_path / ".adapterstore")
+    assert answered("n\n").stderr == "nothing was changed\n"
+    refused = answered("n\n", "--json")
+    assert json.loads(refused.stdout)["dry_run"] is True
+    assert refused.stderr.endswith("nothing was changed\n")
+    assert contents(tmp_path / ".adapterstore") == before
+    run = answered("y\n", "--json")
     assert json.loads(run.stdout)["dry_run"] is False
     assert "would be rewritten" in run.stderr
     assert "This can't be undone. Go on?" in run.stderr

@@ -94,6 +94,8 @@ def test_signing_by_option_and_by_configuration(folder: Path, tmp_path: Path) ->
     run = adapterstore(folder, "verify", "HEAD~3..HEAD", "--require-signatures")
     assert run.returncode == 18
     assert "found     none" in run.stdout
+    # Nothing was changed, so nothing is to be restored.
+    assert "HEAD~3..HEAD: 1 finding; have it signed by somebody on the list" in run.stderr
 
 
 def test_the_list_of_keys_may_be_named(folder: Path, tmp_path: Path) -> None:

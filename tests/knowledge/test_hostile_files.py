@@ -253,7 +253,8 @@ def test_json_lines(line: str, message: str) -> None:
         (
             "prompt,answer,paraphrase\na,b,c\n",
             "x.csv:1: unknown column paraphrase; the columns are prompt, answer, old_answer, "
-            "subject, relation, paraphrases",
+            "subject, relation, paraphrases; a table of your own needs a mapping beside it, "
+            "NAME.map.yaml (docs/tables.md)",
         ),
         ("\nprompt\na\n", "x.csv:2: the header row has no column answer"),
         ("prompt,answer,prompt\na,b,c\n", "x.csv:1: the column prompt stands here twice"),

@@ -14,6 +14,8 @@ class Finding:
     what: str
     expected: str
     found: str
+    intact: bool = False
+    """Whether nothing was changed: nobody who counts has signed it."""
 
     def to_dict(self) -> dict[str, str]:
         """Return the finding as JSON values."""
@@ -34,9 +36,11 @@ class Verification:
     notes: list[str] = field(default_factory=list)
     """What could not be looked at, and why."""
 
-    def report(self, where: str, what: str, expected: object, found: object) -> None:
+    def report(
+        self, where: str, what: str, expected: object, found: object, *, intact: bool = False
+    ) -> None:
         """Add a finding."""
-        self.findings.append(Finding(where, what, str(expected), str(found)))
+        self.findings.append(Finding(where, what, str(expected), str(found), intact))
 
     def count(self, kind: str, number: int = 1) -> None:
         """Count things that were looked at."""

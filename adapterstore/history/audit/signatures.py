@@ -69,7 +69,7 @@ class SignatureVerifier:
             text = f"signatures were not checked: {error.what} {error.problem}"
             verification.note(text)
             if self._required:
-                verification.report(where, "signature", VALID, text)
+                verification.report(where, "signature", VALID, text, intact=True)
             return
         verification.count(_COUNTED[result.judgement])
         key = result.signer or "an unreadable key"
@@ -79,13 +79,17 @@ class SignatureVerifier:
                     where, "signature", VALID, f"one that does not fit the text ({key})"
                 )
             case "unknown-signer":
-                verification.report(where, "signature", VALID, f"one by {key}, who is not allowed")
+                verification.report(
+                    where, "signature", VALID, f"one by {key}, who is not allowed", intact=True
+                )
             case "unsigned" if self._required:
-                verification.report(where, "signature", VALID, "none")
+                verification.report(where, "signature", VALID, "none", intact=True)
             case "unchecked":
                 verification.note(
                     "signatures are intact, but nobody says whose keys count; name an allowed-"
                     "signers file: git config gpg.ssh.allowedSignersFile FILE"
                 )
                 if self._required:
-                    verification.report(where, "signature", VALID, f"one by {key}; no list of keys")
+                    verification.report(
+                        where, "signature", VALID, f"one by {key}; no list of keys", intact=True
+                    )

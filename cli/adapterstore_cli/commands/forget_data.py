@@ -51,8 +51,13 @@ def command(session: Session, update: str, dry_run: bool, yes: bool, as_json: bo
     repository = session.open().repository
     if not dry_run and not yes:
         # With --json, stdout is the document's alone.
-        _tell(forget_data(repository, update, dry_run=True), True, err=as_json)
-        click.confirm("This can't be undone. Go on?", abort=True, err=as_json)
+        preview = forget_data(repository, update, dry_run=True)
+        _tell(preview, True, err=as_json)
+        if not click.confirm("This can't be undone. Go on?", err=as_json):
+            click.echo("nothing was changed", err=True)
+            if as_json:
+                print_json({"dry_run": True, **asdict(preview)})
+            return
     result = forget_data(repository, update, dry_run=dry_run, progress=progress(as_json))
     if as_json:
         print_json({"dry_run": dry_run, **asdict(result)})

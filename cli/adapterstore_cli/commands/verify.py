@@ -88,7 +88,8 @@ def command(
         _print(verification)
     if verification.findings:
         shown = "all refs" if everything else revision or "HEAD"
-        raise VerificationFailed(shown, len(verification.findings))
+        intact = all(finding.intact for finding in verification.findings)
+        raise VerificationFailed(shown, len(verification.findings), intact)
 
 
 def _print(verification: Verification) -> None:
