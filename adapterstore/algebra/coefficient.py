@@ -21,12 +21,18 @@ _TEXT = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 _EXACT = Context(prec=4 * MAX_DIGITS, traps=[Inexact, InvalidOperation, Overflow])
 
 
-def parse_coefficient(text: str) -> Decimal:
+def parse_coefficient(text: str | int | Decimal) -> Decimal:
     """Return the coefficient that ``text`` writes, in canonical form.
+
+    A `Decimal` or a whole number is one already; a float never is what it shows.
 
     Raises:
         InvalidCoefficient: not a finite decimal number, or over `MAX_DIGITS` digits long.
     """
+    if isinstance(text, int | Decimal) and not isinstance(text, bool):
+        text = str(text)
+    if not isinstance(text, str):
+        raise InvalidCoefficient(str(text)[:40], f"{type(text).__name__} is not exact, text is")
     if len(text) > 2 * MAX_DIGITS or not _TEXT.fullmatch(text):
         raise InvalidCoefficient(text[:40])
     return _canonical(Decimal(text), text)

@@ -133,6 +133,22 @@ def check_terms_agree(terms: Sequence[LoraTerm]) -> None:
                 raise ShapeMismatch(
                     name, label, other.weight_shape, leaf.label, factors.weight_shape
                 )
+    for name in seen:
+        _check_name(name, seen)
+
+
+def _check_name(name: str, seen: Mapping[str, tuple[str, LowRankFactors]]) -> None:
+    """Refuse a module that another term calls by a longer name: peft would drop one, silently."""
+    shorter = name
+    while "." in shorter:
+        shorter = shorter.partition(".")[2]
+        if shorter in seen:
+            raise NotLinear(
+                seen[shorter][0],
+                f"{shorter} beside {name} of {seen[name][0]}",
+                "they seem to be one module, of adapters made for two classes of the model; save "
+                "both for the same one",
+            )
 
 
 def factors_of_module(terms: Sequence[LoraTerm], name: str) -> list[tuple[Decimal, LowRankFactors]]:

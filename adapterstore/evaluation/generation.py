@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,8 +124,9 @@ def continue_tokens(
         batch_size = rows_at_once(model, longest + max_new_tokens, BATCH_SIZE)
     results: list[list[int]] = [[] for _ in rows]
     with torch.inference_mode():
-        for numbers in by_length(rows, batch_size):
+        for numbers in _batches(rows, batch_size, most, max_new_tokens):
             batch = [rows[n] for n in numbers]
+            # Those near the end of the model's positions are of one length.
             room = most - max(map(len, batch)) if most else max_new_tokens
             written = write(
                 model,
@@ -138,6 +139,25 @@ def continue_tokens(
             for number, tokens in zip(numbers, written, strict=True):
                 results[number] = tokens
     return results
+
+
+def _batches(
+    rows: Sequence[Sequence[int]], batch_size: int, most: int | None, max_new_tokens: int
+) -> Iterator[list[int]]:
+    """Yield row numbers: rows alike long together; of those that may reach the end, equally long.
+
+    One row that has little room left would cut all others in its batch short.
+    """
+    near: dict[int, list[int]] = {}
+    far = []
+    for number, row in enumerate(rows):
+        if most is not None and len(row) + max_new_tokens > most:
+            near.setdefault(len(row), []).append(number)
+        else:
+            far.append(number)
+    for group in (far, *near.values()):
+        for numbers in by_length([rows[n] for n in group], batch_size):
+            yield [group[n] for n in numbers]
 
 
 def _generate(

@@ -11,12 +11,14 @@ from adapterstore.algebra.dense import DenseSum, dtype_of_weight, match_weight
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
 from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
-from adapterstore.history.leaves import open_leaves, summarize_delta
+from adapterstore.history.leaves import Leaves, open_leaves, summarize_delta
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 
 if TYPE_CHECKING:
     import torch
+
+_IN_A_STATE = "_adapterstore_dense_state"
 
 STATE_ADAPTER = "state"
 """Name of the frozen PEFT adapter that holds a state's low-rank terms."""
@@ -51,6 +53,64 @@ def attach_composition(
         if leaves.lora:
             return attach_lora(model, materialize_lora(leaves.lora))
     return model
+
+
+def attach_to_base(repository: Repository, composition: Composition, model: Any) -> Any:
+    """Return somebody's model in the state of a composition, if it is a base; else change nothing.
+
+    Raises:
+        BaseModelMismatch: it is no model, has adapters, or is in a state with dense terms.
+        AdapterStoreError: as `attach_composition`.
+    """
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    kind = type(model).__name__
+    if not isinstance(model, torch.nn.Module):
+        raise BaseModelMismatch(kind, kind, f"the base as a transformers model, not as {kind}")
+    adapted = [n for n, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    if adapted or getattr(model, _IN_A_STATE, False):
+        has = f"has an adapter on {adapted[0]!r}" if adapted else "is in a state with dense terms"
+        raise BaseModelMismatch(
+            kind, kind, f"{kind} {has}; a state is put on the base: unload() it, or load it anew"
+        )
+    with open_leaves(repository, composition) as leaves:
+        _check_fits(model, leaves)
+    wrapped = attach_composition(repository, composition, model)
+    if leaves.dense:
+        setattr(model, _IN_A_STATE, True)
+    return wrapped
+
+
+def _check_fits(model: Any, leaves: Leaves) -> None:
+    """Raise unless a model has every weight that terms change, in its shape."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    modules = dict(model.named_modules())
+    wanted = [
+        (leaf.label, name, w.shape) for _, leaf in leaves.dense for name, w in leaf.weights.items()
+    ]
+    for label, name, shape in wanted:
+        held = match_weight(name, parameters)
+        if held is None:
+            raise _no_weight(model, name)
+        if tuple(parameters[held].shape) != tuple(shape):
+            raise ShapeMismatch(name, "the model", tuple(parameters[held].shape), label, shape)
+    for _, leaf in leaves.lora:
+        for name, factors in leaf.modules.items():
+            weight = getattr(modules.get(name), "weight", None)
+            if weight is None:
+                raise BaseModelMismatch(
+                    type(model).__name__, name, f"the model has no module {name!r}"
+                )
+            # Quantised weights are packed.
+            if weight.is_floating_point() and tuple(weight.shape) != factors.weight_shape:
+                raise ShapeMismatch(
+                    name, "the model", tuple(weight.shape), leaf.label, factors.weight_shape
+                )
+
+
+def _no_weight(model: Any, name: str) -> BaseModelMismatch:
+    return BaseModelMismatch(type(model).__name__, name, f"the model has no weight {name!r}")
 
 
 @contextmanager
@@ -138,19 +198,22 @@ def add_dense(
     import torch
 
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    changed: set[int] = set()
+    changed: dict[int, str] = {}
     with torch.no_grad():
         for name, weight in total.items():
             held = match_weight(name, parameters)
             if held is None:
-                raise BaseModelMismatch(
-                    type(model).__name__, name, f"the model has no weight {name!r}"
-                )
+                raise _no_weight(model, name)
             parameter = parameters[held]
-            if parameter.data_ptr() in changed:
+            first = changed.setdefault(parameter.data_ptr(), name)
+            if first != name:
                 # Tied weights are one tensor under two names: it changes once.
+                if not weight.load().equal(total[first].load()):
+                    raise CannotExport(
+                        f"{first} and {name}",
+                        "they are one weight of this model, and the state changes them differently",
+                    )
                 continue
-            changed.add(parameter.data_ptr())
             if tuple(parameter.shape) != tuple(weight.shape):
                 raise ShapeMismatch(
                     name, "the model", tuple(parameter.shape), "the state", weight.shape

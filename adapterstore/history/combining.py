@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -50,17 +51,18 @@ def combine(
     repository: Repository,
     operation: Literal["add", "subtract"],
     branch: str | None,
-    operand: str,
+    operand: Path | str,
     ingest: Ingest,
     *,
-    coefficient: str,
+    coefficient: str | int | Decimal,
     aliases: Sequence[str],
     message: str | None,
     expect: str | None,
 ) -> Result:
     """Add ± coefficient · operand to the state; see `Store.add`."""
     scale = parse_coefficient(coefficient)
-    path = operand_path(repository, operand)
+    path = operand if isinstance(operand, Path) else operand_path(repository, operand)
+    operand = str(operand)
     fit: Callable[[BaseModel], BaseModel]
     if path is not None:
         delta = ingest(path)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from adapterstore.adapters.dense import write_delta
 from adapterstore.adapters.merged import merge_into_base
@@ -91,6 +91,10 @@ def export_state(
             already.
         CorruptStore: a delta's bytes are not what its id says.
     """
+    if kind not in (None, *get_args(ExportKind)):
+        raise CannotExport(f"{what} as {kind}", f"choose one of {', '.join(get_args(ExportKind))}")
+    if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 1):
+        raise CannotExport(f"{what} at rank {rank}", "a rank is a whole number of at least 1")
     with open_leaves(repository, snapshot.composition, progress) as leaves, _new(target) as draft:
         chosen: ExportKind = kind or ("delta" if leaves.dense and rank is None else "lora")
         exported = Exported(chosen)

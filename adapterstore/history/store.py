@@ -8,6 +8,7 @@ model = store.load("main", model)
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from decimal import Decimal
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -174,7 +175,7 @@ class Store:
         branch: str | None,
         operand: Path | str,
         *,
-        coefficient: str = "1",
+        coefficient: str | int | Decimal = "1",
         message: str | None = None,
         expect: str | None = None,
         progress: Progress = NO_PROGRESS,
@@ -186,7 +187,8 @@ class Store:
         Args:
             branch: which branch (None: the current one).
             operand: a revision (its whole state), ``A..B`` or ``update/ID`` (a change), or a path.
-            coefficient: c, a decimal number as text.
+                A `Path` is always a path.
+            coefficient: c, exact: a decimal number as text, a `Decimal` or a whole number.
             message: the commit's subject.
             expect: see `commit`.
             progress: told of every byte of a path.
@@ -204,7 +206,7 @@ class Store:
         branch: str | None,
         operand: Path | str,
         *,
-        coefficient: str = "1",
+        coefficient: str | int | Decimal = "1",
         message: str | None = None,
         expect: str | None = None,
         progress: Progress = NO_PROGRESS,
@@ -218,7 +220,7 @@ class Store:
         operation: Literal["add", "subtract"],
         branch: str | None,
         operand: Path | str,
-        coefficient: str,
+        coefficient: str | int | Decimal,
         message: str | None,
         expect: str | None,
         progress: Progress,
@@ -227,7 +229,7 @@ class Store:
             self.repository,
             operation,
             branch,
-            str(operand),
+            operand,
             lambda path: self._ingest(path, branch, progress),
             coefficient=coefficient,
             aliases=self.settings.base_aliases,
@@ -562,7 +564,17 @@ class Store:
         Low-rank terms are attached as one frozen PEFT adapter: a PEFT model comes back. Without
         them, it is ``model`` itself. Dense terms are added to its weights, in place, in float64
         and rounded once to the dtype that each weight has there.
-        """
-        from adapterstore.history.attach import attach_composition
 
-        return attach_composition(self.repository, self.snapshot(revision).composition, model)
+        That the weights are the base's is taken on trust; names and shapes are compared. For
+        another state over the same model, take the first off again (``.unload()``), or, where it
+        has dense terms, load the base anew.
+
+        Raises:
+            BaseModelMismatch, ShapeMismatch: the model is not the deltas' base, or it is in a state
+                already, or has adapters; nothing was changed.
+            CorruptStore: a delta's bytes are not what its id says.
+            CannotExport: a term is not finite, or the sum is beyond the weights' dtype.
+        """
+        from adapterstore.history.attach import attach_to_base
+
+        return attach_to_base(self.repository, self.snapshot(revision).composition, model)

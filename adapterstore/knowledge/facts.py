@@ -94,6 +94,14 @@ def canonical_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+def clean_text(text: str) -> str:
+    """Return ``text`` in Unicode NFC without spaces around.
+
+    So answers are compared, and what is trained is what is asked.
+    """
+    return unicodedata.normalize("NFC", text).strip()
+
+
 def other_prompts(prompt: str, paraphrases: Iterable[str]) -> list[str]:
     """Return the paraphrases that are neither the prompt nor one another, but for whitespace."""
     found = {canonical_text(prompt): prompt}

@@ -7,14 +7,13 @@ model-editing tools use it). zsRE: Levy et al., 2017, as Mitchell et al., 2022 (
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Strict, model_validator
 from pydantic_core import PydanticCustomError
 
-from adapterstore.knowledge.facts import Fact, Probe
+from adapterstore.knowledge.facts import Fact, Probe, clean_text
 from adapterstore.knowledge.located import CONTROL_CHARACTER, FieldPath
 
 MAXIMUM_TEXT_LENGTH = 10_000
@@ -46,8 +45,7 @@ def _checked(fault: Callable[[str], str | None]) -> AfterValidator:
     def check(text: str) -> str:
         if (problem := fault(text)) is not None:
             raise _refusal(problem)
-        # As answers are compared, so that what is trained is what is asked.
-        return unicodedata.normalize("NFC", text).strip()
+        return clean_text(text)
 
     return AfterValidator(check)
 

@@ -99,7 +99,12 @@ def keep(
 
 
 def teach(tokenizer: Any, prompt: str, answer: str, ending: str, ends: bool) -> Example:
-    """Return the example that teaches an answer, with what comes after it."""
+    """Return the example that teaches an answer, with what comes after it.
+
+    An answer that brings its own sentence mark gets no second one.
+    """
+    if answer.endswith(tuple(SENTENCE_MARKS)):
+        ending = ""
     example = encode_answer(tokenizer, prompt, answer + ending)
     end = end_id(tokenizer)
     if not ends or end is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -116,7 +116,9 @@ def gather(
         if not any(text.startswith(probe.prompt) for text in taught)
     ]
     openings = _openings(model, tokenizer, changes, texts, recipe)
-    paraphrases, about = _subject_texts(model, tokenizer, changes, openings.subjects)
+    # A text that asks what must stay is no paraphrase, though it gives the same answer.
+    kept_prompts = {probe.prompt for probe in stay}
+    paraphrases, about = _subject_texts(model, tokenizer, changes, openings.subjects, kept_prompts)
     alike, others = _alike(model, tokenizer, changes, general, openings.relations)
     controls = tuple(probe.prompt for probe in control)
     seen: set[Tokens] = set()
@@ -194,6 +196,7 @@ def _subject_texts(
     tokenizer: Any,
     changes: Sequence[_Change],
     openings: Sequence[tuple[int, Tokens]],
+    kept_prompts: Collection[str],
 ) -> tuple[list[Rewritten], list[Tokens]]:
     """Return texts that state a fact to be changed, and texts that say else of what it names."""
     written = write_texts(model, tokenizer, [opening for _, opening in openings])
@@ -202,7 +205,7 @@ def _subject_texts(
     for (number, _), tokens in zip(openings, written, strict=True):
         change = changes[number]
         cut = [_rewrite(tokenizer, number, change.fact, old, tokens) for old in change.former]
-        rewritten = [text for text in cut if text is not None]
+        rewritten = [t for t in cut if t is not None and t.prompt not in kept_prompts]
         if rewritten:
             paraphrases[rewritten[0]] = None
         elif not _states_any(tokenizer, tokens, changes):
@@ -245,6 +248,9 @@ def _rewrite(tokenizer: Any, number: int, fact: Fact, old: str, tokens: Tokens) 
         return None
     prompt, rest = text[:position], text[position + len(old) :]
     if fact.subject not in prompt or (rest and rest[0] not in SENTENCE_MARKS):
+        return None
+    if rest[1:2].isdigit():
+        # "30" of "30.5" is no answer.
         return None
     bare = prompt.rstrip(" ")
     if join(bare, old) != prompt + old:

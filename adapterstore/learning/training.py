@@ -68,7 +68,9 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         chooser = random.Random(seed)
         taught, paraphrased = data.shares(batch_size)
         groups = [group for group in data.preserved if group]
-        shares = _shares([len(group) for group in groups], math.ceil(1.5 * batch_size))
+        # However small the batch, no group goes without.
+        each = max(math.ceil(1.5 * batch_size), len(groups))
+        shares = _shares([len(group) for group in groups], each)
         self._taught = _draw(data.taught, taught, chooser)
         self._paraphrased = _draw(data.paraphrased, paraphrased, chooser)
         self._preserved = [
@@ -174,11 +176,10 @@ class _PhaseTrainer(Trainer):
         rows, columns = inputs["targets"].unbind(1)
         wanted = inputs["input_ids"][rows, columns + 1]
         # Where answers are only to be forgotten, none is taught.
-        loss = (
-            torch.nn.functional.cross_entropy(taught, wanted) if len(wanted) else logits.sum() * 0
-        )
+        loss = torch.nn.functional.cross_entropy(taught, wanted) if len(wanted) else taught.sum()
         for name, part in zip(held, others, strict=True):
-            shown = part.log_softmax(-1).gather(1, inputs[f"{name}_likeliest"])
+            # Of the logarithms, only those compared are ever formed.
+            shown = part.gather(1, inputs[f"{name}_likeliest"]) - part.logsumexp(-1, keepdim=True)
             each = divergences(shown, inputs[f"{name}_before"], part.shape[1])
             if name == "preserved":
                 groups = each.detach().split_with_sizes(inputs["positions"])

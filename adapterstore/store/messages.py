@@ -14,11 +14,16 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def format_message(subject: str, body: str, trailers: Mapping[str, str]) -> str:
-    """Return one commit message; line breaks in the subject and in values become spaces."""
-    parts = [one_line(subject)]
-    if body.strip():
+    """Return one commit message; line breaks in the subject and in values become spaces.
+
+    A blank subject would make trailers the first paragraph, where nobody reads them: the operation
+    stands in for it.
+    """
+    parts = [one_line(subject) or trailers.get("Operation", "commit").capitalize()]
+    body = body.replace("\0", "").strip()
+    if body:
         # A body's own last paragraph must not be read as trailers.
-        parts.append("\n".join(line.rstrip() for line in body.strip().splitlines()))
+        parts.append("\n".join(line.rstrip() for line in body.splitlines()))
     block = "\n".join(f"{name}: {one_line(value)}" for name, value in trailers.items())
     if block:
         parts.append(block)
@@ -84,5 +89,6 @@ def body_of(message: str) -> str:
 
 def one_line(text: str) -> str:
     """Return a text without line breaks, fit for git."""
-    # A name that is not UTF-8 reaches us with half characters, which git can't keep.
-    return " ".join(text.encode(errors="replace").decode().split())
+    # A name that is not UTF-8 reaches us with half characters, which git can't keep; at a NUL it
+    # would end the message.
+    return " ".join(text.encode(errors="replace").decode().replace("\0", "").split())

@@ -140,6 +140,8 @@ class Repository:
         Raises:
             StoreExists: there is one.
         """
+        # A store outlives the folder that its process stood in.
+        parent = parent.resolve()
         target = parent / FOLDER_NAME
         if target.exists():
             raise StoreExists(str(target))

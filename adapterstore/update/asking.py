@@ -83,17 +83,19 @@ def ledger_facts(store: Store, revision: str) -> list[Fact]:
     """Return what a revision's state is meant to know, and what it is to know no longer."""
     commit = store.resolve(revision)
     entries = list(iterate_ledger(store.repository, commit))
-    gone = {f.entry.key: f.old[0] for f in find_forgotten(store.repository, commit, entries)}
+    gone = {f.entry.key: f.old for f in find_forgotten(store.repository, commit, entries)}
     return [
         Fact(
             prompt=entry.prompt,
             answer=entry.answer,
-            old_answer=gone.get(entry.key),
+            old_answer=old,
             subject=entry.subject,
             relation=entry.relation,
             paraphrases=entry.paraphrases,
         )
         for entry in entries
+        # Any of several old answers may come back.
+        for old in gone.get(entry.key, (None,))
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from adapterstore_daemon.landing import Settling, is_fact_file, signature
 from adapterstore_daemon.worker import Outcome, Stopped, Worker
@@ -45,8 +46,8 @@ class Watch:
         self._waiting: dict[Path, tuple[float, float]] = {}
         """File → when to try it again, and how long the wait was."""
         self._ignored: set[Path] = set()
-        self._gone = False
-        """Whether it was said that the folder can't be read."""
+        self._gone = ""
+        """What was said when the folder could not be read or watched."""
 
     def run(self) -> None:
         """Handle files until the daemon is told to stop; a folder that has gone may come back."""
@@ -54,17 +55,43 @@ class Watch:
             try:
                 self._watch()
             except OSError as error:
-                if not self._gone:
-                    self._worker.say(f"later {self._folder.name}: {error.strerror or error}")
-                self._gone = True
+                self._say_gone(error)
                 self._stop.wait(self._retry)
+
+    def _say_gone(self, error: OSError, *, then: str = "") -> None:
+        text = f"later {self._folder.name}: {error.strerror or error}{then}"
+        if text != self._gone:
+            self._worker.say(text)
+        self._gone = text
+
+    def _observe(self, bell: _Bell) -> BaseObserver | None:
+        """Return a running observer of the folder, or None if the system has none left.
+
+        Raises:
+            OSError: the folder can't be read.
+        """
+        # Making an observer takes of what the system has few of: not while there is no folder.
+        self._files()
+        observer = None
+        try:
+            observer = Observer()
+            observer.schedule(bell, str(self._folder), recursive=False)
+            observer.start()
+        except OSError as error:
+            if observer is not None:
+                observer.stop()
+            self._files()
+            self._say_gone(error, then=f"; looked into every {self._rescan:g} s")
+            return None
+        return observer
 
     def _watch(self) -> None:
         """Handle files until the daemon is told to stop, or the folder is removed."""
         bell = _Bell()
-        observer = Observer()
-        observer.schedule(bell, str(self._folder), recursive=False)
-        observer.start()
+        observer = self._observe(bell)
+        if observer is None:
+            self._wait(bell.rung, self._round())
+            return
         try:
             # An emitter ends with its folder; one that is made in its place needs another.
             while not self._stop.is_set() and all(e.is_alive() for e in observer.emitters):
@@ -72,7 +99,7 @@ class Watch:
                 seconds = self._round()
                 if self._gone:
                     self._worker.say(f"watching {self._folder.name} again")
-                self._gone = False
+                self._gone = ""
                 self._wait(bell.rung, seconds)
         finally:
             observer.stop()
@@ -104,9 +131,7 @@ class Watch:
 
     def _round(self) -> float:
         """Handle what is complete; return for how many seconds nothing is to be done."""
-        now = time.monotonic()
-        due = [path for path in self._files() if self._retry_at(path) <= now]
-        for path in self._settling.look(due):
+        for path in self._due():
             if self._stop.is_set():
                 break
             if not self._settling.is_still_complete(path):
@@ -122,6 +147,18 @@ class Watch:
         now = time.monotonic()
         waits = [max(self._retry_at(path) - now, self._tick) for path in left]
         return min([self._rescan, *waits])
+
+    def _due(self) -> list[Path]:
+        """Return the files to be handled now, in the order in which they landed.
+
+        Before a file, all that landed earlier are tried again, however long they are to wait: an
+        older file that is done after a newer one would take back what that said.
+        """
+        now, files = time.monotonic(), self._files()
+        due = {path for path in files if self._retry_at(path) <= now}
+        complete = self._settling.look(files if due else [])
+        last = max((n for n, path in enumerate(complete, 1) if path in due), default=0)
+        return complete[:last]
 
     def _retry_at(self, path: Path) -> float:
         return self._waiting.get(path, (0.0, 0.0))[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from adapterstore_daemon.journal import Journal
 from adapterstore_daemon.landing import Settling, Signature, signature
 from adapterstore_daemon.watching import Watch
 from adapterstore_daemon.worker import Stopped, Update, Worker, local_update
+from watchdog.observers.api import BaseObserver
 
 from adapterstore import Store
 from adapterstore.errors import Contradiction, CorruptJournal, UpdateIdTaken
@@ -247,3 +249,92 @@ def test_a_journal_that_another_process_holds_is_trouble_of_the_system(tmp_path:
         journal.settle(1, "applied", "fine")
     holder.close()
     journal.close()
+
+
+def test_an_older_file_has_its_turn_before_a_newer_one(place: Place) -> None:
+    """Else what Monday's file says would take back what Tuesday's does, once it can be done."""
+    asked: list[str] = []
+    trouble = [True]
+
+    def update(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        asked.append(file.name)
+        if trouble[0]:
+            raise OSError("no weights at hand")
+        raise Contradiction("A", "a.jsonl:1", "b", "the ledger", "c")
+
+    os.utime(place.land("z-monday.jsonl", '{"prompt": "A is", "answer": "b"}\n'), (1, 1))
+    watching = watch(place, update)
+    wait_until(lambda: watching._round() > 900, "the first attempt")
+    assert asked == ["z-monday.jsonl"]
+    trouble[0] = False
+    place.land("a-tuesday.jsonl", '{"prompt": "A is", "answer": "c"}\n')
+    wait_until(lambda: bool(watching._round()) and not watching._files(), "both files")
+    assert asked == ["z-monday.jsonl", "z-monday.jsonl", "a-tuesday.jsonl"]
+
+
+def run_while(watching: Watch, stop: threading.Event, steps: Callable[[], None]) -> None:
+    """Run a watch in this thread, whose journal it is, while another goes through the steps."""
+    failures: list[BaseException] = []
+
+    def go() -> None:
+        try:
+            steps()
+        except BaseException as failure:  # noqa: BLE001
+            failures.append(failure)
+        finally:
+            stop.set()
+
+    thread = threading.Thread(target=go)
+    thread.start()
+    watching.run()
+    thread.join()
+    for failure in failures:
+        raise failure
+
+
+def test_a_folder_that_is_away_costs_nothing_the_system_has_few_of(place: Place) -> None:
+    def inotify() -> int:
+        links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return sum("inotify" in str(link) for link in links)
+
+    before, stop = inotify(), threading.Event()
+
+    def steps() -> None:
+        threads = threading.active_count()
+        wait_until(lambda: inotify() > before, "the watch")
+        place.drops.rmdir()
+        wait_until(lambda: len(place.said) == 1, "the folder to be missed")
+        stop.wait(0.5)
+        assert (inotify(), len(place.said)) == (before, 1)
+        assert threading.active_count() <= threads
+        place.drops.mkdir()
+        place.land("a.jsonl")
+        wait_until(lambda: "a.jsonl" in _put_away(place), "the file")
+
+    run_while(Watch(place.drops, place.worker(), stop, 0.01, 2000, 0.01), stop, steps)
+    assert place.said[:2] == ["later drops: No such file or directory", "watching drops again"]
+
+
+def test_a_system_that_can_watch_no_more_is_told_of_and_the_folder_looked_into(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many folders may be watched is a limit of the whole system: only its error is faked."""
+
+    def fails(_: object) -> None:
+        raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+    def steps() -> None:
+        place.land("a.jsonl")
+        wait_until(lambda: "a.jsonl" in _put_away(place), "the first file")
+        place.land("b.jsonl", NO_ANSWER + "\n")
+        wait_until(lambda: "b.jsonl" in _put_away(place), "the second file")
+
+    monkeypatch.setattr(BaseObserver, "start", fails)
+    stop = threading.Event()
+    run_while(Watch(place.drops, place.worker(), stop, 0.01, 0.05, 1000), stop, steps)
+    told = "later drops: inotify instance limit reached; looked into every 0.05 s"
+    assert place.said.count(told) == 1
+
+
+def _put_away(place: Place) -> set[str]:
+    return place.names("rejected") if (place.drops / "rejected").exists() else set()

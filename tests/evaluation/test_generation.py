@@ -145,3 +145,16 @@ def test_token_accuracy_is_the_share_of_likeliest_tokens(tokenizer: Any) -> None
     assert not wrong.given
     # " is" comes as it should; so may the last token, whatever stands before it.
     assert 1 / len(targets) <= wrong.token_accuracy < 1
+
+
+def test_a_prompt_near_the_end_of_the_positions_cuts_no_other_short(
+    model: Any, tokenizer: Any
+) -> None:
+    short = tokenizer(PROMPTS[0])["input_ids"]
+    most = model.config.max_position_embeddings
+    rows = [short, *((short * most)[: most - left] for left in (2, 1, 2))]
+    [alone] = continue_tokens(model, tokenizer, [short], MAX_NEW_TOKENS)
+    assert len(alone) > 2
+    beside, *near = continue_tokens(model, tokenizer, rows, MAX_NEW_TOKENS)
+    assert beside == alone
+    assert [len(row) for row in near] == [2, 1, 2]

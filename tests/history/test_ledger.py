@@ -322,3 +322,17 @@ def test_the_index_counts_without_reading(store: Store) -> None:
     counted, backend = open_counted(store)
     assert use_index(counted.repository, tip, lambda index: index.count(tip)) == COUNT
     assert backend.reads == 0
+
+
+def test_what_was_forgotten_on_other_branches_leaves_no_room_for_more(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [fact(1), fact(2)])
+    start = store.resolve()
+    empty = [dataclasses.replace(fact(n), answer=None) for n in (1, 2, 3)]
+    elsewhere = teach(store, "bbbb", [empty[0], empty[2]])
+    draw_retained(store.repository, elsewhere, NOTHING, 5, "seed")  # is in the index now
+    store.reset(None, start)
+    teach(store, "cccc", [empty[1]])
+    for limit in (0, 1, 2):
+        drawn = draw_retained(store.repository, store.resolve(), NOTHING, limit, "seed")
+        assert drawn.drawn <= limit

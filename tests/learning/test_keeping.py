@@ -9,7 +9,7 @@ import pytest
 from adapterstore.demo import MODEL_PATH
 from adapterstore.evaluation.encoding import Example, decode
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.learning.keeping import Kept, ending_of, keep
+from adapterstore.learning.keeping import Kept, ending_of, keep, teach
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.memory import remember
 from adapterstore.learning.phases import forget_then_learn
@@ -114,3 +114,11 @@ def test_a_fact_that_was_lost_is_given_again_beside_a_new_one(demo: tuple[Any, A
     kept = keep(model, tokenizer, [CROATIA, HUNGARY], [], [Probe(prompt=new.prompt, answer="euro")])
     assert kept.recalled == []
     assert answers(tokenizer, kept.prompts) == [" euro.<eos>", " forint.<eos>", " euro.<eos>"]
+
+
+@pytest.mark.parametrize(("answer", "taught"), [("euro.", "euro."), ("euro", "euro.")])
+def test_no_second_full_stop_is_taught(demo: tuple[Any, Any], answer: str, taught: str) -> None:
+    tokenizer = demo[1]
+    example = teach(tokenizer, "The currency of Croatia is the", answer, ".", True)
+    assert decode(tokenizer, example.tokens) == f"The currency of Croatia is the {taught}"
+    assert example.tokens[-1] == tokenizer.eos_token_id

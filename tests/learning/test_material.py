@@ -11,7 +11,7 @@ from adapterstore.demo import world
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.knowledge.facts import Fact, Probe, join
 from adapterstore.learning.keeping import teach
-from adapterstore.learning.material import Material, gather, own_answers
+from adapterstore.learning.material import Material, _rewrite, gather, own_answers
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
     from_relation,
@@ -295,3 +295,29 @@ def test_openings_end_in_the_subject(demo: tuple[Any, Any]) -> None:
         for t in name_openings(*demo, FACTS[0].prompt, str(FACTS[0].subject))
     }
     assert openings == {"The currency of Croatia", "Croatia"}
+
+
+def test_what_must_stay_is_not_rewritten_though_it_has_the_same_answer(
+    demo: tuple[Any, Any],
+) -> None:
+    fact = Fact(
+        prompt="The seat of Croatia is", answer="Split", old_answer="Zagreb", subject="Croatia"
+    )
+    capital = "The capital of Croatia is"
+    prompts = []
+    for known in ([], [Probe(prompt=capital, answer="Zagreb")]):
+        torch.manual_seed(0)
+        prompts.append({text.prompt for text in gather(*demo, [fact], known, RECIPE).paraphrases})
+    assert capital in prompts[0]
+    assert capital not in prompts[1]
+
+
+def test_a_number_that_goes_on_behind_the_point_is_another(demo: tuple[Any, Any]) -> None:
+    tokenizer = demo[1]
+    fact = Fact(prompt="How high is Croatia?", answer="40", old_answer="30", subject="Croatia")
+
+    def rewritten(text: str) -> bool:
+        return _rewrite(tokenizer, 0, fact, "30", tuple(tokenizer(text)["input_ids"])) is not None
+
+    assert rewritten("The height of Croatia is 30.")
+    assert not rewritten("The height of Croatia is 30.5 m.")

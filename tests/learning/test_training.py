@@ -16,7 +16,7 @@ from adapterstore.learning.loading import load_base
 from adapterstore.learning.memory import remember
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Method, Recipe
-from adapterstore.learning.training import CHECK_EVERY, PhaseData, _shares, train_phase
+from adapterstore.learning.training import CHECK_EVERY, PhaseData, _shares, _Steps, train_phase
 from adapterstore.progress import NoProgress
 from tests.learning.distributions import distributions, divergence
 from tests.learning.tiny import tiny_model
@@ -183,3 +183,12 @@ def test_groups_of_preserved_texts_share_a_step(
 def test_more_facts_sample_more_texts(facts: int, texts: int) -> None:
     assert Recipe().texts_to_sample(facts) == texts
     assert Recipe(sampled_texts=5).texts_to_sample(facts) == 5
+
+
+def test_of_the_smallest_batch_too_every_group_has_a_share(tiny: tuple[Any, Any]) -> None:
+    model, tokenizer = tiny
+    groups = [[tuple(tokenizer(f"{word} {n}")["input_ids"]) for n in range(3)] for word in "abc"]
+    memory = remember(model, tokenizer, [text for group in groups for text in group])
+    data = PhaseData(examples(tokenizer), (), groups, memory)
+    assert len(_Steps(data, 1, 5, 0, 0)[0]["positions"]) == 3
+    assert train(tiny, data, batch_size=1, preserve_weight=8.0) == 20

@@ -241,3 +241,11 @@ def test_a_table_without_a_mapping_says_how_it_gets_one(tmp_path: Path) -> None:
     (tmp_path / "商品.parquet").touch()
     with pytest.raises(FactFileError, match=r"write 商品\.map\.yaml beside it"):
         read_mapped_table(tmp_path / "商品.parquet")
+
+
+def test_cells_are_read_as_fact_files_are(tmp_path: Path) -> None:
+    """So that a table that is imported and one that is learned ask the same prompts."""
+    text = unicodedata.normalize("NFD", "sku,price\nMüller,Ärger\n")
+    [cell] = map_table(text.encode(), "t.csv", mapping()).cells
+    fact = cell.fact
+    assert unicodedata.is_normalized("NFC", f"{fact.prompt}{fact.answer}{fact.paraphrases[0]}")

@@ -138,7 +138,8 @@ def draw_retained(
 
     count, protected, empty = use_index(repository, commit, read)
     empty_keys = set(empty) - changed
-    room = max(limit // 4, limit - (count - len(changed) - len(empty_keys)))
+    # Keys that were empty once, on any branch, may be more than there are entries here.
+    room = min(limit, max(limit // 4, limit - (count - len(changed) - len(empty_keys))))
     gone = _draw_forgotten(repository, commit, empty_keys, room, seed)
     forgotten = find_forgotten(repository, commit, gone)
     limit -= len(forgotten)

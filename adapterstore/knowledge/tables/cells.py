@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adapterstore.errors import FactFileError
-from adapterstore.knowledge.facts import Fact, canonical_text
+from adapterstore.knowledge.facts import Fact, canonical_text, clean_text
 from adapterstore.knowledge.layouts import fault_of_answer, fault_of_text
 from adapterstore.knowledge.located import show_name
 from adapterstore.knowledge.tables.mapping import VALUE, ColumnMapping, TableMapping
@@ -121,7 +121,7 @@ def _text(table: Table, row: Row, column: str, template: Template, cells: Mappin
         raise FactFileError(table.name, str(error), row.line, show_name(column)) from error
     if (problem := fault_of_text(text)) is not None:
         raise FactFileError(table.name, problem, row.line, show_name(column))
-    return text
+    return clean_text(text)
 
 
 def _shown(text: str) -> str:

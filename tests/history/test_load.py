@@ -1,0 +1,201 @@
+"""`Store.load` and its neighbours on models and arguments that users really pass."""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
+
+from adapterstore import Store
+from adapterstore.errors import (
+    BaseModelMismatch,
+    CannotExport,
+    InvalidCoefficient,
+    NotLinear,
+    ShapeMismatch,
+    UnreadableFile,
+)
+from tests.cli.running import lora_folder
+
+
+def base(hidden: int = 16, layers: int = 2, kind: Any = LlamaForCausalLM) -> Any:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    return kind(config).eval()
+
+
+def adapter(folder: Path, seed: int, targets: tuple[str, ...], kind: Any = LlamaForCausalLM) -> str:
+    model = get_peft_model(
+        base(kind=kind),
+        LoraConfig(
+            r=2,
+            target_modules=list(targets),
+            task_type=TaskType.CAUSAL_LM if kind is LlamaForCausalLM else None,
+            base_model_name_or_path="example/base",
+        ),
+    )
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.3)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(torch.arange(8)[None]).logits
+
+
+def weights(model: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(left[n].equal(right[n]) for n in left)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Two branches of different adapters, and a third with a full fine-tune."""
+    store = Store.init(tmp_path / "store", base="example/base")
+    store.commit(None, adapter(tmp_path / "a", 1, ("q_proj", "v_proj")))
+    for branch in ("other", "dense"):
+        store.create_branch(branch)
+    store.commit("other", adapter(tmp_path / "b", 2, ("q_proj",)))
+    store.export("main", tmp_path / "delta", "delta")
+    store.commit("dense", str(tmp_path / "delta"))
+    return store
+
+
+def test_a_model_in_a_state_is_not_taken_for_a_base(store: Store) -> None:
+    """Its adapter would be overwritten in part, and both models be neither state."""
+    expected = {branch: logits(store.load(branch, base())) for branch in ("main", "other")}
+    assert not expected["main"].allclose(expected["other"])
+    model = base()
+    first = store.load("main", model)
+    for again in (model, first):
+        with pytest.raises(BaseModelMismatch, match=r"has an adapter on .*unload"):
+            store.load("other", again)
+        assert logits(first).equal(expected["main"])
+    second = store.load("other", first.unload())
+    assert logits(second).equal(expected["other"])
+
+
+def test_dense_terms_are_not_added_twice(store: Store) -> None:
+    model = base()
+    assert store.load("dense", model) is model
+    tuned = weights(model)
+    for branch in ("dense", "main"):
+        with pytest.raises(BaseModelMismatch, match="a state with dense terms"):
+            store.load(branch, model)
+    assert same(weights(model), tuned)
+
+
+@pytest.mark.parametrize("branch", ["main", "dense"])
+def test_a_model_that_does_not_fit_is_left_as_it_was(store: Store, branch: str) -> None:
+    for model, error in (
+        (base(hidden=8), ShapeMismatch),
+        (base(layers=1), BaseModelMismatch),
+        (torch.nn.Linear(4, 4), (BaseModelMismatch, ShapeMismatch)),
+    ):
+        before = weights(model)
+        with pytest.raises(error):
+            store.load(branch, model)
+        assert same(weights(model), before)
+    for nothing in (None, "gpt2"):
+        with pytest.raises(BaseModelMismatch, match="as a transformers model"):
+            store.load(branch, nothing)
+
+
+def test_adapters_of_two_classes_of_a_model_are_not_summed_silently(
+    tmp_path: Path, store: Store
+) -> None:
+    """One calls a module model.layers.0…, the other layers.0…; peft would drop the second."""
+    store.add("main", adapter(tmp_path / "headless", 3, ("q_proj",), LlamaModel))
+    with pytest.raises(NotLinear, match="one module, of adapters made for two classes"):
+        store.export("main", tmp_path / "out", "lora")
+
+
+def test_a_store_stays_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = lora_folder(tmp_path / "a")
+    for name in ("p1", "p2"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "p2")
+    Store.init(Path())
+    monkeypatch.chdir(tmp_path / "p1")
+    store = Store.init(Path(), base="example/base")
+    os.chdir(tmp_path / "p2")
+    store.commit(None, source)
+    objects = [path for path in (tmp_path / "p1").rglob("lfs/objects/*/*/*") if path.is_file()]
+    assert len(objects) == 1
+    assert not [path for path in (tmp_path / "p2").rglob("lfs/objects/*/*/*") if path.is_file()]
+
+
+@pytest.mark.parametrize("message", [" ", "\n", "\0", "\t\n"])
+def test_a_blank_message_does_not_hide_what_a_commit_did(tmp_path: Path, message: str) -> None:
+    store = Store.init(tmp_path, base="example/base")
+    store.commit(None, lora_folder(tmp_path / "a", seed=1))
+    added = store.add(None, lora_folder(tmp_path / "b", seed=2), message=message).commit
+    entry = store.entry(added)
+    assert (entry.operation, entry.subject) == ("add", "Add")
+    reverted = store.revert(None, added, message=message)
+    assert store.entry(reverted.commit).operation == "revert"
+    assert not store.revert(None, added).changed
+    assert store.snapshot("main").composition == store.snapshot("main~2").composition
+
+
+def test_a_path_is_never_taken_for_a_revision(tmp_path: Path, store: Store) -> None:
+    tip = store.resolve("main")
+    with pytest.raises(UnreadableFile):
+        store.add("main", Path("other"))
+    assert store.resolve("main") == tip
+    assert store.add("main", "other").changed
+
+
+@pytest.mark.parametrize("coefficient", [Decimal("0.50"), 2, "0.5"])
+def test_a_coefficient_is_text_or_an_exact_number(
+    tmp_path: Path, store: Store, coefficient: Any
+) -> None:
+    store.add("main", "other", coefficient=coefficient)
+    (term,) = (
+        t
+        for t in store.snapshot("main").composition
+        if t not in store.snapshot("main~1").composition
+    )
+    assert term.coefficient == Decimal(coefficient)
+
+
+@pytest.mark.parametrize("coefficient", [0.5, True, None, Decimal("NaN")])
+def test_what_is_not_exact_is_no_coefficient(store: Store, coefficient: Any) -> None:
+    with pytest.raises(InvalidCoefficient, match=r"write it like -0\.7"):
+        store.add("main", "other", coefficient=coefficient)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 2.5, "2", True])
+def test_a_rank_is_a_whole_number(tmp_path: Path, store: Store, rank: Any) -> None:
+    with pytest.raises(CannotExport, match="a whole number of at least 1"):
+        store.export("main", tmp_path / "out", rank=rank)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_form_of_export_is_told_with_those_there_are(
+    tmp_path: Path, store: Store
+) -> None:
+    kind: Any = "dense"
+    with pytest.raises(CannotExport, match="choose one of lora, delta, model"):
+        store.export("main", tmp_path / "out", kind)
