@@ -41,6 +41,8 @@ BRANCHES = "refs/heads/"
 TAGS = "refs/tags/"
 _SWITCHED = re.compile(r"checkout: moving from (\S+) to \S+")
 _OBJECT_ID = re.compile(r"[0-9a-fA-F]{40}")
+_LONGEST_PART = 250
+"""Bytes: a file's name has 255, and git locks a ref by one with ".lock" behind it."""
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,8 @@ def check_new_name(repository: Repository, prefix: str, name: str) -> str:
         raise InvalidName(name, "is not UTF-8 text")
     if name.startswith("-") or name in {"HEAD", "@"} or not pygit2.reference_is_valid_name(ref):
         raise InvalidName(name, "git takes no such name (see 'git check-ref-format')")
+    if any(len(part.encode()) > _LONGEST_PART for part in name.split("/")):
+        raise InvalidName(name, f"a part of it has more than {_LONGEST_PART} bytes")
     if _OBJECT_ID.fullmatch(name):
         raise InvalidName(name, "looks like a commit id")
     if name.startswith(("update/", "refs/")):

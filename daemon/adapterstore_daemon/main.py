@@ -64,8 +64,8 @@ def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) 
     .reason.txt. Each content takes effect exactly once, over restarts and kills. Trouble that is
     not the file's (no weights, a full disk) leaves it there and is tried again.
 
-    SIGTERM and SIGINT end it; unfinished work is taken up at the next start. With --once the exit
-    code is 13 if a file was refused, 1 if one had to be left for later.
+    SIGTERM, SIGINT and SIGHUP end it; unfinished work is taken up at the next start. With --once
+    the exit code is 13 if a file was refused, 1 if one had to be left for later.
 
     \b
     Examples:
@@ -82,8 +82,10 @@ def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) 
     if not folder.is_dir():
         raise UnreadableFile(str(folder), "not a folder; make it first")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Who starts it with nohup wants it to go on.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: stop.set())
     with _only_daemon(store.repository.folder / "daemon") as state_folder:
         journal = Journal(state_folder / "journal.sqlite3")
         worker = Worker(
@@ -147,8 +149,10 @@ def status(store_folder: Path, as_json: bool) -> None:
         click.echo(json.dumps([asdict(d) for d in deliveries], indent=2, ensure_ascii=False))
         return
     for delivery in deliveries:
+        # A line break in a name must not make a line of its own.
+        name = " ".join(delivery.name.split())
         click.echo(
-            f"{delivery.changed_at}  {delivery.state:<8}  {delivery.name}  "
+            f"{delivery.changed_at}  {delivery.state:<8}  {name}  "
             f"update/{delivery.update_id}  {delivery.message}"
         )
 

@@ -11,6 +11,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
+from adapterstore.knowledge.tables.finding import find_mapping
 from adapterstore_daemon.landing import Settling, is_fact_file, signature
 from adapterstore_daemon.worker import Outcome, Stopped, Worker
 
@@ -115,12 +116,14 @@ class Watch:
         there = set(self._files())
         with suppress(Stopped):
             while there and not self._stop.is_set():
-                for path in self._settling.look(self._files()):
+                for path in self._look(self._files()):
                     if path in there and self._settling.is_still_complete(path):
                         outcomes.append(self._worker.handle(path))
                         there.discard(path)
-                for path in there & self._settling.held:
-                    self._worker.say(f"later {path.name}: it is open for writing")
+                held = self._settling.held
+                for path in [p for p in there if held & {p, find_mapping(p)}]:
+                    what = "it" if path in held else "its mapping"
+                    self._worker.say(f"later {path.name}: {what} is open for writing")
                     outcomes.append("later")
                     there.discard(path)
                 there &= set(self._files())
@@ -156,9 +159,16 @@ class Watch:
         """
         now, files = time.monotonic(), self._files()
         due = {path for path in files if self._retry_at(path) <= now}
-        complete = self._settling.look(files if due else [])
+        complete = self._look(files if due else [])
         last = max((n for n, path in enumerate(complete, 1) if path in due), default=0)
         return complete[:last]
+
+    def _look(self, files: list[Path]) -> list[Path]:
+        """Return which files are complete, and with them the mappings that tables are read by."""
+        mappings = {path: find_mapping(path) for path in files}
+        beside = {mapping for mapping in mappings.values() if mapping is not None}
+        complete = {None, *self._settling.look([*files, *sorted(beside)])}
+        return [path for path in files if path in complete and mappings[path] in complete]
 
     def _retry_at(self, path: Path) -> float:
         return self._waiting.get(path, (0.0, 0.0))[0]

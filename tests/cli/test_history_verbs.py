@@ -138,6 +138,7 @@ def test_tags(folder: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["branch", "a..b"], 10, "git takes no such name"),
+        (["branch", "x" * 251], 10, "a part of it has more than 250 bytes"),
         (["branch", "main"], 15, "is there already"),
         (["branch", "-d", "main"], 15, "is the current branch"),
         (["branch", "-d", "side"], 15, "--force"),

@@ -54,3 +54,15 @@ def test_a_reader_that_has_gone_is_no_failure(tmp_path: Path, command: str) -> N
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_name_with_a_line_break_makes_no_line_of_its_own(tmp_path: Path) -> None:
+    done(tmp_path, "init", "--base", "org/base")
+    drops = tmp_path / "drops"
+    drops.mkdir()
+    (drops / "a.yaml\nforged.yaml").write_text("facts: []\n")
+    code, _ = said(tmp_path, AS_IT_IS, "run", "drops", "--once")
+    assert code == 13
+    run = run_code(tmp_path, AS_IT_IS, "status")
+    (line,) = run.stdout.splitlines()
+    assert "  a.yaml forged.yaml  " in line

@@ -22,6 +22,7 @@ from adapterstore import Store
 from adapterstore.errors import Contradiction, CorruptJournal, UpdateIdTaken
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.tables.reading import MappedTable
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update import UpdateResult
 from tests.waiting import wait_until
@@ -334,6 +335,29 @@ def test_a_system_that_can_watch_no_more_is_told_of_and_the_folder_looked_into(
     run_while(Watch(place.drops, place.worker(), stop, 0.01, 0.05, 1000), stop, steps)
     told = "later drops: inotify instance limit reached; looked into every 0.05 s"
     assert place.said.count(told) == 1
+
+
+def test_a_table_waits_for_its_mapping_to_be_written(place: Place) -> None:
+    """Half a mapping may be a mapping: of some of the columns only."""
+    given: list[list[str]] = []
+
+    def update(
+        content: FactFile | MappedTable, update_id: UpdateId, progress: Progress
+    ) -> UpdateResult:
+        assert isinstance(content, MappedTable)
+        given.append([cell.fact.prompt for cell in content.cells])
+        raise Contradiction("A", "t.csv:1", "b", "the ledger", "c")
+
+    place.land("t.csv", "sku,price,size\na,1,2\n")
+    mapping = place.drops / "t.map.yaml"
+    with mapping.open("w") as writer:
+        writer.write("key: sku\ncolumns:\n  price: {prompts: ['{sku} costs']}\n")
+        writer.flush()
+        assert watch(place, update).run_once() == ["later"]
+        assert place.said == ["later t.csv: its mapping is open for writing"]
+        writer.write("  size: {prompts: ['The size of {sku} is']}\n")
+    assert watch(place, update).run_once() == ["rejected"]
+    assert given == [["a costs", "The size of a is"]]
 
 
 def _put_away(place: Place) -> set[str]:
