@@ -48,11 +48,11 @@ def attach_composition(
         CannotExport: a term is not finite, or the sum is beyond the weights' dtype.
     """
     with open_leaves(repository, composition, progress) as leaves:
+        # It may refuse the terms: before the model has changed.
+        lora = materialize_lora(leaves.lora) if leaves.lora else None
         if leaves.dense:
             add_dense(model, DenseSum(leaves.dense), stored)
-        if leaves.lora:
-            return attach_lora(model, materialize_lora(leaves.lora))
-    return model
+        return model if lora is None else attach_lora(model, lora)
 
 
 def attach_to_base(repository: Repository, composition: Composition, model: Any) -> Any:
@@ -67,7 +67,9 @@ def attach_to_base(repository: Repository, composition: Composition, model: Any)
 
     kind = type(model).__name__
     if not isinstance(model, torch.nn.Module):
-        raise BaseModelMismatch(kind, kind, f"the base as a transformers model, not as {kind}")
+        raise BaseModelMismatch(
+            kind, kind, f"a state is put on the base as a transformers model, not on {kind}"
+        )
     adapted = [n for n, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
     if adapted or getattr(model, _IN_A_STATE, False):
         has = f"has an adapter on {adapted[0]!r}" if adapted else "is in a state with dense terms"

@@ -199,3 +199,15 @@ def test_an_unknown_form_of_export_is_told_with_those_there_are(
     kind: Any = "dense"
     with pytest.raises(CannotExport, match="choose one of lora, delta, model"):
         store.export("main", tmp_path / "out", kind)
+
+
+def test_a_sum_that_can_not_be_loaded_leaves_the_model_as_it_was(
+    tmp_path: Path, store: Store
+) -> None:
+    store.add("dense", adapter(tmp_path / "a2", 4, ("k_proj",)))
+    store.add("dense", adapter(tmp_path / "headless", 3, ("k_proj",), LlamaModel))
+    model = base()
+    before = weights(model)
+    with pytest.raises((NotLinear, BaseModelMismatch)):
+        store.load("dense", model)
+    assert same(weights(model), before)
