@@ -232,3 +232,10 @@ def test_verbs_that_need_no_model_load_no_machine_learning(store: Path, call: li
         )
     loaded = modules_of(store, *call)
     assert not loaded & {"torch", "transformers", "peft", "numpy", "pydantic", "rich"}
+
+
+def test_init_names_the_store_as_it_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    made = "made a store in {}; base model: example/base\n"
+    assert done(tmp_path, "init", "--base", "example/base") == made.format(".adapterstore")
+    assert done(tmp_path, "init", "a", "--base", "example/base") == made.format("a/.adapterstore")

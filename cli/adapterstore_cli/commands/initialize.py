@@ -32,6 +32,7 @@ def command(session: Session, folder: Path | None, base: str | None, revision: s
       adapterstore init --base ./llama-3.2-1b
       adapterstore init --base meta-llama/Llama-3.2-1B --revision 4e20de3
     """
-    store = Store.init(folder or Path(), base, revision)
+    parent = folder or Path()
+    store = Store.init(parent, base, revision)
     name = store.snapshot().base.name or "taken from the first adapter"
-    click.echo(f"made a store in {store.repository.folder}; base model: {name}")
+    click.echo(f"made a store in {parent / store.repository.folder.name}; base model: {name}")
