@@ -86,6 +86,8 @@ def attach_to_base(repository: Repository, composition: Composition, model: Any)
 
 def _check_fits(model: Any, leaves: Leaves) -> None:
     """Raise unless a model has every weight that terms change, in its shape."""
+    import torch
+
     parameters = dict(model.named_parameters(remove_duplicate=False))
     modules = dict(model.named_modules())
     wanted = [
@@ -99,13 +101,15 @@ def _check_fits(model: Any, leaves: Leaves) -> None:
             raise ShapeMismatch(name, "the model", tuple(parameters[held].shape), label, shape)
     for _, leaf in leaves.lora:
         for name, factors in leaf.modules.items():
-            weight = getattr(modules.get(name), "weight", None)
-            if weight is None:
+            if name not in modules:
                 raise BaseModelMismatch(
                     type(model).__name__, name, f"the model has no module {name!r}"
                 )
-            # Quantised weights are packed.
-            if weight.is_floating_point() and tuple(weight.shape) != factors.weight_shape:
+            # Quantised weights are packed, or have another name.
+            weight = getattr(modules[name], "weight", None)
+            if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
+                continue
+            if tuple(weight.shape) != factors.weight_shape:
                 raise ShapeMismatch(
                     name, "the model", tuple(weight.shape), leaf.label, factors.weight_shape
                 )

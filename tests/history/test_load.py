@@ -21,6 +21,8 @@ from adapterstore.errors import (
     ShapeMismatch,
     UnreadableFile,
 )
+from adapterstore.history.attach import _check_fits
+from adapterstore.history.leaves import open_leaves
 from tests.cli.running import lora_folder
 
 
@@ -211,3 +213,21 @@ def test_a_sum_that_can_not_be_loaded_leaves_the_model_as_it_was(
     with pytest.raises((NotLinear, BaseModelMismatch)):
         store.load("dense", model)
     assert same(weights(model), before)
+
+
+def test_a_layer_that_keeps_its_weight_under_another_name_is_left_to_peft(store: Store) -> None:
+    """As quantised layers do: their shapes can't be compared, and are not a reason to refuse."""
+
+    class Packed(torch.nn.Linear):
+        def __init__(self, layer: torch.nn.Linear):
+            super().__init__(layer.in_features, layer.out_features, bias=False)
+            self.qweight = layer.weight
+            del self._parameters["weight"]
+
+    model = base()
+    attention = model.model.layers[0].self_attn
+    attention.q_proj = Packed(attention.q_proj)
+    with pytest.raises(AttributeError):
+        _ = attention.q_proj.weight
+    with open_leaves(store.repository, store.snapshot("main").composition) as leaves:
+        _check_fits(model, leaves)
