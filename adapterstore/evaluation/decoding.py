@@ -15,8 +15,8 @@ from adapterstore.evaluation.encoding import pad_left
 if TYPE_CHECKING:
     import torch
 
-_MOST_CACHE = 1 << 28
-"""Bytes of keys and values of one batch that is larger than the usual."""
+_USUAL_CACHE, _MOST_CACHE = 1 << 28, 1 << 31
+"""Bytes of keys and values: of one batch that is larger than the usual, and of any."""
 _MOST_ROWS = 512
 _WORTH_IT = 0.9
 """Rows are taken out when at most this share of the batch goes on: each time copies the cache."""
@@ -40,18 +40,25 @@ def can_write_on(model: Any) -> bool:
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
 
 
-def rows_at_once(model: Any, tokens: int, least: int) -> int:
-    """Return how many rows to write on from at once: many, where their cache is small.
+def rows_at_once(model: Any, tokens: int, usual: int) -> int:
+    """Return how many rows to write on from at once: more than usual where their cache is small.
+
+    Where the cache of so many would be large, as a long prompt's is, it is fewer.
 
     Args:
         model: the model.
         tokens: that a row may have in the end.
-        least: the number for any model.
+        usual: the number for most models.
     """
     config = _base(model).config.get_text_config()
-    width, layers = getattr(config, "hidden_size", 0), getattr(config, "num_hidden_layers", 0)
-    row = 2 * 4 * width * layers * tokens
-    return max(least, min(_MOST_ROWS, _MOST_CACHE // row)) if row else least
+    layers = getattr(config, "num_hidden_layers", 0)
+    heads = getattr(config, "num_attention_heads", 0)
+    width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // max(heads, 1)
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    row = 2 * int(model.dtype.itemsize) * kept * width * layers * tokens
+    if not row:
+        return usual
+    return max(1, min(max(usual, min(_MOST_ROWS, _USUAL_CACHE // row)), _MOST_CACHE // row))
 
 
 def write_on(

@@ -155,13 +155,17 @@ def pad_left(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[s
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
-def rows_per_batch(tokenizer: Any, most: int, width: int = _USUAL_TOKENS) -> int:
-    """Return how many texts of ``width`` tokens go through the model at once.
+def places_per_batch(tokenizer: Any) -> int:
+    """Return at how many places of a batch the next token is predicted, so that logits stay small.
 
-    So that their logits stay small: a vocabulary of 128,000 makes logits of 25 MB a text of 48
-    tokens; one of 2,000, of 0.4 MB.
+    A vocabulary of 128,000 makes logits of 25 MB a text of 48 tokens; one of 2,000, of 0.4 MB.
     """
-    return max(1, min(most, _MOST_LOGITS // (len(tokenizer) * max(width, 1))))
+    return max(1, _MOST_LOGITS // len(tokenizer))
+
+
+def rows_per_batch(tokenizer: Any, most: int, width: int = _USUAL_TOKENS) -> int:
+    """Return how many texts of ``width`` tokens go through the model at once."""
+    return max(1, min(most, places_per_batch(tokenizer) // max(width, 1)))
 
 
 def by_length(rows: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:

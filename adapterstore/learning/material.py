@@ -146,8 +146,8 @@ def gather(
 class _Openings:
     """Beginnings of texts, which the model is to write on from."""
 
-    subjects: list[tuple[int, Tokens]]
-    """With the number of the fact that each is for."""
+    subjects: list[tuple[list[int], Tokens]]
+    """With the numbers of the facts that what is written may state."""
     relations: list[Tokens]
 
 
@@ -164,30 +164,35 @@ def _openings(
     it is named too. A relation is what stands before the subject of a prompt or, where the subject
     comes first, behind it.
     """
-    subjects: list[tuple[int, Tokens]] = []
+    subjects: list[tuple[list[int], Tokens]] = []
     relations: list[Tokens] = []
-    if not recipe.subject_texts:
+    each = recipe.texts_about_each(len(changes))
+    if not each:
         return _Openings(subjects, relations)
     facts = [change.fact for change in changes]
-    named = [number for number, fact in enumerate(facts) if fact.subject]
+    # A row of a table gives one subject several facts.
+    named: dict[str, list[int]] = {}
+    for number, fact in enumerate(facts):
+        if fact.subject:
+            named.setdefault(fact.subject, []).append(number)
     following = [relation_words(fact.prompt, fact.subject) for fact in facts]
     wanted = Counter(words for words in following if words)
-    slots = find_slots(
-        model, tokenizer, texts, [*(str(facts[number].subject) for number in named), *wanted]
-    )
+    slots = find_slots(model, tokenizer, texts, list(dict.fromkeys([*named, *wanted])))
     chooser = random.Random(recipe.seed)
-    for number, found in zip(named, slots[: len(named)], strict=True):
-        chosen = chooser.sample(found, min(len(found), recipe.subject_texts))
-        chosen += name_openings(model, tokenizer, facts[number].prompt, str(facts[number].subject))
-        subjects += [(number, opening) for opening in chosen]
+    for subject, numbers in named.items():
+        found = slots[subject]
+        chosen = chooser.sample(found, min(len(found), each * len(numbers)))
+        for number in numbers:
+            chosen += name_openings(model, tokenizer, facts[number].prompt, subject, len(facts))
+        subjects += [(numbers, opening) for opening in chosen]
     each = from_relation(len(facts))
-    for found, count in zip(slots[len(named) :], wanted.values(), strict=True):
-        relations += chooser.sample(found, min(len(found), count * each))
+    for words, count in wanted.items():
+        relations += chooser.sample(slots[words], min(len(slots[words]), count * each))
     for number, fact in enumerate(facts):
         relations += relation_openings(tokenizer, fact.prompt, fact.subject, each)
         if fact.old_answer is not None:
-            chosen = name_openings(model, tokenizer, "", fact.old_answer)
-            subjects += [(number, opening) for opening in chosen]
+            chosen = name_openings(model, tokenizer, "", fact.old_answer, len(facts))
+            subjects += [([number], opening) for opening in chosen]
     return _Openings(subjects, relations)
 
 
@@ -195,18 +200,22 @@ def _subject_texts(
     model: Any,
     tokenizer: Any,
     changes: Sequence[_Change],
-    openings: Sequence[tuple[int, Tokens]],
+    openings: Sequence[tuple[Sequence[int], Tokens]],
     kept_prompts: Collection[str],
 ) -> tuple[list[Rewritten], list[Tokens]]:
     """Return texts that state a fact to be changed, and texts that say else of what it names."""
     written = write_texts(model, tokenizer, [opening for _, opening in openings])
     paraphrases: dict[Rewritten, None] = {}
     about: dict[Tokens, None] = {}
-    for (number, _), tokens in zip(openings, written, strict=True):
-        change = changes[number]
-        cut = [_rewrite(tokenizer, number, change.fact, old, tokens) for old in change.former]
+    for (numbers, _), tokens in zip(openings, written, strict=True):
+        cut = [
+            _rewrite(tokenizer, number, changes[number].fact, old, tokens)
+            for number in numbers
+            for old in changes[number].former
+        ]
         rewritten = [t for t in cut if t is not None and t.prompt not in kept_prompts]
-        if rewritten:
+        # Two facts of one subject may have had one answer: which is stated, nobody knows.
+        if len({t.fact for t in rewritten}) == 1:
             paraphrases[rewritten[0]] = None
         elif not _states_any(tokenizer, tokens, changes):
             about[tokens] = None

@@ -7,6 +7,7 @@ N = finetune(S′, K_new) − S′        learn:   S″ = S′ + N
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING, Any
 from transformers import set_seed
 
 from adapterstore.errors import InvalidSetting, PromptTooLong
-from adapterstore.evaluation.encoding import Example, check_lengths, encode_answer
+from adapterstore.evaluation.encoding import (
+    Example,
+    check_lengths,
+    encode_answer,
+    most_tokens,
+)
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
 from adapterstore.learning.forgotten import hold_forgotten
@@ -38,6 +44,7 @@ Forgotten = Callable[[PhaseResult, Decimal], Any]
 
 _MOST_TURNS = 5
 """How often the learn phase is gone through while a new answer is not given, or an old one is."""
+_ASKED_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -153,18 +160,18 @@ def forget_then_learn(
         if replaced.left:
             notes.append(replaced.note)
         delta = start_delta(model, recipe.phase_method("learn"), "learn", recipe, stored)
-        data = _learn_data(tokenizer, facts, material)
+        data = _learn_data(model, tokenizer, facts, material)
         data = dataclasses.replace(
             data,
             memory={**memory, **replaced.memory},
-            kept=[*data.kept, replaced.texts],
+            replaced=replaced.texts,
         )
         steps["learn"] = 0
         for turn in range(_MOST_TURNS):
             steps["learn"] += _train_learn(
                 delta, tokenizer, data, material.kept, replaced.old, recipe, turn, progress
             )
-            if _as_wanted(delta, tokenizer, data.taught, replaced.old):
+            if _as_wanted(delta, tokenizer, _wanted(data.taught, replaced.old)):
                 break
         delta.finish()
         delta.set_coefficient(1.0)
@@ -204,9 +211,10 @@ def _check_prompts(
     asked += [(p.prompt, p.answer) for fact in facts for p in (*fact.locality, *fact.portability)]
     own = {prompt for prompt, _ in asked}
     others = [(probe.prompt, probe.answer) for probe in known if probe.prompt not in own]
-    check_lengths(model, tokenizer, _encoded(tokenizer, asked), more=1)
+    # A sentence mark may follow the answer, and the end.
+    check_lengths(model, tokenizer, _encoded(tokenizer, asked), more=2)
     try:
-        check_lengths(model, tokenizer, _encoded(tokenizer, others), more=1)
+        check_lengths(model, tokenizer, _encoded(tokenizer, others), more=2)
     except PromptTooLong as error:
         raise InvalidSetting("suite or ledger", str(error)) from error
 
@@ -250,7 +258,7 @@ def _train_forget(
         delta.model,
         tokenizer,
         PhaseData([encode_answer(tokenizer, prompt, answer) for prompt, answer in old]),
-        steps=recipe.forget_steps,
+        steps=recipe.steps_to_forget(len(old)),
         batch_size=recipe.batch_size,
         learning_rate=recipe.phase_rate("forget"),
         preserve_weight=0.0,
@@ -272,14 +280,17 @@ def _train_learn(
     turn: int,
     progress: Progress,
 ) -> int:
-    checked = [*data.taught, *data.paraphrased, *data.recalled]
-    checked += kept.to_check(recipe.seed)
+    given = [*data.taught, *data.paraphrased, *data.recalled, *kept.to_check(recipe.seed)]
+    wanted = _wanted(given, no_more)
     return train_phase(
         "learning",
         delta.model,
         tokenizer,
         data,
-        steps=recipe.most_learn_steps(data.shares(recipe.batch_size)[0], len(data.taught)),
+        steps=max(
+            recipe.most_learn_steps(data.shares(recipe.batch_size)[0], len(data.taught)),
+            recipe.most_learn_steps(data.replaced_share(recipe.batch_size), len(data.replaced)),
+        ),
         batch_size=recipe.batch_size,
         learning_rate=recipe.phase_rate("learn"),
         preserve_weight=recipe.preserve_weight,
@@ -287,8 +298,7 @@ def _train_learn(
         checkpointing=recipe.gradient_checkpointing,
         progress=progress,
         enough=lambda divergence: (
-            divergence < recipe.preserve_tolerance
-            and _as_wanted(delta, tokenizer, checked, no_more)
+            divergence < recipe.preserve_tolerance and _as_wanted(delta, tokenizer, wanted)
         ),
     )
 
@@ -342,7 +352,7 @@ def _share(given: Sequence[bool], nothing: float) -> float:
     return sum(given) / len(given) if given else nothing
 
 
-def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> PhaseData:
+def _learn_data(model: Any, tokenizer: Any, facts: Sequence[Fact], material: Material) -> PhaseData:
     taught: list[Example] = []
     for fact, (ending, ends) in zip(facts, material.endings, strict=True):
         if fact.answer is not None:
@@ -352,6 +362,9 @@ def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> Ph
         answer, (_, ends) = facts[text.fact].answer, material.endings[text.fact]
         if answer is not None:
             paraphrased.append(teach(tokenizer, text.prompt, answer, text.ending, ends))
+    # A new answer may be much longer than the one that a text of the model's own ended in.
+    most = most_tokens(model) or math.inf
+    paraphrased = [example for example in paraphrased if len(example.tokens) <= most]
     return PhaseData(
         taught,
         paraphrased,
@@ -361,15 +374,36 @@ def _learn_data(tokenizer: Any, facts: Sequence[Fact], material: Material) -> Ph
     )
 
 
-def _as_wanted(
-    delta: PhaseDelta, tokenizer: Any, given: Sequence[Example], no_more: Sequence[Example]
-) -> bool:
-    """Return whether the state, as it would be written now, gives these answers and not those."""
+_Wanted = tuple[Example, bool]
+"""A text, and whether its answer is to be given."""
+
+
+def _wanted(given: Sequence[Example], no_more: Sequence[Example]) -> list[_Wanted]:
+    return [*((example, True) for example in given), *((example, False) for example in no_more)]
+
+
+def _as_wanted(delta: PhaseDelta, tokenizer: Any, wanted: list[_Wanted]) -> bool:
+    """Return whether the state, as it would be written now, gives just the answers it is to give.
+
+    Of many texts, it asks no further than the first part with one that is not as wanted. Those are
+    put to the front of ``wanted``, for the next time: most likely they are not yet then.
+    """
     model = delta.model
     was_training = model.training
     model.eval()
+    failed: list[int] = []
     with delta.as_stored():
-        scores = score_examples(model, tokenizer, [*given, *no_more])
+        for first in range(0, len(wanted), _ASKED_AT_ONCE):
+            part = wanted[first : first + _ASKED_AT_ONCE]
+            scores = score_examples(model, tokenizer, [example for example, _ in part])
+            failed = [
+                number
+                for number, (score, (_, is_to)) in enumerate(zip(scores, part, strict=True), first)
+                if score.given != is_to
+            ]
+            if failed:
+                break
     model.train(was_training)
-    are_given = [score.given for score in scores]
-    return all(are_given[: len(given)]) and not any(are_given[len(given) :])
+    if failed:
+        wanted[:0] = [wanted.pop(number) for number in reversed(failed)][::-1]
+    return not failed

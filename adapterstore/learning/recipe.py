@@ -36,8 +36,11 @@ DEFAULT_GRID = tuple(
 
 _LEAST_STEPS = 50
 _MOST_PASSES = 25
+_LEAST_FORGET_STEPS = 25
+_FORGET_PASSES = 8
 _TEXTS_PER_FACT = 15
 _LEAST_TEXTS, _MOST_TEXTS = 700, 3000
+_MOST_ABOUT_SUBJECTS, _LEAST_ABOUT_SUBJECT = 12_000, 4
 
 
 class Recipe(SettingsModel):
@@ -63,7 +66,8 @@ class Recipe(SettingsModel):
     """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
     or as many as it takes to show each fact 25 times. Where a new answer is still not given then,
     the phase is gone through again, at most five times in all."""
-    forget_steps: Count = 25
+    forget_steps: Count | None = None
+    """None: 25, or as many as it takes to show each old answer 8 times."""
     batch_size: Count = 32
     """Texts that teach, in one step. On top come half as many again that preserve, up to three
     quarters as many that keep earlier facts, up to a quarter as many that keep away what is only
@@ -84,7 +88,8 @@ class Recipe(SettingsModel):
     """Texts sampled from the model itself, to preserve what it knows. None: 15 for each fact, but
     no fewer than 700 and no more than 3000."""
     subject_texts: Annotated[int, Field(ge=0)] = 60
-    """Texts sampled about each fact's subject."""
+    """Texts sampled about each fact's subject, at most; of many facts fewer each, but no fewer than
+    4, so that it is 12,000 in all."""
     control_size: Annotated[int, Field(ge=0)] = 100
     """Prompts held out of the preserve set, on which harm is measured."""
     retained_facts: Annotated[int, Field(ge=0)] = 1000
@@ -124,11 +129,22 @@ class Recipe(SettingsModel):
             return self.learn_steps
         return max(_LEAST_STEPS, math.ceil(_MOST_PASSES * facts / max(shown, 1)))
 
+    def steps_to_forget(self, answers: int) -> int:
+        """Return how many steps the forget phase takes, for so many old answers."""
+        if self.forget_steps is not None:
+            return self.forget_steps
+        return max(_LEAST_FORGET_STEPS, math.ceil(_FORGET_PASSES * answers / self.batch_size))
+
     def texts_to_sample(self, facts: int) -> int:
         """Return how many texts are sampled from the model itself, for so many facts."""
         if self.sampled_texts is not None:
             return self.sampled_texts
         return min(max(_LEAST_TEXTS, _TEXTS_PER_FACT * facts), _MOST_TEXTS)
+
+    def texts_about_each(self, facts: int) -> int:
+        """Return how many texts are sampled about each fact's subject, for so many facts."""
+        room = max(_MOST_ABOUT_SUBJECTS // max(facts, 1), _LEAST_ABOUT_SUBJECT)
+        return min(self.subject_texts, room)
 
     def for_model(self, model: Any) -> Recipe:
         """Return the recipe with what it left to the model's architecture filled in."""

@@ -11,7 +11,7 @@ it (Magpie, arXiv 2406.08464), and answers it as it answers any prompt.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,13 +37,17 @@ Tokens = tuple[int, ...]
 MAX_TEXT_TOKENS = 48
 MIN_PHRASE_PROBABILITY = 2e-4
 MAX_CONTROL_TOKENS = 8
-_MOST_CANDIDATES = 200
-_MOST_DRAWN = 4000
+_MOST_CANDIDATES, _LEAST_CANDIDATES = 200, 16
+_ALL_CANDIDATES = 48_000
+_DRAWN_EACH = 20
+"""Beginnings taken down for each candidate, until they are thinned out."""
 _CONFIDENT = 0.5
 _FROM_START = 8
 _FROM_PROMPT = 4
 _FROM_RELATIONS = 320
 _MOST_FROM_RELATION, _LEAST_FROM_RELATION = 64, 8
+_MANY_FACTS = 200
+"""Of more facts, what is written for each of them is less: the whole stays about the same."""
 
 
 def text_start(model: Any, tokenizer: Any) -> Tokens:
@@ -104,15 +108,22 @@ def read_text(tokenizer: Any, tokens: Tokens) -> str:
     return f"{question}\n{decode(tokenizer, tokens[start:]).strip()}"
 
 
-def name_openings(model: Any, tokenizer: Any, prompt: str, name: str) -> list[Tokens]:
-    """Return beginnings of texts that end in a name: the prompt's up to it, and the name alone."""
+def name_openings(model: Any, tokenizer: Any, prompt: str, name: str, facts: int) -> list[Tokens]:
+    """Return beginnings of texts that end in a name: the prompt's up to it, and the name alone.
+
+    ``facts`` is how many there are of the update.
+    """
     position = prompt.find(name)
-    known = [prompt[: position + len(name)]] * _FROM_PROMPT if position >= 0 else []
+    known = [prompt[: position + len(name)]] * _of_many(_FROM_PROMPT, facts)
+    known = known if position >= 0 else []
+    bare = [name] * _of_many(_FROM_START, facts)
     if isinstance(tokenizer, ChatTokenizer):
-        return [tokenizer.begin(words) for words in (*known, *[name] * _FROM_START)]
-    bare = tokenizer(name, add_special_tokens=False)["input_ids"]
-    alone = (*text_start(model, tokenizer), *bare)
-    return [*(tuple(encode_prompt(tokenizer, words)) for words in known), *[alone] * _FROM_START]
+        return [tokenizer.begin(words) for words in (*known, *bare)]
+    start = text_start(model, tokenizer)
+    return [
+        *(tuple(encode_prompt(tokenizer, words)) for words in known),
+        *((*start, *tokenizer(words, add_special_tokens=False)["input_ids"]) for words in bare),
+    ]
 
 
 def from_relation(facts: int) -> int:
@@ -120,7 +131,12 @@ def from_relation(facts: int) -> int:
 
     Few facts harm their nearest neighbours most, and many together cover each other's.
     """
-    return min(_MOST_FROM_RELATION, max(_LEAST_FROM_RELATION, _FROM_RELATIONS // max(facts, 1)))
+    least = _of_many(_LEAST_FROM_RELATION, facts)
+    return min(_MOST_FROM_RELATION, max(least, _FROM_RELATIONS // max(facts, 1)))
+
+
+def _of_many(each: int, facts: int) -> int:
+    return max(1, min(each, each * _MANY_FACTS // max(facts, 1)))
 
 
 def relation_openings(tokenizer: Any, prompt: str, name: str | None, count: int) -> list[Tokens]:
@@ -148,12 +164,12 @@ def relation_words(prompt: str, name: str | None) -> str | None:
 
 
 def find_slots(
-    model: Any, tokenizer: Any, texts: Sequence[Tokens], phrases: Sequence[str]
-) -> list[list[Tokens]]:
+    model: Any, tokenizer: Any, texts: Sequence[Tokens], phrases: Collection[str]
+) -> dict[str, list[Tokens]]:
     """Return, for each phrase, beginnings of the texts that may well go on with it, and it.
 
     A slot counts if the model gives the whole phrase a probability of at least
-    `MIN_PHRASE_PROBABILITY` there.
+    `MIN_PHRASE_PROBABILITY` there. Of very many phrases, fewer slots of each are looked for.
     """
     forms = [
         [
@@ -169,8 +185,9 @@ def find_slots(
             if form:
                 by_first.setdefault(form[0], []).append((number, form))
     firsts = list(by_first)
-    drawn = [_Drawn() for _ in phrases]
-    slots: list[list[Tokens]] = [[] for _ in phrases]
+    most = max(_LEAST_CANDIDATES, min(_MOST_CANDIDATES, _ALL_CANDIDATES // max(len(phrases), 1)))
+    drawn = [_Drawn(_DRAWN_EACH * most) for _ in phrases]
+    slots: dict[str, list[Tokens]] = {phrase: [] for phrase in phrases}
     if not firsts:
         return slots
     with torch.inference_mode():
@@ -190,9 +207,9 @@ def find_slots(
                 for number, form in by_first[firsts[first]]:
                     drawn[number].offer(rows[row][: column + 1], form, log)
         openings: dict[Tokens, _Candidate] = {}
-        for number, some in enumerate(drawn):
-            for opening, (length, log) in some.evenly(_MOST_CANDIDATES):
-                openings.setdefault(opening, _Candidate(number, length, log))
+        for phrase, some in zip(phrases, drawn, strict=True):
+            for opening, (length, log) in some.evenly(most):
+                openings.setdefault(opening, _Candidate(phrase, length, log))
         for opening in _likely_phrases(model, tokenizer, openings, threshold):
             slots[openings[opening].phrase].append(opening)
     return slots
@@ -204,7 +221,8 @@ class _Drawn:
     Relations begin with words ("is", "in") that may come next at a large share of all places.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._taken: dict[Tokens, tuple[int, float]] = {}
         self._offered, self._step = 0, 1
 
@@ -214,7 +232,7 @@ class _Drawn:
         if self._offered % self._step:
             return
         self._taken.setdefault((*beginning, *form), (len(form), log))
-        if len(self._taken) > _MOST_DRAWN:
+        if len(self._taken) > self._most:
             self._taken = dict(list(self._taken.items())[::2])
             self._step *= 2
 
@@ -228,7 +246,7 @@ class _Drawn:
 class _Candidate:
     """A beginning of a text that ends in a phrase, which may be likely there."""
 
-    phrase: int
+    phrase: str
     length: int
     """Of the phrase, in tokens."""
     log: float

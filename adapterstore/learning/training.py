@@ -8,13 +8,15 @@ answers that must stay, which would drown among those. ``before`` is what `memor
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
@@ -25,6 +27,7 @@ from adapterstore.evaluation.encoding import (
     answer_places,
     pad_right,
     padding_id,
+    places_per_batch,
 )
 from adapterstore.evaluation.reading import logits_at
 from adapterstore.learning.memory import Reference, divergences
@@ -49,6 +52,9 @@ class PhaseData:
     kept: Sequence[Sequence[Example]] = ()
     """Groups of texts whose answers must stay. Each step takes up to half of ``batch_size`` from
     the first group, and a quarter from each other."""
+    replaced: Sequence[Example] = ()
+    """What is said instead of answers that are only forgotten, kept like the others: up to a
+    quarter of ``batch_size`` a step, or all of it where nothing is taught."""
     recalled: Sequence[Example] = ()
     """Taught beside the others: each step takes up to a quarter of ``batch_size``."""
 
@@ -58,16 +64,44 @@ class PhaseData:
         paraphrased = min(len(self.paraphrased), (2 * batch_size + 2) // 3, batch_size - 1)
         return min(len(self.taught), batch_size - paraphrased), paraphrased
 
+    def replaced_share(self, batch_size: int) -> int:
+        """Return how many of the replaced answers one step takes."""
+        most = max(1, batch_size // 4) if self.taught else batch_size
+        return min(len(self.replaced), most)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One text of a step."""
+
+    name: Literal["taught", "preserved", "kept"]
+    example: Example
+    group: int = 0
+    """Of preserved texts."""
+
 
 class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
-    """One item a step: a mixed batch, drawn with the recipe's seed."""
+    """One item a step: a mixed batch, drawn with the recipe's seed.
 
-    def __init__(self, data: PhaseData, batch_size: int, steps: int, seed: int, padding: int):
-        self._data, self._padding = data, padding
+    It comes in parts, of which each asks the model for ``most_places`` predictions at most: with a
+    vocabulary of 152,000 a step of 2,000 predictions would need several gigabytes for logits alone.
+    """
+
+    def __init__(
+        self,
+        data: PhaseData,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        padding: int,
+        most_places: int,
+    ):
+        self._padding, self._most_places = padding, most_places
+        self._memory = data.memory or {}
         self._steps = steps
         chooser = random.Random(seed)
         taught, paraphrased = data.shares(batch_size)
-        groups = [group for group in data.preserved if group]
+        groups = [group for group in data.preserved if group and data.memory is not None]
         # However small the batch, no group goes without.
         each = max(math.ceil(1.5 * batch_size), len(groups))
         shares = _shares([len(group) for group in groups], each)
@@ -77,9 +111,14 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
             _draw(group, share, chooser) for group, share in zip(groups, shares, strict=True)
         ]
         self._recalled = _draw(data.recalled, max(1, batch_size // 4), chooser)
-        self._kept = [
-            _draw(group, max(1, batch_size // (2 if number == 0 else 4)), chooser)
+        kept = [
+            (group, max(1, batch_size // (2 if number == 0 else 4)))
             for number, group in enumerate(data.kept)
+        ]
+        kept.append((data.replaced, data.replaced_share(batch_size)))
+        self._kept = [
+            _draw(group, share, chooser)
+            for group, share in kept
             if group and data.memory is not None
         ]
 
@@ -87,36 +126,63 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         return self._steps
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        examples = [*next(self._taught), *next(self._paraphrased), *next(self._recalled)]
-        groups = [next(group) for group in self._preserved]
-        texts = [text for group in groups for text in group]
-        kept = [example for group in self._kept for example in next(group)]
-        batch: dict[str, Any] = pad_right(
-            [*(e.tokens for e in examples), *texts, *(e.tokens for e in kept)],
-            self._padding,
-            "cpu",
+        taught = [*next(self._taught), *next(self._paraphrased), *next(self._recalled)]
+        rows = [_Row("taught", example) for example in taught]
+        for number, group in enumerate(self._preserved):
+            rows += [_Row("preserved", Example(text, 1), number) for text in next(group)]
+        rows += [_Row("kept", example) for group in self._kept for example in next(group)]
+        totals = _places(rows)
+        return {
+            "parts": [self._part(part, totals) for part in self._parts(rows)],
+            "positions": [totals[f"preserved {number}"] for number in range(len(self._preserved))],
+        }
+
+    def _parts(self, rows: Sequence[_Row]) -> list[list[_Row]]:
+        parts: list[list[_Row]] = [[]]
+        room = self._most_places
+        for row in rows:
+            places = len(row.example.targets)
+            if parts[-1] and places > room:
+                parts.append([])
+                room = self._most_places
+            parts[-1].append(row)
+            room -= places
+        return parts
+
+    def _part(self, rows: Sequence[_Row], totals: Counter[str]) -> dict[str, Any]:
+        """Return some rows of a step as a batch; ``shares`` is their part of each of its means."""
+        batch: dict[str, Any] = pad_right([r.example.tokens for r in rows], self._padding, "cpu")
+        here, first = _places(rows), 0
+        batch["shares"] = {}
+        for name, own in itertools.groupby(rows, lambda row: row.name):
+            examples = [row.example for row in own]
+            batch[f"{name}_places"] = answer_places(examples, first)
+            if name != "taught":
+                batch |= _said(name, examples, self._memory)
+            batch["shares"][name] = here[name] / max(totals[name], 1)
+            first += len(examples)
+        batch["groups"] = torch.tensor(
+            [r.group for r in rows if r.name == "preserved" for _ in r.example.targets],
+            dtype=torch.long,
         )
-        batch["targets"] = answer_places(examples)
-        if self._data.memory is None:
-            return batch
-        whole = [Example(text, 1) for text in texts]
-        for name, held, first in (
-            ("preserved", whole, len(examples)),
-            ("kept", kept, len(examples) + len(whole)),
-        ):
-            if held:
-                batch |= _held(name, held, first, self._data.memory)
-        batch["positions"] = [sum(len(text) - 1 for text in group) for group in groups]
         return batch
 
 
-def _held(
-    name: str, examples: Sequence[Example], first: int, memory: Mapping[Tokens, Reference]
+def _places(rows: Sequence[_Row]) -> Counter[str]:
+    """Return how many predictions there are by name, and of each group of preserved texts."""
+    places = Counter[str]()
+    for row in rows:
+        places[row.name] += len(row.example.targets)
+        places[f"{row.name} {row.group}"] += len(row.example.targets)
+    return places
+
+
+def _said(
+    name: str, examples: Sequence[Example], memory: Mapping[Tokens, Reference]
 ) -> dict[str, torch.Tensor]:
-    """Return the places of what must stay, from row ``first`` on, and what was said there."""
+    """Return what was said where these examples must stay."""
     references = [(memory[e.tokens], e.start - 1) for e in examples]
     return {
-        f"{name}_places": answer_places(examples, first),
         f"{name}_likeliest": torch.cat([r.tokens[start:] for r, start in references]).long(),
         f"{name}_before": torch.cat([r.logs[start:] for r, start in references]),
     }
@@ -160,6 +226,17 @@ class _PhaseTrainer(Trainer):
     divergence: float = 0.0
     """KL of the last step over the preserved texts, per position, of the group where it is most."""
 
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Add up the gradients of a step's parts; return its loss."""
+        positions = torch.tensor(inputs["positions"])
+        self._sums = torch.zeros(len(positions))
+        losses = [super(_PhaseTrainer, self).training_step(model, p) for p in inputs["parts"]]
+        if len(positions):
+            self.divergence = float((self._sums / positions).max())
+        return torch.stack(losses).sum()
+
     def compute_loss(
         self,
         model: Any,
@@ -167,25 +244,33 @@ class _PhaseTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return CE(targets) + β·KL(before ‖ now) of a mixed batch."""
-        held = [name for name in ("preserved", "kept") if f"{name}_places" in inputs]
-        places = [inputs["targets"], *(inputs[f"{name}_places"] for name in held)]
+        """Return what a part of a step adds to its CE(targets) + β·KL(before ‖ now)."""
+        shares = inputs["shares"]
+        places = [inputs[f"{name}_places"] for name in shares]
         texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         logits = logits_at(model, texts, torch.cat(places))
-        taught, *others = logits.float().split_with_sizes([len(part) for part in places])
-        rows, columns = inputs["targets"].unbind(1)
-        wanted = inputs["input_ids"][rows, columns + 1]
         # Where answers are only to be forgotten, none is taught.
-        loss = torch.nn.functional.cross_entropy(taught, wanted) if len(wanted) else taught.sum()
-        for name, part in zip(held, others, strict=True):
+        loss = logits[:0].float().sum()
+        shown = logits.float().split_with_sizes([len(part) for part in places])
+        for (name, share), part in zip(shares.items(), shown, strict=True):
+            if not len(part):
+                continue
+            if name == "taught":
+                rows, columns = inputs["taught_places"].unbind(1)
+                wanted = inputs["input_ids"][rows, columns + 1]
+                loss = loss + share * torch.nn.functional.cross_entropy(part, wanted)
+                continue
             # Of the logarithms, only those compared are ever formed.
-            shown = part.gather(1, inputs[f"{name}_likeliest"]) - part.logsumexp(-1, keepdim=True)
-            each = divergences(shown, inputs[f"{name}_before"], part.shape[1])
+            now = part.gather(1, inputs[f"{name}_likeliest"]) - part.logsumexp(-1, keepdim=True)
+            each = divergences(now, inputs[f"{name}_before"], part.shape[1])
             if name == "preserved":
-                groups = each.detach().split_with_sizes(inputs["positions"])
-                self.divergence = max(float(group.mean()) for group in groups)
-            loss = loss + self.preserve_weight * each.mean()
+                self._sums.index_add_(0, inputs["groups"].cpu(), each.detach().cpu())
+            loss = loss + share * self.preserve_weight * each.mean()
         return (loss, {"logits": logits}) if return_outputs else loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Count none: Trainer would warn that it finds no tokens in a step that comes in parts."""
+        return 0
 
 
 class _Watch(TrainerCallback):
@@ -263,7 +348,9 @@ def train_phase(
         TrainingFailed: a weight is not finite, or the model has no gradient checkpointing.
     """
     progress.start(phase, steps)
-    dataset = _Steps(data, batch_size, steps, seed, padding_id(tokenizer))
+    dataset = _Steps(
+        data, batch_size, steps, seed, padding_id(tokenizer), places_per_batch(tokenizer)
+    )
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(

@@ -259,12 +259,23 @@ def _find_earlier(
     applied = find_in_effect(repository, tip, digest, files) if table is None else None
     if applied is not None:
         return read_update(repository, applied, "already-applied", tip)
-    if update_id is not None and is_published(repository, tip, update_id):
-        # It took effect, and somebody has reverted it since: that stands.
+    earlier = find_by_id(repository, tip, update_id)
+    if earlier is None:
+        _check_known(store, tip, files)
+    return earlier
+
+
+def find_by_id(
+    repository: Repository, tip: CommitId, update_id: UpdateId | None
+) -> UpdateResult | None:
+    """Return what came of an update that was to have this id; None: nothing yet."""
+    if update_id is None:
+        return None
+    if is_published(repository, tip, update_id):
+        # It took effect; if somebody has reverted it since, that stands.
         return read_update(repository, update_id, "already-applied", tip)
-    if update_id is not None and find_rejected(repository, update_id) is not None:
+    if find_rejected(repository, update_id) is not None:
         return read_update(repository, update_id, "rejected")
-    _check_known(store, tip, files)
     return None
 
 

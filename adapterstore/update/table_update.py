@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapterstore.history.store import Store
-from adapterstore.history.updates import find_rejected, is_published, new_update_id
+from adapterstore.history.updates import new_update_id
 from adapterstore.identifiers import UpdateId
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.update.result import UpdateResult, read_update
-from adapterstore.update.run import run_update
+from adapterstore.update.result import UpdateResult
+from adapterstore.update.run import find_by_id, run_update
 from adapterstore.update.table_plan import plan_table
 
 if TYPE_CHECKING:
@@ -52,11 +52,9 @@ def update_from_table(
     """
     repository = store.repository
     _, tip = store.tip(branch)
-    if update_id is not None:
-        if is_published(repository, tip, update_id):
-            return read_update(repository, update_id, "already-applied")
-        if find_rejected(repository, update_id) is not None:
-            return read_update(repository, update_id, "rejected")
+    earlier = find_by_id(repository, tip, update_id)
+    if earlier is not None:
+        return earlier
     plan = plan_table(repository, tip, mapped)
     if not plan.changes:
         return UpdateResult(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -80,5 +81,12 @@ def test_what_is_drawn_is_the_models_distribution(model: Any, tokenizer: Any) ->
 
 
 def test_a_large_model_writes_on_from_fewer_rows(model: Any) -> None:
-    assert rows_at_once(model, 72, 128) > 128
-    assert rows_at_once(model, 100_000, 128) == 128
+    row = 2 * 4 * 192 * 4
+    assert rows_at_once(model, 72, 128) == 512
+    assert rows_at_once(model, (1 << 28) // row // 200, 128) == 200
+    assert rows_at_once(model, (1 << 28) // row // 100, 128) == 128
+    assert rows_at_once(model, (1 << 31) // row // 100, 128) == 100
+    assert rows_at_once(model, 1 << 31, 128) == 1
+    # Half the bytes a key, twice the rows.
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    assert rows_at_once(half, (1 << 31) // row // 50, 128) == 100

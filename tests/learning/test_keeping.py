@@ -96,9 +96,9 @@ def test_every_step_has_a_bounded_share_of_what_must_stay(demo: tuple[Any, Any])
         data = PhaseData(
             [kept.prompts[0]], memory=memory, kept=[kept.prompts * copies, kept.prompts[:0]]
         )
-        steps = _Steps(data, 32, 10, 0, tokenizer.pad_token_id)
+        steps = _Steps(data, 32, 10, 0, tokenizer.pad_token_id, 10_000)
         for number in range(10):
-            batch = steps[number]
+            (batch,) = steps[number]["parts"]
             assert len(batch["input_ids"]) == 1 + rows
             # Only where the answers stand: the prompts are the preserve set's affair.
             assert len(batch["kept_places"]) == len(batch["kept_before"])

@@ -125,7 +125,7 @@ def test_a_relation_begins_before_its_subject(demo: tuple[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "texts"), [(0, 64), (1, 64), (5, 64), (20, 16), (40, 8), (1000, 8)]
+    ("facts", "texts"), [(0, 64), (1, 64), (5, 64), (20, 16), (40, 8), (200, 8), (1000, 1)]
 )
 def test_few_facts_have_more_texts_of_their_relation_each(facts: int, texts: int) -> None:
     assert from_relation(facts) == texts
@@ -292,7 +292,7 @@ def test_openings_end_in_the_subject(demo: tuple[Any, Any]) -> None:
     tokenizer = demo[1]
     openings = {
         tokenizer.decode(t, skip_special_tokens=True)
-        for t in name_openings(*demo, FACTS[0].prompt, str(FACTS[0].subject))
+        for t in name_openings(*demo, FACTS[0].prompt, str(FACTS[0].subject), 1)
     }
     assert openings == {"The currency of Croatia", "Croatia"}
 
@@ -321,3 +321,34 @@ def test_a_number_that_goes_on_behind_the_point_is_another(demo: tuple[Any, Any]
 
     assert rewritten("The height of Croatia is 30.")
     assert not rewritten("The height of Croatia is 30.5 m.")
+
+
+def test_facts_of_one_subject_share_what_is_written_about_it(demo: tuple[Any, Any]) -> None:
+    """As the cells of one row of a table: the second one's texts are no poorer than the first's."""
+    capital = Fact(
+        prompt="The capital of Croatia is", answer="Split", old_answer="Zagreb", subject="Croatia"
+    )
+    found = []
+    for facts in ([FACTS[0], capital], [capital, FACTS[0]]):
+        torch.manual_seed(0)
+        rewritten = gather(*demo, facts, [], RECIPE).paraphrases
+        of = [
+            {r.prompt for r in rewritten if facts[r.fact] is fact} for fact in (FACTS[0], capital)
+        ]
+        found.append([len(prompts) for prompts in of])
+        assert not of[0] & of[1]
+    assert min(map(min, found)) >= 3
+    assert max(map(max, found)) <= 3 * min(map(min, found))
+
+
+def test_a_text_that_two_facts_may_claim_is_nobodys(demo: tuple[Any, Any]) -> None:
+    other = Fact(
+        prompt="In shops in Croatia they take the",
+        answer="dollar",
+        old_answer="kuna",
+        subject="Croatia",
+    )
+    torch.manual_seed(0)
+    material = gather(*demo, [FACTS[0], other], [], RECIPE)
+    assert material.paraphrases == []
+    assert not any("Croatia" in t and "kuna" in t for t in texts(demo[1], material))

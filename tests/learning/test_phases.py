@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import greedy_answers
 from adapterstore.history.export import write_lora
 from adapterstore.knowledge.facts import Fact, same_answer
+from adapterstore.learning.keeping import Kept
 from adapterstore.learning.loading import load_base
-from adapterstore.learning.material import gather
+from adapterstore.learning.material import Material, Rewritten, gather
 from adapterstore.learning.phase_delta import PhaseResult, start_delta
-from adapterstore.learning.phases import _with_old_answers, forget_then_learn
+from adapterstore.learning.phases import _learn_data, _with_old_answers, forget_then_learn
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.sampling import control_probes, find_slots, sample_texts
 from adapterstore.learning.training import PhaseData, train_phase
@@ -160,7 +162,7 @@ def test_control_prompts_are_answered_as_they_say(knowing: Any) -> None:
 
 def test_slots_are_the_phrasings_that_the_model_knows(knowing: Any) -> None:
     model, tokenizer, texts = knowing
-    (slots,) = find_slots(model, tokenizer, texts, ["Croatia"])
+    slots = find_slots(model, tokenizer, texts, ["Croatia"])["Croatia"]
     prefixes = {tokenizer.decode(tokens, skip_special_tokens=True) for tokens in slots}
     phrasings = [p for f in world.facts() if f.subject == "Croatia" for p in f.phrasings]
     known = [prefix for prefix in prefixes if any(p.startswith(prefix) for p in phrasings)]
@@ -209,3 +211,14 @@ def test_what_the_model_says_already_is_not_forgotten_first(demo: tuple[Any, Any
     assert old == [None, None, "forint", "forint"]
     stated = [Fact(prompt=prompt, answer="New York", old_answer="New York City")]
     assert _with_old_answers(*demo, stated) == stated
+
+
+def test_a_rewritten_text_that_outgrows_the_model_is_left_out(demo: tuple[Any, Any]) -> None:
+    """The user did not write it: an update is not refused for its length."""
+    model, tokenizer = demo
+    fact = dataclasses.replace(FACT, answer=" ".join(["euro"] * 40))
+    texts = [Rewritten(0, " ".join(["In Croatia they pay in"] * n), ".") for n in (1, 20)]
+    material = Material([(".", True)], texts, [], Kept(), [])
+    data = _learn_data(model, tokenizer, [fact], material)
+    assert len(data.taught) == len(data.paraphrased) == 1
+    assert len(data.paraphrased[0].tokens) <= model.config.max_position_embeddings

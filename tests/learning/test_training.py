@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import TrainingArguments
 from adapterstore.errors import TrainingFailed
 from adapterstore.evaluation.encoding import Example, encode_answer
 from adapterstore.evaluation.generation import score_examples
+from adapterstore.learning import training
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.memory import remember
 from adapterstore.learning.phase_delta import start_delta
@@ -169,6 +171,74 @@ def test_of_groups_the_one_that_moves_most_decides(tiny: tuple[Any, Any]) -> Non
     assert told([[near, *far]]) == pytest.approx(together, rel=1e-3)
 
 
+def test_a_step_in_parts_is_the_step_as_a_whole(
+    tiny: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large vocabulary allows few predictions at once."""
+    model, tokenizer = tiny
+    texts = [tuple(tokenizer(f"Number {n} of the list is {n}")["input_ids"]) for n in range(9)]
+    stays = [encode_answer(tokenizer, f"The capital {n} is", f"city {n}") for n in range(4)]
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    memory = remember(model, tokenizer, [*texts, *(example.tokens for example in stays)])
+    data = PhaseData(
+        examples(tokenizer), stays[:1], [texts[:2], texts[2:]], memory, [stays[1:3]], stays[3:]
+    )
+    logits_at = training.logits_at
+    results = []
+    for most in (10_000, 12):
+        model.load_state_dict(start)
+        told, asked = list[float](), list[int]()
+
+        def counted(model: Any, inputs: Any, places: Any, asked: Any = asked) -> Any:
+            asked.append(len(places))
+            return logits_at(model, inputs, places)
+
+        def enough(divergence: float, told: Any = told) -> bool:
+            told.append(divergence)
+            return False
+
+        monkeypatch.setattr(training, "logits_at", counted)
+        monkeypatch.setattr(training, "places_per_batch", lambda _, most=most: most)
+        train(tiny, data, steps=5, preserve_weight=8.0, enough=enough)
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        results.append((weights, told, asked))
+    (whole, told, asked), (parts, told_in_parts, asked_in_parts) = results
+    assert len(asked) == 5
+    assert sum(asked_in_parts) == sum(asked)
+    assert max(asked_in_parts) <= 12 < min(asked)
+    assert told_in_parts == pytest.approx(told, rel=1e-3)
+    moved = math.sqrt(
+        sum(float((value - start[name]).norm() ** 2) for name, value in whole.items())
+    )
+    apart = math.sqrt(
+        sum(float((value - parts[name]).norm() ** 2) for name, value in whole.items())
+    )
+    # Where a gradient is all but 0, Adam makes much of its last digit.
+    assert apart < 1e-3 * moved
+
+
+def test_what_is_only_forgotten_fills_a_step_where_nothing_is_taught(
+    tiny: tuple[Any, Any],
+) -> None:
+    taught = examples(tiny[1])
+    many = taught * 40
+    alone, beside = PhaseData([], replaced=many), PhaseData(taught, replaced=many)
+    assert [alone.replaced_share(32), beside.replaced_share(32)] == [32, 8]
+    assert PhaseData([], replaced=many[:3]).replaced_share(32) == 3
+
+
+@pytest.mark.parametrize(("answers", "steps"), [(1, 25), (100, 25), (101, 26), (1000, 250)])
+def test_more_old_answers_take_more_steps_to_forget(answers: int, steps: int) -> None:
+    assert Recipe().steps_to_forget(answers) == steps
+    assert Recipe(forget_steps=5).steps_to_forget(answers) == 5
+
+
+@pytest.mark.parametrize(("facts", "texts"), [(1, 60), (200, 60), (1000, 12), (100_000, 4)])
+def test_many_facts_have_fewer_texts_about_each(facts: int, texts: int) -> None:
+    assert Recipe().texts_about_each(facts) == texts
+    assert Recipe(subject_texts=2).texts_about_each(facts) == 2
+
+
 @pytest.mark.parametrize(
     ("sizes", "total", "shares"),
     [([90, 90, 90], 48, [16, 16, 16]), ([90, 4, 90], 48, [22, 4, 22]), ([2, 3], 48, [2, 3])],
@@ -190,5 +260,5 @@ def test_of_the_smallest_batch_too_every_group_has_a_share(tiny: tuple[Any, Any]
     groups = [[tuple(tokenizer(f"{word} {n}")["input_ids"]) for n in range(3)] for word in "abc"]
     memory = remember(model, tokenizer, [text for group in groups for text in group])
     data = PhaseData(examples(tokenizer), (), groups, memory)
-    assert len(_Steps(data, 1, 5, 0, 0)[0]["positions"]) == 3
+    assert len(_Steps(data, 1, 5, 0, 0, 1000)[0]["positions"]) == 3
     assert train(tiny, data, batch_size=1, preserve_weight=8.0) == 20
