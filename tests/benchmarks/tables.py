@@ -1,10 +1,11 @@
 """``make bench-tables``: the next version of a catalogue that the base knows by heart.
 
-    python -m tests.benchmarks.tables --work FOLDER [--rows 1000] [--changed 30] [--seeds 0 1 2]
+    python -m tests.benchmarks.tables --work FOLDER [--rows 1000] [--changed 30] [--removed 3]
+        [--added 2] [--seeds 0 1 2]
 
 A stand-in base is trained once on every cell of the first version, in every phrasing of the
-mapping, and kept in the folder. A seed draws the next version: changed cells, three rows that have
-gone, two new ones. ``adapterstore table import`` records the first version, ``adapterstore update``
+mapping, and kept in the folder. A seed draws the next version: changed cells, rows that have
+gone, new ones. ``adapterstore table import`` records the first version, ``adapterstore update``
 takes the second; then every cell of the catalogue is asked, in every phrasing. Beside it, plain
 fine-tuning on the changed and new cells, at the one of three learning rates that did best on them.
 """
@@ -43,7 +44,6 @@ from tests.tables.catalogue import UNPROTECTED, Rows, Versions, make_rows, next_
 
 TABLE, MAPPING_NAME = "catalogue.csv", "catalogue.map.yaml"
 EPOCHS = 30
-REMOVED, ADDED = 3, 2
 RATES = (0.1, 1 / 3, 1.0)
 LIMITS = {
     "changed": "≥ 0.98",
@@ -100,10 +100,9 @@ def stand_in(work: Path, rows: int) -> tuple[Path, Rows]:
     return folder.resolve(), before
 
 
-def draw(base: Path, before: Rows, changed: int, seed: int) -> Next:
-    """Draw a next version, and sort what is asked by what the update means to it."""
-    versions = next_version(before, changed, REMOVED, ADDED, seed)
-    earlier = {(cell.row, cell.column.column): cell.fact for cell in mapped(before).cells}
+def draw(base: Path, versions: Versions) -> Next:
+    """Sort what is asked by what the update to a next version means to it."""
+    earlier = {(cell.row, cell.column.column): cell.fact for cell in mapped(versions.before).cells}
     asked: dict[str, list[Pair]] = {name: [] for name in LIMITS if name != "not drawn"}
     rows = {key for key, _ in versions.changed}
     facts = []
@@ -227,6 +226,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--changed", type=int, default=30)
+    parser.add_argument("--removed", type=int, default=3)
+    parser.add_argument("--added", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
     disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -234,12 +235,14 @@ def main() -> None:
     base, before = stand_in(arguments.work, arguments.rows)
     lines: list[Line] = []
     for seed in arguments.seeds:
-        following = draw(base, before, arguments.changed, seed)
+        versions = next_version(before, arguments.changed, arguments.removed, arguments.added, seed)
+        following = draw(base, versions)
         with tempfile.TemporaryDirectory(prefix="bench-tables-") as scratch:
             lines.append(ours(base, Path(scratch), following, seed))
         print(json.dumps({"seed": seed, **lines[-1]}, ensure_ascii=False), flush=True)
-        lines.append(plain(base, following, seed))
-        print(json.dumps({"seed": seed, **lines[-1]}, ensure_ascii=False), flush=True)
+        if following.facts:
+            lines.append(plain(base, following, seed))
+            print(json.dumps({"seed": seed, **lines[-1]}, ensure_ascii=False), flush=True)
     print_table(lines)
 
 
