@@ -60,6 +60,8 @@ class Gate(SettingsModel):
     retention: Share | None = 0.9
     suite: Share | None = 1.0
     """What is in the regression suite must stay: of its prompts, every one."""
+    protected: Share | None = 1.0
+    """No update may change a protected fact, and none may lose it on the way."""
     forgetting: Share | None = 0.9
     forgetting_earlier: Share | None = 0.9
     portability: Share | None = None

@@ -54,6 +54,7 @@ def evaluate(
     forgotten: Mapping[str, Sequence[str]] | None = None,
     before: Mapping[str, str] | None = None,
     suite: Mapping[str, str] | None = None,
+    protected: Mapping[str, str] | None = None,
     base: Mapping[str, str] | None = None,
     said: Mapping[str, str] | None = None,
     ask: Ask | None = None,
@@ -68,6 +69,7 @@ def evaluate(
         forgotten: prompts of facts that earlier updates forgot → what must not be given.
         before: unrelated prompts → what was said to them before the update.
         suite: prompts of the regression suite → what has to be said to them.
+        protected: prompts of protected facts → what has to be said to them.
         base: prompts that no update is about → what the base model says to them.
         said: what the state before the update said, for the failures.
         ask: how prompts are asked (None: of the model, greedily).
@@ -87,6 +89,7 @@ def evaluate(
         ],
         "locality": list((before or {}).items()),
         "suite": list((suite or {}).items()),
+        "protected": list((protected or {}).items()),
         "locality_base": list((base or {}).items()),
     }
     forgotten = forgotten or {}

@@ -10,7 +10,7 @@ from adapterstore.knowledge.facts import same_answer, still_gives
 from adapterstore.knowledge.figures import FIGURES
 
 MOST_FAILURES = 20
-_LATER = ("suite", "forgetting_earlier", "locality_base")
+_LATER = ("suite", "protected", "forgetting_earlier", "locality_base")
 """Figures that reports of the first stores do not have."""
 
 
@@ -118,6 +118,8 @@ class Report:
     """Ledger facts of earlier updates that are still known."""
     suite: Score | None = None
     """Prompts of the regression suite that are answered as they must be."""
+    protected: Score | None = None
+    """Protected facts that were known before, and still are; retention counts them, too."""
     forgetting: Score | None = None
     """Edited prompts to which the old answer is no longer given."""
     forgetting_earlier: Score | None = None

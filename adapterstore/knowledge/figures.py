@@ -6,11 +6,12 @@ FIGURES = (
     "locality",
     "retention",
     "suite",
+    "protected",
     "forgetting",
     "forgetting_earlier",
     "portability",
     "locality_base",
 )
-"""Edited prompts, paraphrases, unrelated prompts, earlier facts, the regression suite, old answers,
-those of earlier updates, what follows from the facts, and what no update is about: see
-`adapterstore.evaluation.metrics`."""
+"""Edited prompts, paraphrases, unrelated prompts, earlier facts, the regression suite, protected
+facts, old answers, those of earlier updates, what follows from the facts, and what no update is
+about: see `adapterstore.evaluation.metrics`."""

@@ -12,7 +12,7 @@ at each of its tokens t, the model is trained to say what it would say if t were
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,11 @@ class Replaced:
     """To how many of the facts' own prompts λ left the old answer."""
     must_train: bool
     """Whether these are more than the recipe bears, so that they are trained even by themselves."""
+
+    def instead_of(self, old: Iterable[Example]) -> list[Example]:
+        """Return the texts that are to displace some of the old answers."""
+        prompts = {example.tokens[: example.start] for example in old}
+        return [text for text in self.texts if text.tokens[: text.start] in prompts]
 
     @property
     def note(self) -> str:

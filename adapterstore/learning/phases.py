@@ -167,12 +167,21 @@ def forget_then_learn(
             replaced=replaced.texts,
         )
         steps["learn"] = 0
+        wanted = _wanted(data.taught, replaced.old)
+        recalled, kept = data.recalled, data.kept
         for turn in range(_MOST_TURNS):
             steps["learn"] += _train_learn(
                 delta, tokenizer, data, material.kept, replaced.old, recipe, turn, progress
             )
-            if _as_wanted(delta, tokenizer, _wanted(data.taught, replaced.old)):
+            missed = [wanted[number] for number in _not_as_wanted(delta, tokenizer, wanted)]
+            if not missed:
                 break
+            # What was hard to learn, or to let go, has a share of its own in the next turn.
+            data = dataclasses.replace(
+                data,
+                recalled=[*recalled, *(example for example, is_to in missed if is_to)],
+                kept=[*kept, replaced.instead_of(e for e, is_to in missed if not is_to)],
+            )
         delta.finish()
         delta.set_coefficient(1.0)
         learn = delta.result()
@@ -383,27 +392,26 @@ def _wanted(given: Sequence[Example], no_more: Sequence[Example]) -> list[_Wante
 
 
 def _as_wanted(delta: PhaseDelta, tokenizer: Any, wanted: list[_Wanted]) -> bool:
-    """Return whether the state, as it would be written now, gives just the answers it is to give.
+    """Return whether the state gives just the answers it is to give.
 
     Of many texts, it asks no further than the first part with one that is not as wanted. Those are
     put to the front of ``wanted``, for the next time: most likely they are not yet then.
     """
+    for first in range(0, len(wanted), _ASKED_AT_ONCE):
+        missed = _not_as_wanted(delta, tokenizer, wanted[first : first + _ASKED_AT_ONCE])
+        if missed:
+            wanted[:0] = [wanted.pop(first + number) for number in reversed(missed)][::-1]
+            return False
+    return True
+
+
+def _not_as_wanted(delta: PhaseDelta, tokenizer: Any, wanted: Sequence[_Wanted]) -> list[int]:
+    """Return the numbers of those of which the state, as it would be written now, says else."""
     model = delta.model
     was_training = model.training
     model.eval()
-    failed: list[int] = []
     with delta.as_stored():
-        for first in range(0, len(wanted), _ASKED_AT_ONCE):
-            part = wanted[first : first + _ASKED_AT_ONCE]
-            scores = score_examples(model, tokenizer, [example for example, _ in part])
-            failed = [
-                number
-                for number, (score, (_, is_to)) in enumerate(zip(scores, part, strict=True), first)
-                if score.given != is_to
-            ]
-            if failed:
-                break
+        scores = score_examples(model, tokenizer, [example for example, _ in wanted])
     model.train(was_training)
-    if failed:
-        wanted[:0] = [wanted.pop(number) for number in reversed(failed)][::-1]
-    return not failed
+    given = [score.given for score in scores]
+    return [number for number, (_, is_to) in enumerate(wanted) if given[number] != is_to]

@@ -127,7 +127,8 @@ class Measurement:
             facts: what was changed, every old answer filled in.
             guarded: what must stay.
             retained: facts of the ledger that must stay. One that was forgotten counts if the
-                state before does not give the old answer.
+                state before does not give the old answer; a protected one has a figure of its own
+                if the state before gives its answer.
             control: prompts of the model's own that must stay.
         """
         from adapterstore.evaluation.generation import answers_to
@@ -162,6 +163,13 @@ class Measurement:
             },
             before=expected_answers(unrelated, said),
             suite=expected_answers(suite, said),
+            protected={
+                entry.prompt: entry.answer
+                for entry in retained.entries
+                if entry.protected
+                and entry.answer is not None
+                and same_answer(said[entry.prompt], entry.answer)
+            },
             base=expected_answers(still, at_base),
             said=said,
             ask=lambda asked: self.answers.ask(

@@ -13,10 +13,12 @@ from adapterstore.demo import MODEL_PATH
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import greedy_answers, score_answers
 from adapterstore.knowledge.facts import Fact
+from adapterstore.learning import phases
 from adapterstore.learning.forgotten import hold_forgotten
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.phases import Outcome, forget_then_learn
 from adapterstore.learning.recipe import Recipe
+from adapterstore.learning.training import PhaseData
 
 GONE = [
     Fact(prompt=f"The currency of {country} is the", answer=None, old_answer=currency)
@@ -120,3 +122,21 @@ def test_the_rest_keeps_its_proportions() -> None:
         assert 0 <= float(more.mean()) < 0.1
         assert float(more.std()) < 1e-3
         assert float(reference.logs[place].exp().sum()) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_next_turn_turns_to_what_the_last_one_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_phase, data = phases.train_phase, list[PhaseData]()
+
+    def noted(*arguments: Any, **options: Any) -> int:
+        data.extend(a for a in arguments if isinstance(a, PhaseData))
+        return train_phase(*arguments, **options)
+
+    monkeypatch.setattr(phases, "train_phase", noted)
+    facts = [*GONE, LEARNED, Fact(prompt="日本の首都は", answer="東京", old_answer="京都")]
+    update(facts, WEAK.model_copy(update={"learn_steps": 1, "subject_texts": 0}))
+    first, second = data[1:3]
+    missed = {tuple(example.tokens) for example in (*second.recalled, *second.kept[-1])}
+    # One step changes nothing: the old answers are given, the new one isn't, and Tokyo was before.
+    assert missed == {e.tokens for e in (*first.replaced, first.taught[0])}
+    assert not first.recalled
+    assert len(second.kept) == len(first.kept) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.demo import FACTS_PATH, MODEL_PATH
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.generation import score_answers
-from adapterstore.evaluation.metrics import Failure, Score
+from adapterstore.evaluation.metrics import Failure, Report, Score
 from adapterstore.history.base import stored_dtypes
-from adapterstore.history.ledger.known import draw_retained, find_known
+from adapterstore.history.ledger.known import Retained, draw_retained, find_known
 from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.snapshot import LEDGER
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import parse_fact_file, read_fact_file
+from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.update import UpdateResult, run_update
@@ -170,6 +172,55 @@ def test_what_was_forgotten_earlier_is_asked_and_held_by_later_updates(tmp_path:
     # What the state before gave already can't come back.
     unchanged = measurement.measure(Composition(), Composition(), [], Guarded(), retained, [])
     assert unchanged.report.forgetting_earlier is None
+
+
+def test_an_update_that_loses_a_protected_fact_is_refused(tmp_path: Path) -> None:
+    """Among many earlier facts it would not weigh enough for retention."""
+    store = Store.init(tmp_path, base="demo")
+    prompt = "The currency of Croatia is the"
+    update(store, parse_fact_file(f"- {{prompt: {prompt}, answer: euro}}\n".encode(), "new.yaml"))
+    after = store.snapshot("HEAD")
+    stays = [
+        (f"The capital of {c} is", a) for c, a in (("Hungary", "Budapest"), ("Mali", "Bamako"))
+    ]
+    unsaid: Any = dict.fromkeys(("subject", "relation", "source"))
+    entries = [
+        LedgerEntry(
+            prompt=p,
+            answer=a,
+            paraphrases=(),
+            update="",
+            protected=p in (prompt, stays[0][0]),
+            **unsaid,
+        )
+        for p, a in ((prompt, "kuna"), *stays)
+    ]
+    measurement = Measurement(
+        store.repository,
+        StateAnswers(store.repository, after.base, "off", "cpu"),
+        lambda: load_base(MODEL_PATH, "cpu"),
+        stored_dtypes(MODEL_PATH),
+    )
+
+    def measure(entries: list[LedgerEntry]) -> Report:
+        retained = Retained(entries, len(entries))
+        measured = measurement.measure(
+            Composition(), after.composition, [], Guarded(), retained, []
+        )
+        return measured.report
+
+    report = measure(entries)
+    assert report.protected is not None
+    assert (report.protected.right, report.protected.asked) == (1, 2)
+    (lost,) = report.protected.failures
+    assert (lost.prompt, lost.expected) == (prompt, "kuna")
+    (reason,) = Gate(retention=0.5).check(report)
+    assert reason == "protected 0.50 is below 1 by 0.5 (1 of 2)"
+    assert Report.from_dict(report.to_dict()) == report
+    # What was not known before was not lost; and without protected facts there is no figure.
+    false = replace(entries[1], answer="Debrecen")
+    assert measure([false, entries[2]]).protected is None
+    assert "protected" not in measure(entries[2:]).to_dict()
 
 
 def test_without_forgetting_there_is_the_learn_commit_only(tmp_path: Path) -> None:
