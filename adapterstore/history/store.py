@@ -561,9 +561,14 @@ class Store:
     def load(self, revision: str, model: Any) -> Any:
         """Return ``model`` (the base, loaded by the caller) in the state of a revision.
 
-        Low-rank terms are attached as one frozen PEFT adapter: a PEFT model comes back. Without
-        them, it is ``model`` itself. Dense terms are added to its weights, in place, in float64
-        and rounded once to the dtype that each weight has there.
+        Low-rank terms are attached as one PEFT adapter: a PEFT model comes back, whose
+        ``save_pretrained`` writes that adapter. Without them, it is ``model`` itself. Dense terms
+        are added to its weights, in place, in float64 and rounded once to the dtype that each
+        weight has there.
+
+        Whatever the terms are, the model comes back in eval mode, as ``from_pretrained`` gives it,
+        and frozen, as peft's ``inference_mode`` leaves an adapter and its base: no parameter
+        requires a gradient.
 
         That the weights are the base's is taken on trust; names and shapes are compared. For
         another state over the same model, take the first off again (``.unload()``), or, where it
