@@ -10,6 +10,7 @@ import copy
 import os
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -110,7 +111,8 @@ class Repository:
         self.objects = ObjectStore(folder / "lfs")
         self.sign: bool | None = None
         """Whether commits and tags are signed; None leaves it to git's configuration."""
-        self._alone = False
+        self._alone: int | None = None
+        """The thread that keeps all others away."""
         self._check_format()
         name, email = self._author()
         self.git.set_ident(name, email)
@@ -273,26 +275,29 @@ class Repository:
         Whoever makes a commit holds this from the first object that it writes, or finds there and
         relies on, until the ref has moved.
         """
-        return nullcontext() if self._alone else locks.writing(self.folder)
+        return nullcontext() if self._is_alone() else locks.writing(self.folder)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Keep all writers of this store away until the block ends, but for its own writing.
+        """Keep all writers of this store away until the block ends, but for its own thread's.
 
         Raises:
             StoreBusy: one is at work.
         """
-        if self._alone:
+        if self._is_alone():
             yield
             return
         with locks.collecting(self.folder):
-            self._alone = True
+            self._alone = threading.get_ident()
             try:
                 yield
             finally:
-                self._alone = False
+                self._alone = None
                 # libgit2 remembers objects that it has read, whatever became of their files.
                 self.git.free()
+
+    def _is_alone(self) -> bool:
+        return self._alone == threading.get_ident()
 
     def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
         """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes.
