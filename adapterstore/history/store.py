@@ -61,6 +61,10 @@ class Store:
     def __init__(self, repository: Repository):
         self.repository = repository
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied, or sent to another process, a store is opened anew there."""
+        return _reopened, (self.repository.folder, self.repository.sign)
+
     @classmethod
     def open(cls, folder: Path | str = ".") -> Store:
         """Open the store of a folder, or of the nearest folder above it.
@@ -583,3 +587,9 @@ class Store:
         from adapterstore.history.attach import attach_to_base
 
         return attach_to_base(self.repository, self.snapshot(revision).composition, model)
+
+
+def _reopened(folder: Path, sign: bool | None) -> Store:
+    store = Store(Repository(folder))
+    store.repository.sign = sign
+    return store
