@@ -31,6 +31,7 @@ from adapterstore.errors import (
 from adapterstore.identifiers import CommitId
 from adapterstore.store import locks
 from adapterstore.store.durable import fsync_file, fsync_folder
+from adapterstore.store.messages import check_message
 from adapterstore.store.objects import ObjectStore
 from adapterstore.store.signing import read_signer
 
@@ -141,13 +142,17 @@ class Repository:
 
         Raises:
             StoreExists: there is one.
+            UnreadableFile: a file is in the way.
         """
         # A store outlives the folder that its process stood in.
         parent = parent.resolve()
         target = parent / FOLDER_NAME
         if target.exists():
             raise StoreExists(str(target))
-        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UnreadableFile(str(parent), "a file is in the way; name a folder") from error
         # Made aside and renamed: a kill half way leaves no half-made store.
         draft = parent / f"{FOLDER_NAME}-{uuid.uuid4().hex}"
         try:
@@ -198,6 +203,11 @@ class Repository:
             view = copy.copy(self)
             view.objects = ObjectStore(folder, behind=self.objects)
             yield view
+
+    def check_there(self) -> None:
+        """Raise `NotAStore` if somebody has removed the store since it was opened."""
+        if not self.folder.is_dir():
+            raise NotAStore(str(self.folder), "is not there any more")
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -275,6 +285,7 @@ class Repository:
         Whoever makes a commit holds this from the first object that it writes, or finds there and
         relies on, until the ref has moved.
         """
+        self.check_there()
         return nullcontext() if self._is_alone() else locks.writing(self.folder)
 
     @contextmanager
@@ -365,6 +376,7 @@ class Repository:
         Raises:
             SigningFailed: it is to be signed and can't be; nothing was written.
         """
+        check_message(message)
         signer = read_signer(self.git, "tag", self.sign if sign is None else sign)
         tagger = self.identity()
         hours, minutes = divmod(abs(tagger.offset), 60)
