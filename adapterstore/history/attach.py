@@ -103,6 +103,7 @@ def _find_changed(model: Any, leaves: Leaves) -> dict[str, torch.Tensor]:
 
     parameters = dict(model.named_parameters(remove_duplicate=False))
     modules = dict(model.named_modules())
+    own = {id(parameter): name for name, parameter in model.named_parameters()}
     wanted = [
         (leaf.label, name, w.shape) for _, leaf in leaves.dense for name, w in leaf.weights.items()
     ]
@@ -114,6 +115,12 @@ def _find_changed(model: Any, leaves: Leaves) -> dict[str, torch.Tensor]:
         changed[name] = parameters[held]
         if tuple(changed[name].shape) != tuple(shape):
             raise ShapeMismatch(name, "the model", tuple(changed[name].shape), label, shape)
+        main = own[id(changed[name])]
+        if held != main and all(match_weight(other, parameters) != main for _, other, _ in wanted):
+            raise CannotExport(
+                f"weight {name}",
+                f"in this model it is one weight with {main}, which the state does not change",
+            )
     for _, leaf in leaves.lora:
         for name, factors in leaf.modules.items():
             if name not in modules:

@@ -564,14 +564,21 @@ class Store:
         Raises:
             CannotExport: the state has no such form.
             CorruptStore: a delta's bytes are not what its id says.
-            BaseModelUnavailable, BaseModelMismatch: of a model, see `base_folder_at`.
+            BaseModelUnavailable, BaseModelMismatch: of a model, or of a delta where a LoRA is on
+                the embedding or the output layer, which the base may tie; see `base_folder_at`.
         """
         snapshot = self.snapshot(revision)
-        base_folder = self.base_folder_at(snapshot.commit) if kind == "model" else None
         from adapterstore.history.export import export_state
 
         return export_state(
-            self.repository, snapshot, revision, as_path(target), kind, base_folder, progress, rank
+            self.repository,
+            snapshot,
+            revision,
+            as_path(target),
+            kind,
+            lambda: self.base_folder_at(snapshot.commit),
+            progress,
+            rank,
         )
 
     def load(self, revision: str, model: Any) -> Any:

@@ -13,6 +13,8 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from adapterstore import Store
+from adapterstore.adapters.dense import write_delta
+from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.errors import (
     BaseModelMismatch,
     CannotExport,
@@ -24,6 +26,7 @@ from adapterstore.errors import (
 from adapterstore.history.attach import _find_changed, attach_composition, attached
 from adapterstore.history.leaves import open_leaves
 from adapterstore.store.objects import ObjectStore
+from tests.adapters.writing import lora_tensors, write_lora
 from tests.cli.running import lora_folder
 
 
@@ -204,6 +207,47 @@ def test_a_store_stays_where_it_was_made(tmp_path: Path, monkeypatch: pytest.Mon
     objects = [path for path in (tmp_path / "p1").rglob("lfs/objects/*/*/*") if path.is_file()]
     assert len(objects) == 1
     assert not [path for path in (tmp_path / "p2").rglob("lfs/objects/*/*/*") if path.is_file()]
+
+
+@pytest.fixture
+def tied(tmp_path: Path) -> Path:
+    """A base whose output layer is its embedding."""
+    model = base(hidden=24)
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    model.save_pretrained(tmp_path / "tied")
+    return tmp_path / "tied"
+
+
+def test_a_change_of_one_of_two_tied_layers_is_not_written_as_one_of_both(
+    tmp_path: Path, tied: Path
+) -> None:
+    """As a LoRA it stands beside one layer; as a weight difference it would be in both."""
+    store = Store.init(tmp_path / "store", base=tied)
+    store.commit(None, lora_folder(tmp_path / "q", base=None, width=24))
+    store.export("HEAD", tmp_path / "dense", "delta")
+    store.commit(None, tmp_path / "dense")
+    head = lora_tensors("lm_head", rows=32, columns=24)
+    store.add(None, write_lora(tmp_path / "head", head, base_model_name_or_path=None))
+    for kind in ("delta", "model", None):
+        with pytest.raises(CannotExport, match=r"adapts lm_head alone, .* one weight"):
+            store.export("HEAD", tmp_path / "out", kind)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    assert isinstance(store.load("HEAD", LlamaForCausalLM.from_pretrained(tied)), PeftModel)
+
+
+def test_a_dense_change_of_a_tied_output_layer_alone_is_not_loaded(
+    tmp_path: Path, tied: Path
+) -> None:
+    weight = DenseWeight((32, 24), lambda: torch.ones(32, 24))
+    write_delta(tmp_path / "delta", {"lm_head.weight": weight}, "tied")
+    store = Store.init(tmp_path / "store", base=tied)
+    store.commit(None, tmp_path / "delta")
+    model = LlamaForCausalLM.from_pretrained(tied)
+    before = weights(model)
+    with pytest.raises(CannotExport, match=r"one weight with model\.embed_tokens\.weight"):
+        store.load("HEAD", model)
+    assert same(weights(model), before)
 
 
 @pytest.mark.parametrize("message", [" ", "\n", "\0", "\t\n"])
