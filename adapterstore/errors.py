@@ -7,7 +7,7 @@ and an exit code for the command line. ``docs/errors.md`` is generated from this
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from adapterstore.counting import counted
 
@@ -16,6 +16,10 @@ class AdapterStoreError(Exception):
     """Base of all errors that adapterstore raises on purpose."""
 
     exit_code: ClassVar[int] = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as message and data: ``__init__`` takes other arguments."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 # --- the store -----------------------------------------------------------------------------------

@@ -49,12 +49,11 @@ def merge_into_base(
         BaseModelMismatch: a term changes a weight that the base does not have.
         ShapeMismatch: a weight has another shape.
         CannotExport: the base's weight is no float (it is quantized), a term is not finite, the
-            sum is beyond the base's dtype, or a LoRA adapts only one of two layers that share a
-            weight.
+            sum is beyond the base's dtype, or see `check_tied`.
     """
     base = read_model_folder(base_folder)
     weights = base.weights
-    _check_tied(terms, base)
+    check_tied(terms, base, "model")
     changes = _place(DenseSum(terms), weights, base)
     progress.start("merging", len(weights))
 
@@ -78,18 +77,44 @@ def merge_into_base(
             shutil.copyfile(path, folder / path.name)
 
 
-def _check_tied(terms: Sequence[tuple[Decimal, Leaf]], base: ModelFolder) -> None:
-    """Refuse a LoRA on one of two layers that share a weight: merged, it would change both."""
+def changes_a_shared_layer(leaf: LoraLeaf) -> bool:
+    """Return whether a LoRA adapts an embedding or the output layer, which may share a weight."""
+    return any(
+        factors.embedding or match_weight(f"{name}.weight", (OUTPUT_WEIGHT,)) is not None
+        for name, factors in leaf.modules.items()
+    )
+
+
+def check_tied(terms: Sequence[tuple[Decimal, Leaf]], base: ModelFolder, form: str) -> None:
+    """Refuse a change of one of two layers that share a weight: written, it would change both.
+
+    Raises:
+        CannotExport: a LoRA adapts one of them alone; or a dense term changes the output layer,
+            and the sum does not change the embedding alike.
+    """
     if (embedding := base.tied_embedding) is None:
         return
+    shared = (embedding, OUTPUT_WEIGHT)
+    one = f"in {base.folder} embedding and output layer are one weight"
+    dense: dict[str, str] = {}
     for _, leaf in terms:
-        for name in leaf.modules if isinstance(leaf, LoraLeaf) else ():
-            if match_weight(f"{name}.weight", (embedding, OUTPUT_WEIGHT)) is not None:
-                raise CannotExport(
-                    f"{leaf.label} as model",
-                    f"it adapts {name} alone, but in {base.folder} embedding and output layer are "
-                    "one weight; export lora instead",
-                )
+        if isinstance(leaf, LoraLeaf):
+            for name in leaf.modules:
+                if match_weight(f"{name}.weight", shared) is not None:
+                    raise CannotExport(
+                        f"{leaf.label} as {form}",
+                        f"it adapts {name} alone, but {one}; export lora instead, or where there "
+                        "are dense terms load the state in Python (Store.load)",
+                    )
+        else:
+            dense.update({str(match_weight(name, shared)): name for name in leaf.weights})
+    if OUTPUT_WEIGHT not in dense:
+        return
+    total, output = DenseSum(terms), dense[OUTPUT_WEIGHT]
+    if embedding not in dense or not total[output].load().equal(total[dense[embedding]].load()):
+        raise CannotExport(
+            f"weight {output}", f"the state changes it and the embedding differently, but {one}"
+        )
 
 
 def _place(

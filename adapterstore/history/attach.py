@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 _IN_A_STATE = "_adapterstore_dense_state"
 
-STATE_ADAPTER = "state"
-"""Name of the frozen PEFT adapter that holds a state's low-rank terms."""
-
 
 def attach_composition(
     repository: Repository,
@@ -31,7 +28,7 @@ def attach_composition(
     stored: Mapping[str, torch.dtype] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> Any:
-    """Return ``model``, the base, in the state of a composition.
+    """Return ``model``, the base, in the state of a composition: frozen, in eval mode.
 
     Args:
         repository: holds the deltas.
@@ -48,11 +45,7 @@ def attach_composition(
         CannotExport: a term is not finite, or the sum is beyond the weights' dtype.
     """
     with open_leaves(repository, composition, progress) as leaves:
-        # It may refuse the terms: before the model has changed.
-        lora = materialize_lora(leaves.lora) if leaves.lora else None
-        if leaves.dense:
-            add_dense(model, DenseSum(leaves.dense), stored)
-        return model if lora is None else attach_lora(model, lora)
+        return _attach(model, leaves, stored)
 
 
 def attach_to_base(repository: Repository, composition: Composition, model: Any) -> Any:
@@ -77,28 +70,57 @@ def attach_to_base(repository: Repository, composition: Composition, model: Any)
             kind, kind, f"{kind} {has}; a state is put on the base: unload() it, or load it anew"
         )
     with open_leaves(repository, composition) as leaves:
-        _check_fits(model, leaves)
-    wrapped = attach_composition(repository, composition, model)
+        wrapped = _attach(model, leaves)
     if leaves.dense:
         setattr(model, _IN_A_STATE, True)
     return wrapped
 
 
-def _check_fits(model: Any, leaves: Leaves) -> None:
-    """Raise unless a model has every weight that terms change, in its shape."""
+def _attach(
+    model: Any,
+    leaves: Leaves,
+    stored: Mapping[str, torch.dtype] | None = None,
+    copies: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
+) -> Any:
+    """Return a model in the state of opened terms, frozen and in eval mode; see `_add_dense`."""
+    # What can be refused is refused before the model changes.
+    changed = _find_changed(model, leaves)
+    lora = materialize_lora(leaves.lora) if leaves.lora else None
+    _add_dense(changed, DenseSum(leaves.dense), stored or {}, copies)
+    if lora is not None:
+        model = _attach_lora(model, lora)
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def _find_changed(model: Any, leaves: Leaves) -> dict[str, torch.Tensor]:
+    """Return the weights that dense terms change, by the terms' names, if all terms fit the model.
+
+    Raises:
+        BaseModelMismatch, ShapeMismatch: a weight or module is missing, or of another shape.
+    """
     import torch
 
     parameters = dict(model.named_parameters(remove_duplicate=False))
     modules = dict(model.named_modules())
+    own = {id(parameter): name for name, parameter in model.named_parameters()}
     wanted = [
         (leaf.label, name, w.shape) for _, leaf in leaves.dense for name, w in leaf.weights.items()
     ]
+    changed: dict[str, torch.Tensor] = {}
     for label, name, shape in wanted:
         held = match_weight(name, parameters)
         if held is None:
-            raise _no_weight(model, name)
-        if tuple(parameters[held].shape) != tuple(shape):
-            raise ShapeMismatch(name, "the model", tuple(parameters[held].shape), label, shape)
+            raise BaseModelMismatch(type(model).__name__, name, f"the model has no weight {name!r}")
+        changed[name] = parameters[held]
+        if tuple(changed[name].shape) != tuple(shape):
+            raise ShapeMismatch(name, "the model", tuple(changed[name].shape), label, shape)
+        main = own[id(changed[name])]
+        if held != main and all(match_weight(other, parameters) != main for _, other, _ in wanted):
+            raise CannotExport(
+                f"weight {name}",
+                f"in this model it is one weight with {main}, which the state does not change",
+            )
     for _, leaf in leaves.lora:
         for name, factors in leaf.modules.items():
             if name not in modules:
@@ -113,10 +135,7 @@ def _check_fits(model: Any, leaves: Leaves) -> None:
                 raise ShapeMismatch(
                     name, "the model", tuple(weight.shape), leaf.label, factors.weight_shape
                 )
-
-
-def _no_weight(model: Any, name: str) -> BaseModelMismatch:
-    return BaseModelMismatch(type(model).__name__, name, f"the model has no weight {name!r}")
+    return changed
 
 
 @contextmanager
@@ -138,16 +157,13 @@ def attached(
     import torch
 
     copies: list[tuple[torch.Tensor, torch.Tensor]] = []
-    wrapped: Any = None
+    wrapped = model
     try:
         with open_leaves(repository, composition, progress) as leaves:
-            if leaves.dense:
-                add_dense(model, DenseSum(leaves.dense), stored, copies)
-            if leaves.lora:
-                wrapped = attach_lora(model, materialize_lora(leaves.lora))
-        yield model if wrapped is None else wrapped
+            wrapped = _attach(model, leaves, stored, copies)
+        yield wrapped
     finally:
-        if wrapped is not None:
+        if wrapped is not model:
             wrapped.unload()
         with torch.no_grad():
             for parameter, copy in copies:
@@ -191,42 +207,34 @@ def base_beside(
         model.requires_grad_(False)
 
 
-def add_dense(
-    model: Any,
+def _add_dense(
+    changed: Mapping[str, torch.Tensor],
     total: Mapping[str, DenseWeight],
-    stored: Mapping[str, torch.dtype] | None = None,
-    copies: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
+    stored: Mapping[str, torch.dtype],
+    copies: list[tuple[torch.Tensor, torch.Tensor]] | None,
 ) -> None:
-    """Add weight differences to a model: in float64, rounded once as `attach_composition` says.
+    """Add differences to weights: in float64, rounded once as `attach_composition` says.
 
     ``copies`` receives each weight that changes, with a copy of what it was.
     """
     import torch
 
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    changed: dict[int, str] = {}
+    first: dict[int, str] = {}
     with torch.no_grad():
         for name, weight in total.items():
-            held = match_weight(name, parameters)
-            if held is None:
-                raise _no_weight(model, name)
-            parameter = parameters[held]
-            first = changed.setdefault(parameter.data_ptr(), name)
-            if first != name:
+            parameter = changed[name]
+            other = first.setdefault(id(parameter), name)
+            if other != name:
                 # Tied weights are one tensor under two names: it changes once.
-                if not weight.load().equal(total[first].load()):
+                if not weight.load().equal(total[other].load()):
                     raise CannotExport(
-                        f"{first} and {name}",
+                        f"{other} and {name}",
                         "they are one weight of this model, and the state changes them differently",
                     )
                 continue
-            if tuple(parameter.shape) != tuple(weight.shape):
-                raise ShapeMismatch(
-                    name, "the model", tuple(parameter.shape), "the state", weight.shape
-                )
             difference = weight.load().to(parameter.device, torch.float64)
             exact = parameter.to(torch.float64) + difference
-            rounded = exact.to(dtype_of_weight(name, stored or {}, parameter.dtype))
+            rounded = exact.to(dtype_of_weight(name, stored, parameter.dtype))
             if not bool(rounded.isfinite().all()):
                 raise CannotExport(f"weight {name}", f"the sum has values beyond {rounded.dtype}")
             if copies is not None:
@@ -234,18 +242,18 @@ def add_dense(
             parameter.copy_(rounded)
 
 
-def attach_lora(model: Any, lora: MaterializedLora, adapter_name: str = STATE_ADAPTER) -> Any:
-    """Return a PEFT model with a frozen adapter beside the base's weights.
+def _attach_lora(model: Any, lora: MaterializedLora) -> Any:
+    """Return a PEFT model with an adapter beside the base's weights.
 
     It is not merged: adding a small update to bf16 weights would round it away. On a model that
-    computes in 16 bits its factors stay in float32, as peft's own loader has them.
+    computes in 16 bits its factors stay in float32, as peft's own loader has them. It has the name
+    that peft gives an only adapter, so ``save_pretrained`` writes it as one.
     """
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     options = {name: value for name, value in lora.config.items() if name != "peft_type"}
-    wrapped = get_peft_model(model, LoraConfig(**options), adapter_name=adapter_name)
-    loaded: Any = set_peft_model_state_dict(wrapped, dict(lora.tensors), adapter_name=adapter_name)
+    wrapped = get_peft_model(model, LoraConfig(**options))
+    loaded: Any = set_peft_model_state_dict(wrapped, dict(lora.tensors))
     for key in loaded.unexpected_keys:
         raise BaseModelMismatch(type(model).__name__, key, f"the model has no module for {key!r}")
-    wrapped.requires_grad_(False)
-    return wrapped.eval()
+    return wrapped

@@ -26,9 +26,11 @@ def name_base(text: str, revision: str | None) -> tuple[BaseModel, Path | None]:
     The second value is the folder with the weights, if they are at hand.
 
     Raises:
-        UnreadableFile: a path that is not a folder.
+        UnreadableFile: blank, or a path that is not a folder.
         BaseModelUnavailable: the folder has no model in it.
     """
+    if not text.strip() or not text.isprintable():
+        raise UnreadableFile(repr(text), "names no model; give its folder or its name on the Hub")
     folder = Path(text).expanduser()
     if text == DEMO_NAME:
         return describe_base(MODEL_PATH, DEMO_NAME, None), MODEL_PATH

@@ -32,6 +32,7 @@ from adapterstore.store.refs import (
     point_head,
     read_ref,
     read_target,
+    ref_names,
     rename_ref,
 )
 from adapterstore.store.repository import Repository
@@ -268,7 +269,11 @@ def check_new_name(repository: Repository, prefix: str, name: str) -> str:
         InvalidName: git refuses it, or it would be read as something else.
         NameTaken: it is there; or it is ``a/b`` and there is ``a``, or the other way round.
     """
+    if not isinstance(name, str):
+        raise InvalidName(str(name), f"is no text but of type {type(name).__name__}")
     ref = f"{prefix}{name}"
+    if "\0" in name:
+        raise InvalidName(name, "git takes no such name (see 'git check-ref-format')")
     if name.encode(errors="replace").decode() != name:
         raise InvalidName(name, "is not UTF-8 text")
     if name.startswith("-") or name in {"HEAD", "@"} or not pygit2.reference_is_valid_name(ref):
@@ -279,7 +284,7 @@ def check_new_name(repository: Repository, prefix: str, name: str) -> str:
         raise InvalidName(name, "looks like a commit id")
     if name.startswith(("update/", "refs/")):
         raise InvalidName(name, f"names beginning with {name.partition('/')[0]}/ mean other things")
-    for other in repository.git.references:
+    for other in ref_names(repository):
         if other == ref or other.startswith(f"{ref}/") or ref.startswith(f"{other}/"):
             raise NameTaken(name, other.removeprefix(prefix))
     return ref

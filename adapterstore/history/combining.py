@@ -12,7 +12,7 @@ from adapterstore.algebra.coefficient import ONE, format_coefficient, parse_coef
 from adapterstore.history.advance import Result, advance
 from adapterstore.history.fit import join_bases
 from adapterstore.history.ingest import IngestedDelta
-from adapterstore.history.operands import describe_revision, operand_path, resolve_operand
+from adapterstore.history.operands import as_path, describe_revision, operand_path, resolve_operand
 from adapterstore.history.snapshot import LEDGER, NewCommit, Snapshot, read_snapshot
 from adapterstore.store.repository import Repository
 
@@ -61,7 +61,7 @@ def combine(
 ) -> Result:
     """Add ± coefficient · operand to the state; see `Store.add`."""
     scale = parse_coefficient(coefficient)
-    path = operand if isinstance(operand, Path) else operand_path(repository, operand)
+    path = as_path(operand) if isinstance(operand, Path) else operand_path(repository, operand)
     operand = str(operand)
     fit: Callable[[BaseModel], BaseModel]
     if path is not None:

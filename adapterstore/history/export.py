@@ -6,14 +6,15 @@ import dataclasses
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from adapterstore.adapters.dense import write_delta
-from adapterstore.adapters.merged import merge_into_base
+from adapterstore.adapters.merged import changes_a_shared_layer, check_tied, merge_into_base
+from adapterstore.adapters.model_folder import read_model_folder
 from adapterstore.adapters.tensor_writer import write_tensor_file
 from adapterstore.algebra.compact import compact_lora
 from adapterstore.algebra.dense import DenseSum
@@ -70,7 +71,7 @@ def export_state(
     what: str,
     target: Path,
     kind: ExportKind | None,
-    base_folder: Path | None,
+    base_folder: Callable[[], Path],
     progress: Progress = NO_PROGRESS,
     rank: int | None = None,
 ) -> Exported:
@@ -82,7 +83,8 @@ def export_state(
         what: its name, for messages.
         target: the folder to make.
         kind: None chooses ``lora`` where every term is one, else ``delta``.
-        base_folder: the base's weights; needed for ``model`` only.
+        base_folder: gives the base's weights; asked for ``model``, and for a ``delta`` where a
+            LoRA is on a layer that the base may have tied to another.
         progress: told of every tensor file.
         rank: of a lora, the most to keep; the best adapter of that rank is taken.
 
@@ -111,11 +113,11 @@ def export_state(
         elif chosen == "delta":
             if not leaves.terms:
                 raise CannotExport(f"{what} as delta", "it is the base model itself, the empty sum")
+            if any(changes_a_shared_layer(leaf) for _, leaf in leaves.lora):
+                check_tied(leaves.terms, read_model_folder(base_folder()), "delta")
             write_delta(draft, DenseSum(leaves.terms), snapshot.base.name, progress=progress)
         else:
-            if base_folder is None:
-                raise ValueError("a merged model needs the base's folder")
-            merge_into_base(base_folder, leaves.terms, draft, progress)
+            merge_into_base(base_folder(), leaves.terms, draft, progress)
         card = model_card(snapshot.base, snapshot.composition, f"State {snapshot.commit[:12]}")
         (draft / "README.md").write_text(card, encoding="utf-8")
     return exported

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import AmbiguousRevision, MainlineNeeded, UnknownRevision
+from adapterstore.errors import AmbiguousRevision, MainlineNeeded, UnknownRevision, UnreadableFile
 from adapterstore.history.merging.ancestry import is_ancestor, merge_bases
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.identifiers import CommitId
 from adapterstore.store.repository import Repository
-from adapterstore.store.revisions import find_update, resolve
+from adapterstore.store.revisions import check_text, find_update, resolve
 
 SHORT = 12
 """Digits of an abbreviated commit id in messages."""
@@ -48,6 +49,7 @@ def resolve_change(repository: Repository, revision: str) -> Change:
         UnknownRevision: no such thing, or a commit that has no parent.
         AmbiguousRevision: an abbreviated id that begins several.
     """
+    check_text(revision)
     if ".." in revision:
         start, _, end = revision.partition("..")
         if end.startswith(".") or not start or not end:
@@ -76,6 +78,7 @@ def resolve_commits(repository: Repository, revision: str, mainline: int | None 
         AmbiguousRevision: an abbreviated id that begins several.
         MainlineNeeded: a merge, and no ``mainline``.
     """
+    check_text(revision)
     if ".." in revision or is_update(revision):
         if mainline is not None:
             raise UnknownRevision(revision, "is no merge, so it has no main line")
@@ -95,9 +98,9 @@ def resolve_commits(repository: Repository, revision: str, mainline: int | None 
         return Change(_parent(repository, commit_id, revision), commit_id)
     if mainline is None:
         raise MainlineNeeded(revision, list(parents))
-    if not 1 <= mainline <= len(parents):
+    if mainline not in range(1, len(parents) + 1):
         raise UnknownRevision(revision, f"has {len(parents)} parents, no number {mainline}")
-    return Change(parents[mainline - 1], commit_id)
+    return Change(parents[int(mainline) - 1], commit_id)
 
 
 def _parent(repository: Repository, commit_id: CommitId, revision: str) -> CommitId:
@@ -112,6 +115,19 @@ def is_update(revision: str) -> bool:
     return revision.startswith("update/") and not set(revision) & set("~^.")
 
 
+def as_path(given: Path | str) -> Path:
+    """Return what a caller named as a path.
+
+    Raises:
+        UnreadableFile: it is of another type, or no path can be so.
+    """
+    if not isinstance(given, str | Path):
+        raise UnreadableFile(repr(given), "is no path; give text or a Path")
+    if "\0" in str(given):
+        raise UnreadableFile(repr(str(given)), "has a NUL, as no path has; name a file or folder")
+    return Path(given)
+
+
 def operand_path(repository: Repository, operand: str) -> Path | None:
     """Return the path that an operand names, or None if it names a revision.
 
@@ -119,10 +135,12 @@ def operand_path(repository: Repository, operand: str) -> Path | None:
         AmbiguousRevision: it could be either.
         UnknownRevision: it is neither.
     """
+    check_text(operand)
     if not operand.strip():
         raise UnknownRevision(operand, "names no revision, file or folder")
     path = Path(operand)
-    there = path.exists() or path.is_symlink()
+    # Not Path.exists: of a name that is too long it says that the system refused.
+    there = os.path.lexists(path)
     if there and (path.is_absolute() or operand.startswith(("./", "../"))):
         return path
     try:

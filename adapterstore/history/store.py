@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import UnreadableFile
+from adapterstore.errors import InvalidSetting, UnreadableFile
 from adapterstore.history import combining
 from adapterstore.history.advance import Result, advance, branch_tip
 from adapterstore.history.base import check_base, find_base, name_base
 from adapterstore.history.base_digests import remembered_digest
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
+from adapterstore.history.operands import as_path
 from adapterstore.history.settings import Settings
 from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot, write_snapshot
 from adapterstore.identifiers import CommitId
@@ -61,6 +62,10 @@ class Store:
     def __init__(self, repository: Repository):
         self.repository = repository
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied, or sent to another process, a store is opened anew there."""
+        return _reopened, (self.repository.folder, self.repository.sign)
+
     @classmethod
     def open(cls, folder: Path | str = ".") -> Store:
         """Open the store of a folder, or of the nearest folder above it.
@@ -69,24 +74,35 @@ class Store:
             NotAStore: there is none.
             UnsupportedFormat: a newer release wrote it.
         """
-        return cls(Repository.discover(Path(folder)))
+        return cls(Repository.discover(as_path(folder)))
 
     @classmethod
     def init(
-        cls, folder: Path | str = ".", base: str | None = None, revision: str | None = None
+        cls,
+        folder: Path | str = ".",
+        base: Path | str | None = None,
+        revision: str | None = None,
     ) -> Store:
         """Make a store.
 
         Args:
             folder: where ``.adapterstore`` shall be.
             base: ``demo``, a model's folder, or its name on the Hub; None takes the name from the
-                first adapter.
+                first adapter. A `Path` is always a folder.
             revision: the Hub revision of the base.
 
         Raises:
             StoreExists: there is one.
-            UnreadableFile, BaseModelUnavailable: ``base`` names no model.
+            UnreadableFile, BaseModelUnavailable: ``base`` names no model; or a file is in the way.
+            InvalidSetting: ``base`` or ``revision`` is of another type.
         """
+        where = as_path(folder)
+        if isinstance(base, Path):
+            base = str(base.absolute())
+        if not isinstance(base, str | None):
+            raise InvalidSetting("base", f"must be text or a Path, not {type(base).__name__}")
+        if not isinstance(revision, str | None) or not (revision or "").isprintable():
+            raise InvalidSetting("revision", f"must be text on one line, not {revision!r}")
         described, weights = name_base(base, revision) if base is not None else (BaseModel(), None)
         first = NewCommit(
             composition=Composition(),
@@ -101,7 +117,7 @@ class Store:
             if weights is not None and base != "demo":
                 Settings.read(repository.folder).with_value("base.path", str(weights)).write()
 
-        return cls(Repository.create(Path(folder), fill))
+        return cls(Repository.create(where, fill))
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -164,7 +180,7 @@ class Store:
         return combining.commit(
             self.repository,
             branch,
-            Path(path),
+            as_path(path),
             lambda path: self._ingest(path, branch, progress),
             message=message,
             expect=expect,
@@ -548,22 +564,34 @@ class Store:
         Raises:
             CannotExport: the state has no such form.
             CorruptStore: a delta's bytes are not what its id says.
-            BaseModelUnavailable, BaseModelMismatch: of a model, see `base_folder_at`.
+            BaseModelUnavailable, BaseModelMismatch: of a model, or of a delta where a LoRA is on
+                the embedding or the output layer, which the base may tie; see `base_folder_at`.
         """
         snapshot = self.snapshot(revision)
-        base_folder = self.base_folder_at(snapshot.commit) if kind == "model" else None
         from adapterstore.history.export import export_state
 
         return export_state(
-            self.repository, snapshot, revision, Path(target), kind, base_folder, progress, rank
+            self.repository,
+            snapshot,
+            revision,
+            as_path(target),
+            kind,
+            lambda: self.base_folder_at(snapshot.commit),
+            progress,
+            rank,
         )
 
     def load(self, revision: str, model: Any) -> Any:
         """Return ``model`` (the base, loaded by the caller) in the state of a revision.
 
-        Low-rank terms are attached as one frozen PEFT adapter: a PEFT model comes back. Without
-        them, it is ``model`` itself. Dense terms are added to its weights, in place, in float64
-        and rounded once to the dtype that each weight has there.
+        Low-rank terms are attached as one PEFT adapter: a PEFT model comes back, whose
+        ``save_pretrained`` writes that adapter. Without them, it is ``model`` itself. Dense terms
+        are added to its weights, in place, in float64 and rounded once to the dtype that each
+        weight has there.
+
+        Whatever the terms are, the model comes back in eval mode, as ``from_pretrained`` gives it,
+        and frozen, as peft's ``inference_mode`` leaves an adapter and its base: no parameter
+        requires a gradient.
 
         That the weights are the base's is taken on trust; names and shapes are compared. For
         another state over the same model, take the first off again (``.unload()``), or, where it
@@ -578,3 +606,9 @@ class Store:
         from adapterstore.history.attach import attach_to_base
 
         return attach_to_base(self.repository, self.snapshot(revision).composition, model)
+
+
+def _reopened(folder: Path, sign: bool | None) -> Store:
+    store = Store(Repository(folder))
+    store.repository.sign = sign
+    return store

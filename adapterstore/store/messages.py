@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from adapterstore.errors import InvalidSetting
+
 COMMIT_TRAILERS = ("Change-From", "Change-To", "Reverts", "Merged", "Dropped", "Restored")
 """Trailers whose values are, or list, full commit ids (``Dropped``: or ids of updates)."""
 
@@ -87,8 +89,15 @@ def body_of(message: str) -> str:
     return "\n\n".join(paragraphs[1:end])
 
 
+def check_message(text: object) -> None:
+    """Raise `InvalidSetting` for a message that is no text."""
+    if not isinstance(text, str):
+        raise InvalidSetting("message", f"must be text, not of type {type(text).__name__}")
+
+
 def one_line(text: str) -> str:
     """Return a text without line breaks, fit for git."""
+    check_message(text)
     # A name that is not UTF-8 reaches us with half characters, which git can't keep; at a NUL it
     # would end the message.
     return " ".join(text.encode(errors="replace").decode().replace("\0", "").split())

@@ -38,6 +38,7 @@ def read_ref(repository: Repository, name: str) -> CommitId | None:
     except pygit2.GitError as error:
         raise CorruptStore(name, str(error)) from error
     if reference is None:
+        repository.check_there()
         return None
     try:
         return CommitId(str(reference.peel(pygit2.Commit).id))
@@ -51,6 +52,15 @@ def read_target(repository: Repository, name: str) -> str | None:
     return str(reference.resolve().target) if reference is not None else None
 
 
+def ref_names(repository: Repository) -> list[str]:
+    """Return the full names of all refs, broken ones too."""
+    try:
+        return list(repository.git.references)
+    except pygit2.GitError as error:
+        repository.check_there()
+        raise CorruptStore("refs", str(error)) from error
+
+
 def list_refs(repository: Repository, prefix: str) -> dict[str, CommitId]:
     """Return every ref that begins with ``prefix`` and names a commit: full name → commit.
 
@@ -58,7 +68,7 @@ def list_refs(repository: Repository, prefix: str) -> dict[str, CommitId]:
     another: ``fsck`` tells of it.
     """
     found = {}
-    for name in repository.git.references:
+    for name in ref_names(repository):
         try:
             target = read_ref(repository, name) if name.startswith(prefix) else None
         except CorruptStore:
@@ -76,6 +86,7 @@ def head_branch(repository: Repository) -> str | None:
     try:
         target = repository.git.references["HEAD"].target
     except (pygit2.GitError, KeyError):
+        repository.check_there()
         return None
     return target if isinstance(target, str) else None
 

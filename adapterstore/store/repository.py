@@ -10,6 +10,7 @@ import copy
 import os
 import re
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -30,6 +31,7 @@ from adapterstore.errors import (
 from adapterstore.identifiers import CommitId
 from adapterstore.store import locks
 from adapterstore.store.durable import fsync_file, fsync_folder
+from adapterstore.store.messages import check_message
 from adapterstore.store.objects import ObjectStore
 from adapterstore.store.signing import read_signer
 
@@ -110,7 +112,8 @@ class Repository:
         self.objects = ObjectStore(folder / "lfs")
         self.sign: bool | None = None
         """Whether commits and tags are signed; None leaves it to git's configuration."""
-        self._alone = False
+        self._alone: int | None = None
+        """The thread that keeps all others away."""
         self._check_format()
         name, email = self._author()
         self.git.set_ident(name, email)
@@ -139,13 +142,17 @@ class Repository:
 
         Raises:
             StoreExists: there is one.
+            UnreadableFile: a file is in the way.
         """
         # A store outlives the folder that its process stood in.
         parent = parent.resolve()
         target = parent / FOLDER_NAME
         if target.exists():
             raise StoreExists(str(target))
-        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UnreadableFile(str(parent), "a file is in the way; name a folder") from error
         # Made aside and renamed: a kill half way leaves no half-made store.
         draft = parent / f"{FOLDER_NAME}-{uuid.uuid4().hex}"
         try:
@@ -196,6 +203,11 @@ class Repository:
             view = copy.copy(self)
             view.objects = ObjectStore(folder, behind=self.objects)
             yield view
+
+    def check_there(self) -> None:
+        """Raise `NotAStore` if somebody has removed the store since it was opened."""
+        if not self.folder.is_dir():
+            raise NotAStore(str(self.folder), "is not there any more")
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -273,26 +285,30 @@ class Repository:
         Whoever makes a commit holds this from the first object that it writes, or finds there and
         relies on, until the ref has moved.
         """
-        return nullcontext() if self._alone else locks.writing(self.folder)
+        self.check_there()
+        return nullcontext() if self._is_alone() else locks.writing(self.folder)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Keep all writers of this store away until the block ends, but for its own writing.
+        """Keep all writers of this store away until the block ends, but for its own thread's.
 
         Raises:
             StoreBusy: one is at work.
         """
-        if self._alone:
+        if self._is_alone():
             yield
             return
         with locks.collecting(self.folder):
-            self._alone = True
+            self._alone = threading.get_ident()
             try:
                 yield
             finally:
-                self._alone = False
+                self._alone = None
                 # libgit2 remembers objects that it has read, whatever became of their files.
                 self.git.free()
+
+    def _is_alone(self) -> bool:
+        return self._alone == threading.get_ident()
 
     def write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
         """Write a tree: ``base`` with ``changes`` (path → content); cost follows the changes.
@@ -360,6 +376,7 @@ class Repository:
         Raises:
             SigningFailed: it is to be signed and can't be; nothing was written.
         """
+        check_message(message)
         signer = read_signer(self.git, "tag", self.sign if sign is None else sign)
         tagger = self.identity()
         hours, minutes = divmod(abs(tagger.offset), 60)

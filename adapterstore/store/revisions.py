@@ -33,11 +33,19 @@ def resolve(repository: Repository, revision: str) -> CommitId:
         UnknownRevision: none.
         AmbiguousRevision: an abbreviated id that begins several.
     """
+    check_text(revision)
     match = _UPDATE.fullmatch(revision)
     if match is not None:
         commit_id = find_update(repository, match[1])[-1]
         return _resolve_git(repository, commit_id + match[2], revision)
     return _resolve_git(repository, revision, revision)
+
+
+def check_text(revision: object) -> None:
+    """Raise `UnknownRevision` for what is no text: a `Path`, say, which names a file."""
+    if not isinstance(revision, str):
+        problem = f"names no revision: it is of type {type(revision).__name__}"
+        raise UnknownRevision(str(revision), problem, "give a revision as text")
 
 
 def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
@@ -50,6 +58,7 @@ def _resolve_git(repository: Repository, text: str, revision: str) -> CommitId:
         found = repository.git.revparse_single(text)
         return CommitId(str(found.peel(pygit2.Commit).id))
     except (KeyError, pygit2.GitError, ValueError) as error:
+        repository.check_there()
         candidates = _commits_that_begin(repository, text)
         if len(candidates) == 1:
             return candidates[0]
@@ -205,6 +214,7 @@ def branch_ref(repository: Repository, branch: str | None) -> str:
     """
     if branch is None:
         return current_branch(repository)
+    check_text(branch)
     name = branch if branch.startswith("refs/heads/") else f"refs/heads/{branch}"
     if read_ref(repository, name) is None:
         raise UnknownRevision(branch, "no such branch")

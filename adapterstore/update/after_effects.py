@@ -152,7 +152,9 @@ def _merged(store: Store, revision: str, base_folder: Path, progress: Progress) 
     with tempfile.TemporaryDirectory(prefix="adapterstore-") as scratch:
         folder = Path(scratch) / "model"
         snapshot = store.snapshot(revision)
-        export_state(store.repository, snapshot, revision, folder, "model", base_folder, progress)
+        export_state(
+            store.repository, snapshot, revision, folder, "model", lambda: base_folder, progress
+        )
         yield folder
 
 

@@ -159,6 +159,28 @@ def test_lora_on_one_of_two_layers_that_share_a_weight_is_not_merged(
         merge(tmp_path, (ONE, lora(tmp_path / "adapter", tensors)))
 
 
+@pytest.mark.parametrize("other", [None, 2.0, 1.0])
+def test_a_dense_change_of_a_tied_output_layer_is_that_of_the_embedding(
+    tmp_path: Path, other: float | None
+) -> None:
+    """Loaded again, the two are one weight: a change of one alone would be lost or doubled."""
+    names = ("lm_head.weight", "model.embed_tokens.weight")
+    start = {name: torch.zeros(5, 3) for name in names}
+    write_model(tmp_path / "base", start, tie_word_embeddings=True, vocab_size=5)
+    changed = {names[0]: torch.ones(5, 3)}
+    if other is not None:
+        changed[names[1]] = torch.full((5, 3), other)
+    tuned = write_model(
+        tmp_path / "tuned", {**start, **changed}, tie_word_embeddings=False, vocab_size=5
+    )
+    delta = dense_leaf(difference(tmp_path / "base", tuned, tmp_path / "delta", None))
+    if other == 1.0:
+        assert all(tensor.eq(1).all() for tensor in merge(tmp_path, (ONE, delta)).values())
+    else:
+        with pytest.raises(CannotExport, match=r"lm_head.weight: .* differently, .* one weight"):
+            merge(tmp_path, (ONE, delta))
+
+
 def test_a_sum_beyond_the_dtype_of_the_base_is_refused(tmp_path: Path) -> None:
     """float16 ends at 65504: infinities must not be written in silence."""
     write_model(tmp_path / "base", {WEIGHT: torch.zeros(3, 4, dtype=torch.float16)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pygit2
@@ -319,6 +320,20 @@ def test_gc_and_writers_keep_each_other_out(store: Store, monkeypatch: pytest.Mo
     with store.repository.collecting(), pytest.raises(StoreBusy, match="gc is at work"):
         other.revert(None, "HEAD")
     other.revert(None, "HEAD")
+
+
+def test_gc_and_writers_of_one_process_keep_each_other_out(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads with one `Store`: only the one that holds the lock may write."""
+    monkeypatch.setattr(locks, "GC_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(locks, "WRITER_WAIT_SECONDS", 0.05)
+    with ThreadPoolExecutor(1) as thread, store.repository.collecting():
+        with pytest.raises(StoreBusy, match="gc is at work"):
+            thread.submit(store.revert, None, "HEAD").result()
+        with pytest.raises(StoreBusy, match="is writing"):
+            thread.submit(collect_garbage, store.repository).result()
+        assert store.revert(None, "HEAD").changed
 
 
 def test_no_ref_goes_or_changes_its_name_while_gc_looks(

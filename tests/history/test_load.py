@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, TaskType, get_peft_model
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from adapterstore import Store
+from adapterstore.adapters.dense import write_delta
+from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.errors import (
     BaseModelMismatch,
     CannotExport,
@@ -21,8 +23,10 @@ from adapterstore.errors import (
     ShapeMismatch,
     UnreadableFile,
 )
-from adapterstore.history.attach import _check_fits
+from adapterstore.history.attach import _find_changed, attach_composition, attached
 from adapterstore.history.leaves import open_leaves
+from adapterstore.store.objects import ObjectStore
+from tests.adapters.writing import lora_tensors, write_lora
 from tests.cli.running import lora_folder
 
 
@@ -124,6 +128,63 @@ def test_a_model_that_does_not_fit_is_left_as_it_was(store: Store, branch: str) 
             store.load(branch, nothing)
 
 
+@pytest.mark.parametrize("branch", ["main", "dense"])
+def test_an_update_does_not_half_change_a_model_either(store: Store, branch: str) -> None:
+    """Of a delta, one weight may fit and the next may not."""
+    composition = store.snapshot(branch).composition
+    model = base(layers=1)
+    before = weights(model)
+    with pytest.raises(BaseModelMismatch, match=r"no (weight|module) 'model\.layers\.1\."):
+        attach_composition(store.repository, composition, model)
+    assert same(weights(model), before)
+    with (
+        pytest.raises(BaseModelMismatch),
+        attached(store.repository, composition, model),
+    ):
+        pass
+    assert same(weights(model), before)
+
+
+@pytest.mark.parametrize("branch", ["main", "dense"])
+def test_a_delta_is_verified_once(
+    store: Store, branch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its bytes are hashed, which of a full fine-tune takes long."""
+    verified = []
+    verify = ObjectStore.verify
+    monkeypatch.setattr(
+        ObjectStore, "verify", lambda *args: verified.append(args[1]) or verify(*args)
+    )
+    store.load(branch, base())
+    assert len(verified) == 1
+
+
+@pytest.mark.parametrize("branch", ["empty", "main", "dense"])
+def test_a_state_is_frozen_and_in_eval_mode_whatever_its_terms_are(
+    store: Store, branch: str
+) -> None:
+    store.create_branch("empty", "main~1")
+    model = store.load(branch, base().train())
+    assert not any(module.training for module in model.modules())
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_a_saved_state_is_one_adapter(tmp_path: Path, store: Store) -> None:
+    model = store.load("main", base())
+    model.save_pretrained(tmp_path / "saved")
+    again = PeftModel.from_pretrained(base(), tmp_path / "saved")
+    assert logits(again).equal(logits(model))
+
+
+def test_another_adapter_stacks_on_a_state(tmp_path: Path, store: Store) -> None:
+    other = adapter(tmp_path / "c", 3, ("k_proj", "q_proj"))
+    model = store.load("main", base())
+    model.load_adapter(other, "other")
+    model.base_model.set_adapter([*model.active_adapters, "other"])
+    store.add("main", other)
+    torch.testing.assert_close(logits(model), logits(store.load("main", base())))
+
+
 def test_adapters_of_two_classes_of_a_model_are_not_summed_silently(
     tmp_path: Path, store: Store
 ) -> None:
@@ -146,6 +207,47 @@ def test_a_store_stays_where_it_was_made(tmp_path: Path, monkeypatch: pytest.Mon
     objects = [path for path in (tmp_path / "p1").rglob("lfs/objects/*/*/*") if path.is_file()]
     assert len(objects) == 1
     assert not [path for path in (tmp_path / "p2").rglob("lfs/objects/*/*/*") if path.is_file()]
+
+
+@pytest.fixture
+def tied(tmp_path: Path) -> Path:
+    """A base whose output layer is its embedding."""
+    model = base(hidden=24)
+    model.config.tie_word_embeddings = True
+    model.tie_weights()
+    model.save_pretrained(tmp_path / "tied")
+    return tmp_path / "tied"
+
+
+def test_a_change_of_one_of_two_tied_layers_is_not_written_as_one_of_both(
+    tmp_path: Path, tied: Path
+) -> None:
+    """As a LoRA it stands beside one layer; as a weight difference it would be in both."""
+    store = Store.init(tmp_path / "store", base=tied)
+    store.commit(None, lora_folder(tmp_path / "q", base=None, width=24))
+    store.export("HEAD", tmp_path / "dense", "delta")
+    store.commit(None, tmp_path / "dense")
+    head = lora_tensors("lm_head", rows=32, columns=24)
+    store.add(None, write_lora(tmp_path / "head", head, base_model_name_or_path=None))
+    for kind in ("delta", "model", None):
+        with pytest.raises(CannotExport, match=r"adapts lm_head alone, .* one weight"):
+            store.export("HEAD", tmp_path / "out", kind)  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    assert isinstance(store.load("HEAD", LlamaForCausalLM.from_pretrained(tied)), PeftModel)
+
+
+def test_a_dense_change_of_a_tied_output_layer_alone_is_not_loaded(
+    tmp_path: Path, tied: Path
+) -> None:
+    weight = DenseWeight((32, 24), lambda: torch.ones(32, 24))
+    write_delta(tmp_path / "delta", {"lm_head.weight": weight}, "tied")
+    store = Store.init(tmp_path / "store", base=tied)
+    store.commit(None, tmp_path / "delta")
+    model = LlamaForCausalLM.from_pretrained(tied)
+    before = weights(model)
+    with pytest.raises(CannotExport, match=r"one weight with model\.embed_tokens\.weight"):
+        store.load("HEAD", model)
+    assert same(weights(model), before)
 
 
 @pytest.mark.parametrize("message", [" ", "\n", "\0", "\t\n"])
@@ -230,4 +332,4 @@ def test_a_layer_that_keeps_its_weight_under_another_name_is_left_to_peft(store:
     with pytest.raises(AttributeError):
         _ = attention.q_proj.weight
     with open_leaves(store.repository, store.snapshot("main").composition) as leaves:
-        _check_fits(model, leaves)
+        assert _find_changed(model, leaves) == {}

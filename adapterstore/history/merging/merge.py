@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from adapterstore.errors import MergeConflict, NotFastForward
+from adapterstore.errors import InvalidSetting, MergeConflict, NotFastForward
 from adapterstore.history.advance import Forward, Result, advance
 from adapterstore.history.fit import join_bases
 from adapterstore.history.merging.effect import LISTED
@@ -37,6 +37,8 @@ def merge(
     """Merge a revision into a branch; see `Store.merge`."""
     theirs = resolve(repository, revision)
     shown = revision if len(revision) < len(theirs) else theirs[:12]
+    if not isinstance(lossy, LossyMethod | None):
+        raise InvalidSetting("lossy", f"must be a LossyMethod, not {lossy!r}")
     notes: list[str] = []
 
     def plan(tip: Snapshot) -> NewCommit | Forward | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import FactConflict
+from adapterstore.errors import FactConflict, InvalidSetting
 from adapterstore.history.ledger.reading import tree_difference
 from adapterstore.history.merging.ancestry import is_ancestor, merge_bases, virtual_sum
 from adapterstore.history.merging.effect import Atoms, Effects, difference
@@ -84,8 +84,15 @@ def plan_merge(
         keep_theirs: facts in conflict to be answered as on their side.
 
     Raises:
+        InvalidSetting: no such way of ``fast_forward``, or facts that are no list.
         NoSuchConflict: a name that fits no conflict, or a fact given to both sides.
     """
+    if fast_forward not in get_args(FastForward):
+        raise InvalidSetting("fast_forward", f"must be of {', '.join(get_args(FastForward))}")
+    for name, facts in (("ours", keep_ours), ("theirs", keep_theirs)):
+        # Of a text, each letter would be a fact.
+        if isinstance(facts, str) or not isinstance(facts, Collection):
+            raise InvalidSetting(name, f"must be a list of facts, not {facts!r}")
     if is_ancestor(repository, theirs, ours):
         return MergePlan("up-to-date", ours, theirs)
     our_ledger, their_ledger = (ledger_tree(repository, side) for side in (ours, theirs))
