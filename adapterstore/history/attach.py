@@ -70,7 +70,12 @@ def attach_to_base(repository: Repository, composition: Composition, model: Any)
             kind, kind, f"{kind} {has}; a state is put on the base: unload() it, or load it anew"
         )
     with open_leaves(repository, composition) as leaves:
-        wrapped = _attach(model, leaves)
+        try:
+            wrapped = _attach(model, leaves)
+        except CannotExport:
+            # Weights before the one at fault have changed: another state must not come on top.
+            setattr(model, _IN_A_STATE, bool(leaves.dense))
+            raise
     if leaves.dense:
         setattr(model, _IN_A_STATE, True)
     return wrapped

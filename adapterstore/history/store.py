@@ -601,7 +601,8 @@ class Store:
             BaseModelMismatch, ShapeMismatch: the model is not the deltas' base, or it is in a state
                 already, or has adapters; nothing was changed.
             CorruptStore: a delta's bytes are not what its id says.
-            CannotExport: a term is not finite, or the sum is beyond the weights' dtype.
+            CannotExport: a term is not finite, or the sum is beyond the weights' dtype. Where there
+                are dense terms, load the model anew.
         """
         from adapterstore.history.attach import attach_to_base
 

@@ -317,6 +317,21 @@ def test_a_sum_that_can_not_be_loaded_leaves_the_model_as_it_was(
     assert same(weights(model), before)
 
 
+def test_after_a_sum_beyond_the_weights_dtype_no_other_comes_on_top(
+    tmp_path: Path, store: Store
+) -> None:
+    """The weights before the one at fault have changed then."""
+    store.add("dense", str(tmp_path / "delta"), coefficient=30000)
+    model = base().half()
+    model.model.layers[1].self_attn.v_proj.weight.data.fill_(65504)
+    before = weights(model)
+    with pytest.raises(CannotExport, match="values beyond"):
+        store.load("dense", model)
+    assert not same(weights(model), before)
+    with pytest.raises(BaseModelMismatch, match="load it anew"):
+        store.load("main", model)
+
+
 def test_a_layer_that_keeps_its_weight_under_another_name_is_left_to_peft(store: Store) -> None:
     """As quantised layers do: their shapes can't be compared, and are not a reason to refuse."""
 
