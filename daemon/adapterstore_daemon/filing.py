@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from adapterstore.store.durable import fsync_folder, make_folder
-from adapterstore_daemon.landing import Signature, signature
+from adapterstore_daemon.landing import Signature, printable, signature
 
 PROCESSED = "processed"
 REJECTED = "rejected"
@@ -60,10 +61,17 @@ def put_away(path: Path, expected: Signature | None, folder: str, text: str) -> 
     return True
 
 
-def find_put_away(drops: Path, digest: str, since: float) -> tuple[str, Path] | None:
-    """Return where a content was put away after a time: the folder, and what lies beside it."""
+def find_put_away(
+    drops: Path, digest: str, since: float, name: str | None = None
+) -> tuple[str, Path] | None:
+    """Return where a content was put away after a time: the folder, and what lies beside it.
+
+    With ``name`` it is looked for under that name, or that name with a number, only.
+    """
     for folder, ending in ENDINGS.items():
         for path in (drops / folder).glob("*"):
+            if name is not None and not _is_name_of(path.name, name):
+                continue
             beside = path.with_name(f"{path.name}{ending}")
             try:
                 # A file's status changes when it is moved.
@@ -73,6 +81,12 @@ def find_put_away(drops: Path, digest: str, since: float) -> tuple[str, Path] | 
             except OSError:
                 continue
     return None
+
+
+def _is_name_of(name: str, original: str) -> bool:
+    """Return whether a file called ``original`` may have been put away as ``name``."""
+    stem, suffix = map(re.escape, (Path(original).stem, Path(original).suffix))
+    return re.fullmatch(rf"{stem}(-\d+)?{suffix}", printable(name)) is not None
 
 
 def _reserve(folder: Path, name: str, ending: str) -> tuple[str, Path]:

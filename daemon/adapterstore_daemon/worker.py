@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
 from collections.abc import Sequence
@@ -26,8 +25,7 @@ from adapterstore.history.updates import find_rejected, is_published, new_update
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import SUFFIXES, parse_fact_file
-from adapterstore.knowledge.tables.finding import find_mapping
-from adapterstore.knowledge.tables.mapping import read_mapping
+from adapterstore.knowledge.tables.mapping import parse_mapping
 from adapterstore.knowledge.tables.reading import MappedTable, map_table, unmapped
 from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
@@ -36,7 +34,7 @@ from adapterstore.update.in_effect import find_in_effect
 from adapterstore.update.table_update import update_from_table
 from adapterstore_daemon.filing import PROCESSED, REJECTED, find_put_away, put_away
 from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal, State
-from adapterstore_daemon.landing import Landed, read_landed
+from adapterstore_daemon.landing import Landed, printable, read_landed
 
 RACES = 3
 """How often an update is made anew because the branch moved meanwhile."""
@@ -129,7 +127,7 @@ class Worker:
             Stopped: the daemon is to end; the file stays.
         """
         try:
-            landed = read_landed(path)
+            landed = read_landed(path, self.store.repository.folder)
         except FactFileError as error:
             # Its bytes can't be read, so there is no content to write down.
             try:
@@ -182,10 +180,9 @@ class Worker:
 
     def _parse(self, landed: Landed) -> FactFile | MappedTable:
         """Return what a file holds: a table if there is a mapping for it, else native facts."""
-        name = _printable(landed.path.name)
-        mapping = find_mapping(landed.path, self.store.repository.folder)
-        if mapping is not None:
-            return map_table(landed.data, name, read_mapping(mapping))
+        name = printable(landed.path.name)
+        if (mapping := landed.mapping) is not None:
+            return map_table(landed.data, name, parse_mapping(mapping.data, mapping.name))
         if landed.path.suffix.lower() not in SUFFIXES:
             # Parquet is nothing but a table.
             raise unmapped(name)
@@ -223,7 +220,9 @@ class Worker:
         state: State
         commits: list[CommitId] = []
         _, tip = self.store.tip(self.branch)
-        applied = find_in_effect(repository, tip, delivery.digest)
+        # An update by a table is not one by the table's bytes.
+        by_bytes = not delivery.mapping
+        applied = find_in_effect(repository, tip, delivery.digest) if by_bytes else None
         if applied is None and is_published(repository, tip, delivery.update_id):
             applied = delivery.update_id
         if applied is not None:
@@ -231,7 +230,7 @@ class Worker:
             commits = find_update(repository, applied, tip)
         elif find_rejected(repository, delivery.update_id) is not None:
             state, message = "rejected", "refused by the gate"
-        elif (put := find_put_away(self.folder, delivery.digest, _changed_at(delivery))) is None:
+        elif (put := self._find_put_away(delivery)) is None:
             return False
         else:
             # Refused before any training, or a table in which nothing differs.
@@ -240,11 +239,17 @@ class Worker:
             message = f"see {folder}/{beside.name}"
         return self.journal.settle(delivery.id, state, message, commits, before=delivery.state)
 
+    def _find_put_away(self, delivery: Delivery) -> tuple[str, Path] | None:
+        # The same table may have been put away under another name, for another mapping.
+        name = delivery.name if delivery.mapping else None
+        return find_put_away(self.folder, delivery.digest, _changed_at(delivery), name)
+
     def _claim(self, landed: Landed) -> Delivery:
-        digest = hashlib.sha256(landed.data).hexdigest()
+        digest, mapping = landed.digest, landed.mapping_digest
         for earlier in self.journal.deliveries(*OPEN_STATES):
             came_later = landed.arrived > _changed_at(earlier)
-            if self._is_ours(earlier) and earlier.digest == digest and came_later:
+            same = earlier.digest == digest and earlier.mapping in {mapping, None}
+            if self._is_ours(earlier) and same and came_later:
                 # It has ended without being settled: what lands now is a delivery of its own, else
                 # its update would be found, and a revert of that update would hold for both.
                 self._settle_ended(earlier)
@@ -253,6 +258,7 @@ class Worker:
             str(self.folder),
             self.branch,
             digest,
+            mapping,
             landed.path.name,
             tip,
             lambda: self._new_id(digest),
@@ -327,11 +333,6 @@ def _paragraph(text: str) -> Sequence[str]:
 
 def _changed_at(delivery: Delivery) -> float:
     return datetime.fromisoformat(delivery.changed_at).timestamp()
-
-
-def _printable(name: str) -> str:
-    """Return a file's name as text: it need not be UTF-8."""
-    return name.encode(errors="replace").decode()
 
 
 def _line(error: BaseException) -> str:

@@ -222,7 +222,7 @@ def test_settling_tells_what_has_changed_since(place: Place) -> None:
 def test_a_damaged_journal_is_told_and_what_to_do(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "journal.sqlite3"
     journal = Journal(path)
-    place = ("/drops", "main", "d" * 64, "a.yaml", CommitId("c" * 40))
+    place = ("/drops", "main", "d" * 64, "", "a.yaml", CommitId("c" * 40))
     journal.claim(*place, lambda: UpdateId("u1"))
     journal.close()
     if damage == "no table":
