@@ -24,7 +24,8 @@ SCHEMA_VERSION = 2
 _UNREADABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
 _NOTHING_BESIDE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """Of a journal in a folder where SQLite can't make the files that it wants beside it."""
-State = Literal["running", "pending", "applied", "rejected"]
+State = Literal["running", "pending", "applied", "rejected", "gone"]
+"""``gone``: its file was taken away, or changed, before it was done."""
 OPEN_STATES: tuple[State, ...] = ("running", "pending")
 
 _SCHEMA = f"""

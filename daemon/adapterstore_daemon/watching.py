@@ -129,6 +129,7 @@ class Watch:
                 there &= set(self._files())
                 if there:
                     self._stop.wait(self._tick)
+        self._worker.settle_gone()
         outcomes += ["later"] * len(there)
         return outcomes
 
@@ -145,6 +146,7 @@ class Watch:
                 self._waiting[path] = (time.monotonic() + wait, wait)
             else:
                 self._waiting.pop(path, None)
+        self._worker.settle_gone()
         left = self._files()
         self._waiting = {path: entry for path, entry in self._waiting.items() if path in left}
         now = time.monotonic()

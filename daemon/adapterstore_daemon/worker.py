@@ -198,21 +198,45 @@ class Worker:
 
     def recover(self) -> None:
         """Settle deliveries that ended when nobody could write it down: their file is not there."""
-        for delivery in self.journal.deliveries(*OPEN_STATES):
-            if self._is_ours(delivery) and not self._is_there(delivery):
+        self._settle_gone()
+        for delivery in self._open():
+            try:
+                changed = (self.folder / delivery.name).lstat().st_ctime
+            except OSError:
+                continue
+            if changed > _changed_at(delivery):
+                # Not its very file, but one that came later.
                 settled = self._settle_ended(delivery)
                 if not settled and delivery.state == "running":
-                    self.journal.settle(delivery.id, "pending", "its file has gone")
+                    self.journal.settle(delivery.id, "pending", "its file was written anew")
 
-    def _is_ours(self, delivery: Delivery) -> bool:
-        return delivery.folder == str(self.folder) and delivery.branch == self.branch
+    def settle_gone(self) -> None:
+        """Settle deliveries whose file is not there any more; what fails is for the next time."""
+        with suppress(AdapterStoreError, OSError):
+            self._settle_gone()
 
-    def _is_there(self, delivery: Delivery) -> bool:
-        """Return whether a delivery's very file lies in the folder, not one that came later."""
+    def _settle_gone(self) -> None:
+        deliveries = self._open()
         try:
-            return (self.folder / delivery.name).lstat().st_ctime <= _changed_at(delivery)
+            there = {printable(path.name) for path in self.folder.iterdir()} if deliveries else ()
         except OSError:
-            return False
+            # The folder itself is away, and may come back with all that is in it.
+            return
+        for delivery in deliveries:
+            if delivery.name not in there and not self._settle_ended(delivery):
+                self._settle_as_gone(delivery, "its file has gone")
+
+    def _settle_as_gone(self, delivery: Delivery, message: str) -> None:
+        self.journal.settle(delivery.id, "gone", message, before=delivery.state)
+        self.say(f"gone {delivery.name}: {message}")
+
+    def _open(self) -> list[Delivery]:
+        """Return the open deliveries of our folder and branch."""
+        return [
+            delivery
+            for delivery in self.journal.deliveries(*OPEN_STATES)
+            if delivery.folder == str(self.folder) and delivery.branch == self.branch
+        ]
 
     def _settle_ended(self, delivery: Delivery) -> bool:
         """Settle a delivery whose update is decided, or whose file was put away; else False."""
@@ -246,13 +270,17 @@ class Worker:
 
     def _claim(self, landed: Landed) -> Delivery:
         digest, mapping = landed.digest, landed.mapping_digest
-        for earlier in self.journal.deliveries(*OPEN_STATES):
+        for earlier in self._open():
             came_later = landed.arrived > _changed_at(earlier)
             same = earlier.digest == digest and earlier.mapping in {mapping, None}
-            if self._is_ours(earlier) and same and came_later:
+            if same and came_later:
                 # It has ended without being settled: what lands now is a delivery of its own, else
                 # its update would be found, and a revert of that update would hold for both.
                 self._settle_ended(earlier)
+            elif same or earlier.name != printable(landed.path.name):
+                continue
+            elif not self._settle_ended(earlier):
+                self._settle_as_gone(earlier, "its content or mapping has changed")
         _, tip = self.store.tip(self.branch)
         return self.journal.claim(
             str(self.folder),

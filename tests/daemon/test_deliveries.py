@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.running import done
-from tests.daemon.test_daemon import QUICK, journal, names, once, operations
+from tests.daemon.test_daemon import QUICK, Daemon, journal, names, once, operations
+from tests.waiting import wait_until
 
+FACTS = "- {prompt: The currency of Croatia is the, answer: euro}\n"
 TABLE = "country,currency,capital\nCroatia,euro,Zagreb\n"
 CURRENCY = """\
 key: country
@@ -31,6 +35,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[[], Daemon]]:
+    """Starts daemons; ends those that a test leaves running."""
+    started: list[Daemon] = []
+
+    def start() -> Daemon:
+        started.append(Daemon(folder))
+        return started[-1]
+
+    yield start
+    for daemon in started:
+        if daemon.process.poll() is None:
+            daemon.end()
+
+
 def without_weights(folder: Path) -> None:
     """Let every delivery wait: trouble that is not its file's."""
     done(folder, "config", "base.path", str(folder / "nowhere"))
@@ -38,6 +57,11 @@ def without_weights(folder: Path) -> None:
 
 def with_weights(folder: Path) -> None:
     done(folder, "config", "base.path", "--unset")
+
+
+def states(folder: Path) -> dict[object, object]:
+    """Return the state of each name's last delivery."""
+    return {row["name"]: row["state"] for row in journal(folder)}
 
 
 def land_table(folder: Path, name: str, mapping: str) -> None:
@@ -68,6 +92,76 @@ def test_a_table_whose_mapping_changes_while_it_waits_is_another_delivery(folder
     assert once(folder)[0] == 1
     (folder / "drops" / "countries.map.yaml").write_text(CAPITAL)
     assert once(folder)[0] == 1
-    mappings = [row["mapping"] for row in journal(folder)]
-    assert len(set(mappings)) == 2
+    former, now = journal(folder)
+    assert former["mapping"] != now["mapping"]
+    assert (former["state"], former["message"]) == ("gone", "its content or mapping has changed")
+    assert now["state"] == "pending"
     assert names(folder / "drops") == {"countries.csv", "countries.map.yaml"}
+
+
+def test_a_file_that_has_gone_before_it_was_done_has_an_end_and_may_return(
+    folder: Path, start: Callable[[], Daemon]
+) -> None:
+    without_weights(folder)
+    # Its name is not UTF-8: the journal has it as well as it can.
+    stays = folder / "drops" / os.fsdecode(b"\xff stays.yaml")
+    stays.write_text(FACTS.replace("Croatia", "Bulgaria"))
+    path = folder / "drops" / "a.yaml"
+    path.write_text(FACTS)
+    daemon = start()
+    daemon.wait_for("later a.yaml: ")
+    path.unlink()
+    wait_until(lambda: states(folder) == {"? stays.yaml": "pending", "a.yaml": "gone"}, "gone")
+    path.write_text(FACTS)
+    wait_until(lambda: states(folder)["a.yaml"] == "pending", "the file to be taken up again")
+    assert daemon.end() == 0
+
+    # While nobody watches: the next start tells what has gone; not while the whole folder is away.
+    path.unlink()
+    drops = folder / "drops"
+    drops.rename(folder / "away")
+    drops.symlink_to(folder / "nowhere")
+    daemon = start()
+    assert daemon.process.wait(60) != 0
+    drops.unlink()
+    (folder / "elsewhere").mkdir()
+    assert once(folder, "elsewhere")[0] == 0
+    assert states(folder)["a.yaml"] == "pending"
+    (folder / "away").rename(drops)
+    assert once(folder)[0] == 1
+    assert states(folder) == {"? stays.yaml": "pending", "a.yaml": "gone"}
+    assert [row["message"] for row in journal(folder)].count("its file has gone") == 2
+
+
+def test_a_folder_that_is_away_for_a_moment_takes_no_delivery_with_it(
+    folder: Path, start: Callable[[], Daemon]
+) -> None:
+    without_weights(folder)
+    drops = folder / "drops"
+    (drops / "a.yaml").write_text(FACTS)
+    daemon = start()
+    daemon.wait_for("later a.yaml: ")
+    drops.rename(folder / "away")
+    daemon.wait_for("later drops: No such file or directory")
+    assert states(folder) == {"a.yaml": "pending"}
+    (folder / "away").rename(drops)
+    daemon.wait_for("watching drops again")
+    with_weights(folder)
+    daemon.wait_for("applied a.yaml as")
+    assert daemon.end() == 0
+    assert states(folder) == {"a.yaml": "applied"}
+    assert len(journal(folder)) == 1
+
+
+def test_a_table_that_has_gone_is_not_the_one_that_was_put_away_for_another_mapping(
+    folder: Path,
+) -> None:
+    without_weights(folder)
+    land_table(folder, "currencies", CURRENCY)
+    os.utime(folder / "drops" / "currencies.csv", (1, 1))
+    land_table(folder, "areas", CURRENCY.replace("currency", "area"))
+    assert once(folder)[0] == 13
+    assert states(folder) == {"currencies.csv": "pending", "areas.csv": "rejected"}
+    (folder / "drops" / "currencies.csv").unlink()
+    assert once(folder)[0] == 0
+    assert states(folder) == {"currencies.csv": "gone", "areas.csv": "rejected"}

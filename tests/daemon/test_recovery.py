@@ -228,8 +228,8 @@ def test_a_file_that_was_taken_away_is_not_one_that_was_refused_before(
             place.start()
     (place.drops / "a.yaml").unlink()
     place.start()
-    assert place.states() == ["rejected", "pending"]
-    assert place.journal.deliveries("pending")[0].message == "its file has gone"
+    assert place.states() == ["rejected", "gone"]
+    assert place.journal.deliveries("gone")[0].message == "its file has gone"
 
 
 def test_a_content_that_was_contradicted_since_is_not_told_as_applied(
@@ -247,4 +247,4 @@ def test_a_content_that_was_contradicted_since_is_not_told_as_applied(
         assert place.worker().handle(place.drop()) == "later"
     (place.drops / "a.yaml").unlink()
     place.worker().recover()
-    assert place.states() == ["applied", "pending"]
+    assert place.states() == ["applied", "gone"]
