@@ -181,7 +181,7 @@ class Journal:
             else:
                 (number,) = row
                 connection.execute(
-                    "UPDATE delivery SET state = 'running', mapping = ?, name = ?, "
+                    "UPDATE delivery SET state = 'running', message = '', mapping = ?, name = ?, "
                     "attempts = attempts + 1, changed_at = ? WHERE id = ?",
                     (place[-1], name, _now(), number),
                 )

@@ -165,3 +165,20 @@ def test_a_table_that_has_gone_is_not_the_one_that_was_put_away_for_another_mapp
     (folder / "drops" / "currencies.csv").unlink()
     assert once(folder)[0] == 0
     assert states(folder) == {"currencies.csv": "gone", "areas.csv": "rejected"}
+
+
+def test_what_an_earlier_attempt_failed_of_is_not_said_of_one_that_runs(
+    folder: Path, start: Callable[[], Daemon]
+) -> None:
+    without_weights(folder)
+    (folder / "drops" / "a.yaml").write_text(FACTS)
+    assert once(folder)[0] == 1
+    (row,) = journal(folder)
+    assert "base.path" in str(row["message"])
+    with_weights(folder)
+    # More than anybody would wait for.
+    done(folder, "config", "recipe.forget_steps", "1000000")
+    daemon = start()
+    daemon.wait_for("seen a.yaml")
+    (row,) = journal(folder)
+    assert (row["state"], row["attempts"], row["message"]) == ("running", 2, "")
