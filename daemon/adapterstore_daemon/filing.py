@@ -66,7 +66,11 @@ def find_put_away(
 ) -> tuple[str, Path] | None:
     """Return where a content was put away after a time: the folder, and what lies beside it.
 
-    With ``name`` it is looked for under that name, or that name with a number, only.
+    Args:
+        drops: the folder in which it landed.
+        digest: SHA-256 of the content; empty if nobody could read it.
+        since: seconds since the epoch.
+        name: look under this name only, or this name with a number.
     """
     for folder, ending in ENDINGS.items():
         for path in (drops / folder).glob("*"):
@@ -76,7 +80,9 @@ def find_put_away(
             try:
                 # A file's status changes when it is moved.
                 moved = beside.exists() and path.lstat().st_ctime >= since - CLOCK_TICK
-                if moved and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                if not moved:
+                    continue
+                if not digest or hashlib.sha256(path.read_bytes()).hexdigest() == digest:
                     return folder, beside
             except OSError:
                 continue

@@ -45,7 +45,8 @@ CREATE TABLE delivery (
     landed_at TEXT NOT NULL,
     changed_at TEXT NOT NULL
 );
-CREATE UNIQUE INDEX one_open_delivery ON delivery (folder, branch, digest, mapping)
+CREATE UNIQUE INDEX one_open_delivery
+    ON delivery (folder, branch, digest, mapping, CASE digest WHEN '' THEN name ELSE '' END)
     WHERE state IN ('running', 'pending');
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -71,7 +72,7 @@ class Delivery:
     folder: str
     branch: str
     digest: str
-    """SHA-256 of the content."""
+    """SHA-256 of the content ("": nobody could read it, so the name stands for it)."""
     mapping: str | None
     """SHA-256 of the mapping ("": there is none; None: a release wrote it that did not say)."""
     name: str
@@ -167,8 +168,9 @@ class Journal:
         try:
             row = connection.execute(
                 "SELECT id FROM delivery WHERE folder = ? AND branch = ? AND digest = ? "
-                "AND (mapping = ? OR mapping IS NULL) AND state IN ('running', 'pending')",
-                place,
+                "AND (mapping = ? OR mapping IS NULL) AND (digest != '' OR name = ?) "
+                "AND state IN ('running', 'pending')",
+                (*place, name),
             ).fetchone()
             if row is None:
                 cursor = connection.execute(

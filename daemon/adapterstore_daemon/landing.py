@@ -155,13 +155,13 @@ def read_landed(path: Path, store_folder: Path) -> Landed:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
-        raise FactFileError(path.name, "no permission to read it") from error
+        problem = "no permission to read it; let the daemon's user read it, and put it back"
+        raise FactFileError(path.name, problem) from error
     with os.fdopen(handle, "rb") as file:
         before = os.fstat(file.fileno())
         if before.st_size > MAXIMUM_BYTES:
-            raise FactFileError(
-                path.name, f"is {before.st_size} bytes long; at most {MAXIMUM_BYTES} are read"
-            )
+            problem = f"{before.st_size} bytes; at most {MAXIMUM_BYTES} are read: split it"
+            raise FactFileError(path.name, problem)
         data = file.read(MAXIMUM_BYTES + 1)
     mapping = _read_mapping(path, store_folder)
     return Landed(path, data, Signature.of(before), before.st_ctime, mapping)

@@ -128,18 +128,13 @@ class Worker:
         """
         try:
             landed = read_landed(path, self.store.repository.folder)
-        except FactFileError as error:
-            # Its bytes can't be read, so there is no content to write down.
-            try:
-                return self._refuse(path, None, None, error)
-            except OSError as hindrance:
-                return self._later(path, None, _line(hindrance))
-        except OSError as error:
-            self.say(f"later {path.name}: {error.strerror or error}")
-            return "later"
+        except FileNotFoundError as error:
+            return self._later(path, None, error.strerror or _line(error))
+        except (FactFileError, OSError) as error:
+            return self._handle_unread(path, error)
         delivery: Delivery | None = None
         try:
-            delivery = self._claim(landed)
+            delivery = self._claim(path, landed)
             self.say(f"seen {path.name} (update/{delivery.update_id}, attempt {delivery.attempts})")
             return self._take_up(landed, delivery)
         except Stopped:
@@ -156,6 +151,19 @@ class Worker:
             if self.debug:
                 traceback.print_exception(error)
             return self._later(path, delivery, f"unexpected {type(error).__name__}: {_line(error)}")
+
+    def _handle_unread(self, path: Path, error: FactFileError | OSError) -> Outcome:
+        """Refuse a file that can't be read, or leave it, if the fault is the system's."""
+        delivery: Delivery | None = None
+        try:
+            delivery = self._claim(path, None)
+            if isinstance(error, FactFileError):
+                return self._refuse(path, None, delivery, error)
+        except CorruptJournal:
+            raise
+        except (AdapterStoreError, OSError) as hindrance:
+            return self._later(path, delivery, f"{_line(error)}; {_line(hindrance)}")
+        return self._later(path, delivery, error.strerror or _line(error))
 
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
         try:
@@ -245,7 +253,7 @@ class Worker:
         commits: list[CommitId] = []
         _, tip = self.store.tip(self.branch)
         # An update by a table is not one by the table's bytes.
-        by_bytes = not delivery.mapping
+        by_bytes = delivery.digest and not delivery.mapping
         applied = find_in_effect(repository, tip, delivery.digest) if by_bytes else None
         if applied is None and is_published(repository, tip, delivery.update_id):
             applied = delivery.update_id
@@ -265,42 +273,45 @@ class Worker:
 
     def _find_put_away(self, delivery: Delivery) -> tuple[str, Path] | None:
         # The same table may have been put away under another name, for another mapping.
-        name = delivery.name if delivery.mapping else None
+        name = delivery.name if delivery.mapping or not delivery.digest else None
         return find_put_away(self.folder, delivery.digest, _changed_at(delivery), name)
 
-    def _claim(self, landed: Landed) -> Delivery:
-        digest, mapping = landed.digest, landed.mapping_digest
+    def _claim(self, path: Path, landed: Landed | None) -> Delivery:
+        """Return the delivery of a file; of one that can't be read (None) it has no update."""
+        digest, mapping, arrived = "", "", 0.0
+        if landed is not None:
+            digest, mapping, arrived = landed.digest, landed.mapping_digest, landed.arrived
         for earlier in self._open():
-            came_later = landed.arrived > _changed_at(earlier)
+            came_later = arrived > _changed_at(earlier)
             same = earlier.digest == digest and earlier.mapping in {mapping, None}
             if same and came_later:
                 # It has ended without being settled: what lands now is a delivery of its own, else
                 # its update would be found, and a revert of that update would hold for both.
                 self._settle_ended(earlier)
-            elif same or earlier.name != printable(landed.path.name):
+            elif same or earlier.name != printable(path.name):
                 continue
             elif not self._settle_ended(earlier):
-                self._settle_as_gone(earlier, "its content or mapping has changed")
+                changed = "its content or mapping has changed"
+                self._settle_as_gone(earlier, changed if earlier.digest else "it can be read now")
         _, tip = self.store.tip(self.branch)
         return self.journal.claim(
             str(self.folder),
             self.branch,
             digest,
             mapping,
-            landed.path.name,
+            path.name,
             tip,
-            lambda: self._new_id(digest),
+            lambda: self._new_id(digest) if digest else UpdateId(""),
         )
 
     def _refuse(
-        self, path: Path, landed: Landed | None, delivery: Delivery | None, error: Exception
+        self, path: Path, landed: Landed | None, delivery: Delivery, error: Exception
     ) -> Outcome:
         message = _line(error)
         expected = landed.signature if landed is not None else None
         if not put_away(path, expected, REJECTED, f"{message}\n"):
             return self._changed(path, delivery)
-        if delivery is not None:
-            self.journal.settle(delivery.id, "rejected", message)
+        self.journal.settle(delivery.id, "rejected", message)
         self.say(f"rejected {path.name}: {message}")
         return "rejected"
 
@@ -333,9 +344,8 @@ class Worker:
         self.say(f"applied {path.name}{known}{':' if nothing else ' as'} {message}")
         return "applied"
 
-    def _changed(self, path: Path, delivery: Delivery | None) -> Outcome:
-        if delivery is not None:
-            self.journal.settle(delivery.id, "pending", "the file changed meanwhile")
+    def _changed(self, path: Path, delivery: Delivery) -> Outcome:
+        self.journal.settle(delivery.id, "pending", "the file changed meanwhile")
         self.say(f"later {path.name}: it changed while it was handled")
         return "later"
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from adapterstore.knowledge.formats import MAXIMUM_BYTES
 from tests.cli.running import done
 from tests.daemon.test_daemon import QUICK, Daemon, journal, names, once, operations
+from tests.forking import Forked
 from tests.waiting import wait_until
 
 FACTS = "- {prompt: The currency of Croatia is the, answer: euro}\n"
@@ -182,3 +186,57 @@ def test_what_an_earlier_attempt_failed_of_is_not_said_of_one_that_runs(
     daemon.wait_for("seen a.yaml")
     (row,) = journal(folder)
     assert (row["state"], row["attempts"], row["message"]) == ("running", 2, "")
+
+
+def once_as_anybody(folder: Path) -> tuple[int, str]:
+    """Run a daemon as `once` does, without root's right to read anything."""
+    command = [sys.executable, "-m", "adapterstore_daemon", "run", "drops", "--once"]
+    if os.geteuid() == 0:
+        rights = "-dac_override,-dac_read_search"
+        command[:0] = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+    return run.returncode, run.stderr
+
+
+def test_what_can_not_be_read_has_a_row_too(folder: Path) -> None:
+    drops = folder / "drops"
+    for name in ("locked.yaml", "too-big.yaml", "t.csv"):
+        (drops / name).write_text(FACTS)
+    (drops / "locked.yaml").chmod(0)
+    os.truncate(drops / "too-big.yaml", MAXIMUM_BYTES + 1)
+    (drops / "t.map.yaml").write_text(CURRENCY)
+    (drops / "t.map.yaml").chmod(0)
+    code, said = once_as_anybody(folder)
+    assert code == 13, said
+    assert states(folder) == dict.fromkeys(("locked.yaml", "too-big.yaml", "t.csv"), "rejected")
+    assert names(drops / "rejected") >= {"locked.yaml", "too-big.yaml", "t.csv"}
+    told = {row["name"]: str(row["message"]) for row in journal(folder)}
+    assert told["locked.yaml"].startswith("locked.yaml: no permission to read it; ")
+    assert told["too-big.yaml"].startswith("too-big.yaml: 67108865 bytes; at most 67108864 are")
+    assert "t.map.yaml: can't be read: Permission denied" in told["t.csv"]
+    shown = Forked(folder, "adapterstore_daemon", "status").communicate(60)[0].decode()
+    assert "rejected  locked.yaml  locked.yaml: no permission" in shown
+
+
+def test_what_can_neither_be_read_nor_put_away_waits_in_its_row(folder: Path) -> None:
+    without_weights(folder)
+    drops = folder / "drops"
+    (drops / "rejected").write_text("in the way")
+    for name in ("a.yaml", "b.yaml"):
+        (drops / name).write_text(FACTS)
+        (drops / name).chmod(0)
+    for attempts in (1, 2):
+        code, said = once_as_anybody(folder)
+        assert code == 1, said
+        assert states(folder) == {"a.yaml": "pending", "b.yaml": "pending"}
+        assert [row["attempts"] for row in journal(folder)] == [attempts, attempts]
+    # Readable again: a delivery like any other. Here the base is what it waits for.
+    (drops / "a.yaml").chmod(0o600)
+    (drops / "b.yaml").unlink()
+    assert once_as_anybody(folder)[0] == 1
+    rows = [(row["name"], row["state"], bool(row["update_id"])) for row in journal(folder)]
+    assert rows == [
+        ("a.yaml", "gone", False),
+        ("b.yaml", "gone", False),
+        ("a.yaml", "pending", True),
+    ]

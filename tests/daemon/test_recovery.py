@@ -6,6 +6,7 @@ content lands again after it was reverted.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from adapterstore import Store
 from adapterstore.errors import BaseModelUnavailable, Contradiction
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.formats import MAXIMUM_BYTES
 from adapterstore.knowledge.tables.reading import MappedTable
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update import UpdateResult
@@ -202,6 +204,16 @@ def test_what_was_refused_before_any_training_is_found_where_it_lies(
 
     monkeypatch.setattr(place, "update", contradicts)
     place.drop(text)
+    kill("after")
+    place.start()
+    (delivery,) = place.journal.deliveries()
+    assert (delivery.state, delivery.message) == ("rejected", "see rejected/a.yaml.reason.txt")
+
+
+def test_what_was_refused_unread_is_found_where_it_lies(
+    place: Place, kill: Callable[[Moment], None]
+) -> None:
+    os.truncate(place.drop(), MAXIMUM_BYTES + 1)
     kill("after")
     place.start()
     (delivery,) = place.journal.deliveries()
