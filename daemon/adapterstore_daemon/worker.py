@@ -39,6 +39,12 @@ from adapterstore_daemon.landing import Landed, printable, read_landed
 RACES = 3
 """How often an update is made anew because the branch moved meanwhile."""
 
+OVERTAKEN = (
+    "; newer files were applied before it (the last: {name}), and once it is done it takes back "
+    "what they say otherwise: remove it if it is out of date"
+)
+"""What is said of a file that waits while others are done."""
+
 Outcome = Literal["applied", "rejected", "later"]
 
 
@@ -196,12 +202,23 @@ class Worker:
             raise unmapped(name)
         return parse_fact_file(landed.data, name)
 
+    def _tell_overtaken(self) -> None:
+        """Say of each delivery that waits which newer one has been applied before it."""
+        applied = [d for d in self.journal.deliveries("applied") if self._is_ours(d)]
+        for waiting in self._open():
+            newer = [delivery.name for delivery in applied if delivery.id > waiting.id]
+            # What nobody could read is not going to be applied.
+            if waiting.state == "pending" and newer and waiting.digest:
+                message = waiting.message.partition(OVERTAKEN.partition("(")[0])[0]
+                self.journal.annotate(waiting.id, message + OVERTAKEN.format(name=newer[-1]))
+
     def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:
         self.say(f"later {path.name}: {message}")
         if delivery is not None:
             # What keeps the file here may be what keeps the journal from being written.
             with suppress(OSError):
                 self.journal.settle(delivery.id, "pending", message)
+                self._tell_overtaken()
         return "later"
 
     def recover(self) -> None:
@@ -243,8 +260,11 @@ class Worker:
         return [
             delivery
             for delivery in self.journal.deliveries(*OPEN_STATES)
-            if delivery.folder == str(self.folder) and delivery.branch == self.branch
+            if self._is_ours(delivery)
         ]
+
+    def _is_ours(self, delivery: Delivery) -> bool:
+        return delivery.folder == str(self.folder) and delivery.branch == self.branch
 
     def _settle_ended(self, delivery: Delivery) -> bool:
         """Settle a delivery whose update is decided, or whose file was put away; else False."""
@@ -338,6 +358,8 @@ class Worker:
             self.say(f"applied the earlier content of {path.name} as {message}")
             return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
+        with suppress(OSError):
+            self._tell_overtaken()
         for alarm in result.alarms:
             self.say(f"alarm update/{result.update}: {alarm}")
         known = " already" if result.status == "already-applied" else ""

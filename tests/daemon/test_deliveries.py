@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapterstore.knowledge.formats import MAXIMUM_BYTES
-from tests.cli.running import done
+from tests.cli.running import done, run_code
 from tests.daemon.test_daemon import QUICK, Daemon, journal, names, once, operations
 from tests.forking import Forked
 from tests.waiting import wait_until
@@ -240,3 +240,38 @@ def test_what_can_neither_be_read_nor_put_away_waits_in_its_row(folder: Path) ->
         ("b.yaml", "gone", False),
         ("a.yaml", "pending", True),
     ]
+
+
+WITHOUT_PYARROW = """
+import sys
+sys.modules["pyarrow"] = None
+import adapterstore_daemon.main as main
+main.main()
+"""
+
+
+def test_a_file_that_only_itself_hinders_is_told_to_be_done_after_newer_ones(folder: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    drops = folder / "drops"
+    columns = {"country": ["Croatia"], "currency": ["kuna"]}
+    parquet.write_table(pyarrow.table(columns), drops / "old.parquet")
+    os.utime(drops / "old.parquet", (1, 1))
+    (drops / "old.map.yaml").write_text(CURRENCY)
+    told = []
+    for text in (FACTS, FACTS, FACTS.replace("Croatia", "Kosovo")):
+        (drops / "newer.yaml").write_text(text)
+        run = run_code(folder, WITHOUT_PYARROW, "run", "drops", "--once")
+        assert run.returncode == 1, run.stderr
+        assert "applied newer.yaml" in run.stderr
+        (waiting,) = [row for row in journal(folder) if row["state"] == "pending"]
+        told.append(str(waiting["message"]))
+    assert "pyarrow" in told[0]
+    assert told[0].endswith(
+        "; newer files were applied before it (the last: newer.yaml), and once it is done it takes "
+        "back what they say otherwise: remove it if it is out of date"
+    )
+    assert len(set(told)) == 1
+    assert once(folder)[0] == 0
+    assert states(folder) == {"old.parquet": "applied", "newer.yaml": "applied"}
+    assert not any("newer files" in str(row["message"]) for row in journal(folder))
