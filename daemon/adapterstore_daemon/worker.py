@@ -204,11 +204,14 @@ class Worker:
 
     def _tell_overtaken(self) -> None:
         """Say of each delivery that waits which newer one has been applied before it."""
-        applied = [d for d in self.journal.deliveries("applied") if self._is_ours(d)]
-        for waiting in self._open():
+        # What nobody could read is not going to be applied.
+        those = [d for d in self._open() if d.state == "pending" and d.digest]
+        applied = (
+            [d for d in self.journal.deliveries("applied") if self._is_ours(d)] if those else []
+        )
+        for waiting in those:
             newer = [delivery.name for delivery in applied if delivery.id > waiting.id]
-            # What nobody could read is not going to be applied.
-            if waiting.state == "pending" and newer and waiting.digest:
+            if newer:
                 message = waiting.message.partition(OVERTAKEN.partition("(")[0])[0]
                 self.journal.annotate(waiting.id, message + OVERTAKEN.format(name=newer[-1]))
 
@@ -308,7 +311,7 @@ class Worker:
                 # It has ended without being settled: what lands now is a delivery of its own, else
                 # its update would be found, and a revert of that update would hold for both.
                 self._settle_ended(earlier)
-            elif same or earlier.name != printable(path.name):
+            elif same or landed is None or earlier.name != printable(path.name):
                 continue
             elif not self._settle_ended(earlier):
                 changed = "its content or mapping has changed"

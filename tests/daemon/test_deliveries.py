@@ -275,3 +275,16 @@ def test_a_file_that_only_itself_hinders_is_told_to_be_done_after_newer_ones(fol
     assert once(folder)[0] == 0
     assert states(folder) == {"old.parquet": "applied", "newer.yaml": "applied"}
     assert not any("newer files" in str(row["message"]) for row in journal(folder))
+
+
+def test_a_file_that_can_not_be_read_for_a_while_keeps_its_delivery(folder: Path) -> None:
+    without_weights(folder)
+    drops = folder / "drops"
+    (drops / "rejected").write_text("in the way")
+    (drops / "a.yaml").write_text(FACTS)
+    for mode in (0o600, 0, 0o600):
+        (drops / "a.yaml").chmod(mode)
+        code, said = once_as_anybody(folder)
+        assert code == 1, said
+    rows = [(row["state"], row["attempts"], bool(row["update_id"])) for row in journal(folder)]
+    assert rows == [("pending", 2, True), ("gone", 1, False)]
