@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adapterstore.counting import counted
-from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, find_mapping
+from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, find_mappings
 from adapterstore_cli.output import print_table, shorten
 from adapterstore_cli.session import Session
 
@@ -33,11 +33,8 @@ def read_table(
         # Native facts: their faults are told before the store is opened.
         return None
     folder = session.open().repository.folder
-    tables = [
-        name
-        for name in files
-        if mapping is not None or find_mapping(Path(name), folder) is not None
-    ]
+    mappings = find_mappings(map(Path, files), folder)
+    tables = [name for name in files if mapping is not None or mappings[Path(name)] is not None]
     # A Parquet file is nothing but a table; that it has no mapping is said by whoever reads it.
     tables = tables or [name for name in files if name.lower().endswith(".parquet")]
     if not tables:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from adapterstore.store.durable import fsync_folder, make_folder
-from adapterstore_daemon.landing import Signature, signature
+from adapterstore_daemon.landing import Signature, printable, signature
 
 PROCESSED = "processed"
 REJECTED = "rejected"
@@ -60,19 +61,38 @@ def put_away(path: Path, expected: Signature | None, folder: str, text: str) -> 
     return True
 
 
-def find_put_away(drops: Path, digest: str, since: float) -> tuple[str, Path] | None:
-    """Return where a content was put away after a time: the folder, and what lies beside it."""
+def find_put_away(
+    drops: Path, digest: str, since: float, name: str | None = None
+) -> tuple[str, Path] | None:
+    """Return where a content was put away after a time: the folder, and what lies beside it.
+
+    Args:
+        drops: the folder in which it landed.
+        digest: SHA-256 of the content; empty if nobody could read it.
+        since: seconds since the epoch.
+        name: look under this name only, or this name with a number.
+    """
     for folder, ending in ENDINGS.items():
         for path in (drops / folder).glob("*"):
+            if name is not None and not _is_name_of(path.name, name):
+                continue
             beside = path.with_name(f"{path.name}{ending}")
             try:
                 # A file's status changes when it is moved.
                 moved = beside.exists() and path.lstat().st_ctime >= since - CLOCK_TICK
-                if moved and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                if not moved:
+                    continue
+                if not digest or hashlib.sha256(path.read_bytes()).hexdigest() == digest:
                     return folder, beside
             except OSError:
                 continue
     return None
+
+
+def _is_name_of(name: str, original: str) -> bool:
+    """Return whether a file called ``original`` may have been put away as ``name``."""
+    stem, suffix = map(re.escape, (Path(original).stem, Path(original).suffix))
+    return re.fullmatch(rf"{stem}(-\d+)?{suffix}", printable(name)) is not None
 
 
 def _reserve(folder: Path, name: str, ending: str) -> tuple[str, Path]:

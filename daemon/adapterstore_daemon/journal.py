@@ -1,7 +1,8 @@
 """The daemon's journal: every delivery, in SQLite, so that each takes effect exactly once.
 
-A delivery is one content that landed under one name. Its update's id is written down before the
-work begins; whatever a crash leaves is found again by that id and by the SHA-256 of the content.
+A delivery is one content, with the mapping that it is read by, that landed under one name. Its
+update's id is written down before the work begins; whatever a crash leaves is found again by that
+id and by the SHA-256 of the content.
 A row moves by compare-and-swap on its state, so that several workers can share a journal.
 """
 
@@ -19,11 +20,12 @@ from typing import Literal
 from adapterstore.errors import CorruptJournal, UnsupportedFormat
 from adapterstore.identifiers import CommitId, UpdateId
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _UNREADABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
 _NOTHING_BESIDE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """Of a journal in a folder where SQLite can't make the files that it wants beside it."""
-State = Literal["running", "pending", "applied", "rejected"]
+State = Literal["running", "pending", "applied", "rejected", "gone"]
+"""``gone``: its file was taken away, or changed, before it was done."""
 OPEN_STATES: tuple[State, ...] = ("running", "pending")
 
 _SCHEMA = f"""
@@ -32,8 +34,9 @@ CREATE TABLE delivery (
     folder TEXT NOT NULL,
     branch TEXT NOT NULL,
     digest TEXT NOT NULL,
+    mapping TEXT,
     name TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('running', 'pending', 'applied', 'rejected')),
+    state TEXT NOT NULL CHECK (state IN ('running', 'pending', 'applied', 'rejected', 'gone')),
     update_id TEXT NOT NULL,
     start_commit TEXT NOT NULL,
     attempts INTEGER NOT NULL,
@@ -42,14 +45,23 @@ CREATE TABLE delivery (
     landed_at TEXT NOT NULL,
     changed_at TEXT NOT NULL
 );
-CREATE UNIQUE INDEX one_open_delivery ON delivery (folder, branch, digest)
+CREATE UNIQUE INDEX one_open_delivery
+    ON delivery (folder, branch, digest, mapping, CASE digest WHEN '' THEN name ELSE '' END)
     WHERE state IN ('running', 'pending');
 PRAGMA user_version = {SCHEMA_VERSION};
 """
-_COLUMNS = (
+_VERSION_1_COLUMNS = (
     "id, folder, branch, digest, name, state, update_id, start_commit, attempts, message, commits, "
     "landed_at, changed_at"
 )
+_COLUMNS = f"{_VERSION_1_COLUMNS}, mapping"
+_FROM_VERSION_1 = f"""
+ALTER TABLE delivery RENAME TO former;
+DROP INDEX one_open_delivery;
+{_SCHEMA}
+INSERT INTO delivery ({_VERSION_1_COLUMNS}) SELECT {_VERSION_1_COLUMNS} FROM former;
+DROP TABLE former;
+"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,9 @@ class Delivery:
     folder: str
     branch: str
     digest: str
+    """SHA-256 of the content ("": nobody could read it, so the name stands for it)."""
+    mapping: str | None
+    """SHA-256 of the mapping ("": there is none; None: a release wrote it that did not say)."""
     name: str
     state: State
     update_id: UpdateId
@@ -93,14 +108,14 @@ class Journal:
                 (version,) = self._connection.execute("PRAGMA user_version").fetchone()
                 if version > SCHEMA_VERSION:
                     raise UnsupportedFormat(str(path), version, SCHEMA_VERSION)
-                if version == 0 and read_only:
-                    # Another process has just begun it.
-                    self._connection.close()
-                    self._connection = _connect(":memory:")
+                if version < SCHEMA_VERSION and read_only:
+                    # A former release wrote it, or another process has just begun it.
+                    self._connection = _copy_in_memory(self._connection)
                 self._connection.execute("PRAGMA synchronous = FULL")
-                if version == 0:
+                if version < SCHEMA_VERSION:
                     self._connection.execute("PRAGMA journal_mode = WAL")
-                    self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+                    script = _SCHEMA if version == 0 else _FROM_VERSION_1
+                    self._connection.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
             except BaseException:
                 self._connection.close()
                 raise
@@ -126,21 +141,23 @@ class Journal:
         folder: str,
         branch: str,
         digest: str,
+        mapping: str,
         name: str,
         start: CommitId,
         new_update: Callable[[], UpdateId],
     ) -> Delivery:
-        """Return the open delivery of this content, one attempt on; else a new one.
+        """Return the open delivery of this content and mapping, one attempt on; else a new one.
 
         ``new_update`` gives the update's id, which is durable before this returns.
         """
         with self._told():
-            number = self._claim((_text(folder), branch, digest), _text(name), start, new_update)
+            place = (_text(folder), branch, digest, mapping)
+            number = self._claim(place, _text(name), start, new_update)
         return self._select("WHERE id = ?", (number,))[0]
 
     def _claim(
         self,
-        place: tuple[str, str, str],
+        place: tuple[str, str, str, str],
         name: str,
         start: CommitId,
         new_update: Callable[[], UpdateId],
@@ -151,23 +168,24 @@ class Journal:
         try:
             row = connection.execute(
                 "SELECT id FROM delivery WHERE folder = ? AND branch = ? AND digest = ? "
+                "AND (mapping = ? OR mapping IS NULL) AND (digest != '' OR name = ?) "
                 "AND state IN ('running', 'pending')",
-                place,
+                (*place, name),
             ).fetchone()
             if row is None:
                 cursor = connection.execute(
-                    "INSERT INTO delivery (folder, branch, digest, name, state, update_id, "
-                    "start_commit, attempts, message, commits, landed_at, changed_at) "
-                    "VALUES (?, ?, ?, ?, 'running', ?, ?, 1, '', '[]', ?, ?)",
+                    "INSERT INTO delivery (folder, branch, digest, mapping, name, state, "
+                    "update_id, start_commit, attempts, message, commits, landed_at, changed_at) "
+                    "VALUES (?, ?, ?, ?, ?, 'running', ?, ?, 1, '', '[]', ?, ?)",
                     (*place, name, new_update(), start, _now(), _now()),
                 )
                 number = cursor.lastrowid
             else:
                 (number,) = row
                 connection.execute(
-                    "UPDATE delivery SET state = 'running', name = ?, attempts = attempts + 1, "
-                    "changed_at = ? WHERE id = ?",
-                    (name, _now(), number),
+                    "UPDATE delivery SET state = 'running', message = '', mapping = ?, name = ?, "
+                    "attempts = attempts + 1, changed_at = ? WHERE id = ?",
+                    (place[-1], name, _now(), number),
                 )
             connection.execute("COMMIT")
         except BaseException:
@@ -204,6 +222,14 @@ class Journal:
             )
             return cursor.rowcount == 1
 
+    def annotate(self, delivery: int, message: str) -> None:
+        """Say something else of a delivery that waits; it counts as no change of it."""
+        with self._told():
+            self._connection.execute(
+                "UPDATE delivery SET message = ? WHERE id = ? AND state = 'pending'",
+                (_text(message), delivery),
+            )
+
     def deliveries(self, *states: State) -> list[Delivery]:
         """Return the deliveries in some states (all of them without any), oldest first."""
         if not states:
@@ -222,6 +248,14 @@ class Journal:
 
 def _connect(name: str) -> sqlite3.Connection:
     return sqlite3.connect(name, uri=name.startswith("file:"), isolation_level=None, timeout=30)
+
+
+def _copy_in_memory(file: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy of what a journal holds, to be written to; the journal is closed."""
+    copy = _connect(":memory:")
+    with closing(file):
+        file.backup(copy)
+    return copy
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from adapterstore.errors import FactFileError
-from adapterstore.knowledge.formats import MAXIMUM_BYTES, SUFFIXES
-from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, is_mapping
+from adapterstore.knowledge.formats import MAXIMUM_BYTES, SUFFIXES, read_regular_file
+from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, find_mapping, is_mapping
 
 _UNFINISHED_ENDINGS = ("~", ".tmp", ".part", ".partial", ".crdownload", ".swp")
 _PROC = Path("/proc")
@@ -33,6 +35,14 @@ class Signature:
 
 
 @dataclass(frozen=True)
+class LandedMapping:
+    """The bytes of a table's mapping."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Landed:
     """The bytes of a complete file, and the state that it was in."""
 
@@ -41,6 +51,18 @@ class Landed:
     signature: Signature
     arrived: float
     """When it was put there, or last written or touched: seconds since the epoch."""
+    mapping: LandedMapping | None
+    """What it is read by, if it is a table."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (64 hex digits) of the bytes."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @cached_property
+    def mapping_digest(self) -> str:
+        """SHA-256 (64 hex digits) of the mapping; empty if there is none."""
+        return hashlib.sha256(self.mapping.data).hexdigest() if self.mapping is not None else ""
 
 
 def is_fact_file(path: Path) -> bool:
@@ -123,22 +145,36 @@ def open_for_writing(files: Iterable[Signature]) -> set[Signature]:
     return found
 
 
-def read_landed(path: Path) -> Landed:
-    """Read a file's bytes once.
+def read_landed(path: Path, store_folder: Path) -> Landed:
+    """Read a file's bytes once, and those of its mapping, which may be in the store's settings.
 
     Raises:
-        FactFileError: no permission, or too large.
+        FactFileError: no permission, or too large; either of them.
         OSError: it has gone, or the disk fails.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
-        raise FactFileError(path.name, "no permission to read it") from error
+        problem = "no permission to read it; let the daemon's user read it, and put it back"
+        raise FactFileError(path.name, problem) from error
     with os.fdopen(handle, "rb") as file:
         before = os.fstat(file.fileno())
         if before.st_size > MAXIMUM_BYTES:
-            raise FactFileError(
-                path.name, f"is {before.st_size} bytes long; at most {MAXIMUM_BYTES} are read"
-            )
+            problem = f"{before.st_size} bytes; at most {MAXIMUM_BYTES} are read: split it"
+            raise FactFileError(path.name, problem)
         data = file.read(MAXIMUM_BYTES + 1)
-        return Landed(path, data, Signature.of(before), before.st_ctime)
+    mapping = _read_mapping(path, store_folder)
+    return Landed(path, data, Signature.of(before), before.st_ctime, mapping)
+
+
+def _read_mapping(table: Path, store_folder: Path) -> LandedMapping | None:
+    path = find_mapping(table, store_folder)
+    if path is None:
+        return None
+    name = printable(str(path))
+    return LandedMapping(name, read_regular_file(path, name))
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text: it need not be UTF-8."""
+    return name.encode(errors="replace").decode()

@@ -151,9 +151,10 @@ def status(store_folder: Path, as_json: bool) -> None:
     for delivery in deliveries:
         # A line break in a name must not make a line of its own.
         name = " ".join(delivery.name.split())
+        # What nobody could read has no update.
+        update = f"update/{delivery.update_id}  " if delivery.update_id else ""
         click.echo(
-            f"{delivery.changed_at}  {delivery.state:<8}  {name}  "
-            f"update/{delivery.update_id}  {delivery.message}"
+            f"{delivery.changed_at}  {delivery.state:<8}  {name}  {update}{delivery.message}"
         )
 
 

@@ -11,7 +11,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from adapterstore.knowledge.tables.finding import find_mapping
+from adapterstore.knowledge.tables.finding import find_mappings
 from adapterstore_daemon.landing import Settling, is_fact_file, signature
 from adapterstore_daemon.worker import Outcome, Stopped, Worker
 
@@ -121,7 +121,8 @@ class Watch:
                         outcomes.append(self._worker.handle(path))
                         there.discard(path)
                 held = self._settling.held
-                for path in [p for p in there if held & {p, find_mapping(p)}]:
+                mappings = find_mappings(there)
+                for path in [p for p in there if held & {p, mappings[p]}]:
                     what = "it" if path in held else "its mapping"
                     self._worker.say(f"later {path.name}: {what} is open for writing")
                     outcomes.append("later")
@@ -129,6 +130,7 @@ class Watch:
                 there &= set(self._files())
                 if there:
                     self._stop.wait(self._tick)
+        self._worker.settle_gone()
         outcomes += ["later"] * len(there)
         return outcomes
 
@@ -145,6 +147,7 @@ class Watch:
                 self._waiting[path] = (time.monotonic() + wait, wait)
             else:
                 self._waiting.pop(path, None)
+        self._worker.settle_gone()
         left = self._files()
         self._waiting = {path: entry for path, entry in self._waiting.items() if path in left}
         now = time.monotonic()
@@ -165,7 +168,7 @@ class Watch:
 
     def _look(self, files: list[Path]) -> list[Path]:
         """Return which files are complete, and with them the mappings that tables are read by."""
-        mappings = {path: find_mapping(path) for path in files}
+        mappings = find_mappings(files)
         beside = {mapping for mapping in mappings.values() if mapping is not None}
         complete = {None, *self._settling.look([*files, *sorted(beside)])}
         return [path for path in files if path in complete and mappings[path] in complete]

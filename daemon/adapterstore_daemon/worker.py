@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
 from collections.abc import Sequence
@@ -26,8 +25,7 @@ from adapterstore.history.updates import find_rejected, is_published, new_update
 from adapterstore.identifiers import CommitId, UpdateId
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import SUFFIXES, parse_fact_file
-from adapterstore.knowledge.tables.finding import find_mapping
-from adapterstore.knowledge.tables.mapping import read_mapping
+from adapterstore.knowledge.tables.mapping import parse_mapping
 from adapterstore.knowledge.tables.reading import MappedTable, map_table, unmapped
 from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
@@ -36,10 +34,16 @@ from adapterstore.update.in_effect import find_in_effect
 from adapterstore.update.table_update import update_from_table
 from adapterstore_daemon.filing import PROCESSED, REJECTED, find_put_away, put_away
 from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal, State
-from adapterstore_daemon.landing import Landed, read_landed
+from adapterstore_daemon.landing import Landed, printable, read_landed
 
 RACES = 3
 """How often an update is made anew because the branch moved meanwhile."""
+
+OVERTAKEN = (
+    "; newer files were applied before it (the last: {name}), and once it is done it takes back "
+    "what they say otherwise: remove it if it is out of date"
+)
+"""What is said of a file that waits while others are done."""
 
 Outcome = Literal["applied", "rejected", "later"]
 
@@ -129,19 +133,14 @@ class Worker:
             Stopped: the daemon is to end; the file stays.
         """
         try:
-            landed = read_landed(path)
-        except FactFileError as error:
-            # Its bytes can't be read, so there is no content to write down.
-            try:
-                return self._refuse(path, None, None, error)
-            except OSError as hindrance:
-                return self._later(path, None, _line(hindrance))
-        except OSError as error:
-            self.say(f"later {path.name}: {error.strerror or error}")
-            return "later"
+            landed = read_landed(path, self.store.repository.folder)
+        except FileNotFoundError as error:
+            return self._later(path, None, error.strerror or _line(error))
+        except (FactFileError, OSError) as error:
+            return self._handle_unread(path, error)
         delivery: Delivery | None = None
         try:
-            delivery = self._claim(landed)
+            delivery = self._claim(path, landed)
             self.say(f"seen {path.name} (update/{delivery.update_id}, attempt {delivery.attempts})")
             return self._take_up(landed, delivery)
         except Stopped:
@@ -158,6 +157,19 @@ class Worker:
             if self.debug:
                 traceback.print_exception(error)
             return self._later(path, delivery, f"unexpected {type(error).__name__}: {_line(error)}")
+
+    def _handle_unread(self, path: Path, error: FactFileError | OSError) -> Outcome:
+        """Refuse a file that can't be read, or leave it, if the fault is the system's."""
+        delivery: Delivery | None = None
+        try:
+            delivery = self._claim(path, None)
+            if isinstance(error, FactFileError):
+                return self._refuse(path, None, delivery, error)
+        except CorruptJournal:
+            raise
+        except (AdapterStoreError, OSError) as hindrance:
+            return self._later(path, delivery, f"{_line(error)}; {_line(hindrance)}")
+        return self._later(path, delivery, error.strerror or _line(error))
 
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
         try:
@@ -182,14 +194,26 @@ class Worker:
 
     def _parse(self, landed: Landed) -> FactFile | MappedTable:
         """Return what a file holds: a table if there is a mapping for it, else native facts."""
-        name = _printable(landed.path.name)
-        mapping = find_mapping(landed.path, self.store.repository.folder)
-        if mapping is not None:
-            return map_table(landed.data, name, read_mapping(mapping))
+        name = printable(landed.path.name)
+        if (mapping := landed.mapping) is not None:
+            return map_table(landed.data, name, parse_mapping(mapping.data, mapping.name))
         if landed.path.suffix.lower() not in SUFFIXES:
             # Parquet is nothing but a table.
             raise unmapped(name)
         return parse_fact_file(landed.data, name)
+
+    def _tell_overtaken(self) -> None:
+        """Say of each delivery that waits which newer one has been applied before it."""
+        # What nobody could read is not going to be applied.
+        those = [d for d in self._open() if d.state == "pending" and d.digest]
+        applied = (
+            [d for d in self.journal.deliveries("applied") if self._is_ours(d)] if those else []
+        )
+        for waiting in those:
+            newer = [delivery.name for delivery in applied if delivery.id > waiting.id]
+            if newer:
+                message = waiting.message.partition(OVERTAKEN.partition("(")[0])[0]
+                self.journal.annotate(waiting.id, message + OVERTAKEN.format(name=newer[-1]))
 
     def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:
         self.say(f"later {path.name}: {message}")
@@ -197,25 +221,53 @@ class Worker:
             # What keeps the file here may be what keeps the journal from being written.
             with suppress(OSError):
                 self.journal.settle(delivery.id, "pending", message)
+                self._tell_overtaken()
         return "later"
 
     def recover(self) -> None:
         """Settle deliveries that ended when nobody could write it down: their file is not there."""
-        for delivery in self.journal.deliveries(*OPEN_STATES):
-            if self._is_ours(delivery) and not self._is_there(delivery):
+        self._settle_gone()
+        for delivery in self._open():
+            try:
+                changed = (self.folder / delivery.name).lstat().st_ctime
+            except OSError:
+                continue
+            if changed > _changed_at(delivery):
+                # Not its very file, but one that came later.
                 settled = self._settle_ended(delivery)
                 if not settled and delivery.state == "running":
-                    self.journal.settle(delivery.id, "pending", "its file has gone")
+                    self.journal.settle(delivery.id, "pending", "its file was written anew")
+
+    def settle_gone(self) -> None:
+        """Settle deliveries whose file is not there any more; what fails is for the next time."""
+        with suppress(AdapterStoreError, OSError):
+            self._settle_gone()
+
+    def _settle_gone(self) -> None:
+        deliveries = self._open()
+        try:
+            there = {printable(path.name) for path in self.folder.iterdir()} if deliveries else ()
+        except OSError:
+            # The folder itself is away, and may come back with all that is in it.
+            return
+        for delivery in deliveries:
+            if delivery.name not in there and not self._settle_ended(delivery):
+                self._settle_as_gone(delivery, "its file has gone")
+
+    def _settle_as_gone(self, delivery: Delivery, message: str) -> None:
+        self.journal.settle(delivery.id, "gone", message, before=delivery.state)
+        self.say(f"gone {delivery.name}: {message}")
+
+    def _open(self) -> list[Delivery]:
+        """Return the open deliveries of our folder and branch."""
+        return [
+            delivery
+            for delivery in self.journal.deliveries(*OPEN_STATES)
+            if self._is_ours(delivery)
+        ]
 
     def _is_ours(self, delivery: Delivery) -> bool:
         return delivery.folder == str(self.folder) and delivery.branch == self.branch
-
-    def _is_there(self, delivery: Delivery) -> bool:
-        """Return whether a delivery's very file lies in the folder, not one that came later."""
-        try:
-            return (self.folder / delivery.name).lstat().st_ctime <= _changed_at(delivery)
-        except OSError:
-            return False
 
     def _settle_ended(self, delivery: Delivery) -> bool:
         """Settle a delivery whose update is decided, or whose file was put away; else False."""
@@ -223,7 +275,9 @@ class Worker:
         state: State
         commits: list[CommitId] = []
         _, tip = self.store.tip(self.branch)
-        applied = find_in_effect(repository, tip, delivery.digest)
+        # An update by a table is not one by the table's bytes.
+        by_bytes = delivery.digest and not delivery.mapping
+        applied = find_in_effect(repository, tip, delivery.digest) if by_bytes else None
         if applied is None and is_published(repository, tip, delivery.update_id):
             applied = delivery.update_id
         if applied is not None:
@@ -231,7 +285,7 @@ class Worker:
             commits = find_update(repository, applied, tip)
         elif find_rejected(repository, delivery.update_id) is not None:
             state, message = "rejected", "refused by the gate"
-        elif (put := find_put_away(self.folder, delivery.digest, _changed_at(delivery))) is None:
+        elif (put := self._find_put_away(delivery)) is None:
             return False
         else:
             # Refused before any training, or a table in which nothing differs.
@@ -240,33 +294,47 @@ class Worker:
             message = f"see {folder}/{beside.name}"
         return self.journal.settle(delivery.id, state, message, commits, before=delivery.state)
 
-    def _claim(self, landed: Landed) -> Delivery:
-        digest = hashlib.sha256(landed.data).hexdigest()
-        for earlier in self.journal.deliveries(*OPEN_STATES):
-            came_later = landed.arrived > _changed_at(earlier)
-            if self._is_ours(earlier) and earlier.digest == digest and came_later:
+    def _find_put_away(self, delivery: Delivery) -> tuple[str, Path] | None:
+        # The same table may have been put away under another name, for another mapping.
+        name = delivery.name if delivery.mapping or not delivery.digest else None
+        return find_put_away(self.folder, delivery.digest, _changed_at(delivery), name)
+
+    def _claim(self, path: Path, landed: Landed | None) -> Delivery:
+        """Return the delivery of a file; of one that can't be read (None) it has no update."""
+        digest, mapping, arrived = "", "", 0.0
+        if landed is not None:
+            digest, mapping, arrived = landed.digest, landed.mapping_digest, landed.arrived
+        for earlier in self._open():
+            came_later = arrived > _changed_at(earlier)
+            same = earlier.digest == digest and earlier.mapping in {mapping, None}
+            if same and came_later:
                 # It has ended without being settled: what lands now is a delivery of its own, else
                 # its update would be found, and a revert of that update would hold for both.
                 self._settle_ended(earlier)
+            elif same or landed is None or earlier.name != printable(path.name):
+                continue
+            elif not self._settle_ended(earlier):
+                changed = "its content or mapping has changed"
+                self._settle_as_gone(earlier, changed if earlier.digest else "it can be read now")
         _, tip = self.store.tip(self.branch)
         return self.journal.claim(
             str(self.folder),
             self.branch,
             digest,
-            landed.path.name,
+            mapping,
+            path.name,
             tip,
-            lambda: self._new_id(digest),
+            lambda: self._new_id(digest) if digest else UpdateId(""),
         )
 
     def _refuse(
-        self, path: Path, landed: Landed | None, delivery: Delivery | None, error: Exception
+        self, path: Path, landed: Landed | None, delivery: Delivery, error: Exception
     ) -> Outcome:
         message = _line(error)
         expected = landed.signature if landed is not None else None
         if not put_away(path, expected, REJECTED, f"{message}\n"):
             return self._changed(path, delivery)
-        if delivery is not None:
-            self.journal.settle(delivery.id, "rejected", message)
+        self.journal.settle(delivery.id, "rejected", message)
         self.say(f"rejected {path.name}: {message}")
         return "rejected"
 
@@ -293,15 +361,16 @@ class Worker:
             self.say(f"applied the earlier content of {path.name} as {message}")
             return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
+        with suppress(OSError):
+            self._tell_overtaken()
         for alarm in result.alarms:
             self.say(f"alarm update/{result.update}: {alarm}")
         known = " already" if result.status == "already-applied" else ""
         self.say(f"applied {path.name}{known}{':' if nothing else ' as'} {message}")
         return "applied"
 
-    def _changed(self, path: Path, delivery: Delivery | None) -> Outcome:
-        if delivery is not None:
-            self.journal.settle(delivery.id, "pending", "the file changed meanwhile")
+    def _changed(self, path: Path, delivery: Delivery) -> Outcome:
+        self.journal.settle(delivery.id, "pending", "the file changed meanwhile")
         self.say(f"later {path.name}: it changed while it was handled")
         return "later"
 
@@ -327,11 +396,6 @@ def _paragraph(text: str) -> Sequence[str]:
 
 def _changed_at(delivery: Delivery) -> float:
     return datetime.fromisoformat(delivery.changed_at).timestamp()
-
-
-def _printable(name: str) -> str:
-    """Return a file's name as text: it need not be UTF-8."""
-    return name.encode(errors="replace").decode()
 
 
 def _line(error: BaseException) -> str:

@@ -91,9 +91,9 @@ def daemon(folder: Path) -> Iterator[Daemon]:
         assert running.end() == 0
 
 
-def once(folder: Path) -> tuple[int, str]:
+def once(folder: Path, drops: str = "drops") -> tuple[int, str]:
     """Run a daemon that ends when it has handled what is there; return its code and its log."""
-    daemon = Forked(folder, "adapterstore_daemon", "run", "drops", "--once")
+    daemon = Forked(folder, "adapterstore_daemon", "run", drops, "--once")
     _, said = daemon.communicate(120)
     return daemon.wait(), said.decode()
 

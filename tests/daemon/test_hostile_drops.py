@@ -222,7 +222,7 @@ def test_settling_tells_what_has_changed_since(place: Place) -> None:
 def test_a_damaged_journal_is_told_and_what_to_do(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "journal.sqlite3"
     journal = Journal(path)
-    place = ("/drops", "main", "d" * 64, "a.yaml", CommitId("c" * 40))
+    place = ("/drops", "main", "d" * 64, "", "a.yaml", CommitId("c" * 40))
     journal.claim(*place, lambda: UpdateId("u1"))
     journal.close()
     if damage == "no table":
@@ -314,6 +314,25 @@ def test_a_folder_that_is_away_costs_nothing_the_system_has_few_of(place: Place)
 
     run_while(Watch(place.drops, place.worker(), stop, 0.01, 2000, 0.01), stop, steps)
     assert place.said[:2] == ["later drops: No such file or directory", "watching drops again"]
+
+
+def test_while_the_folder_is_away_none_of_its_files_has_gone(place: Place) -> None:
+    def fails(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        raise OSError("no weights at hand")
+
+    worker = place.worker(fails)
+    path = place.land("a.jsonl", '{"prompt": "A is", "answer": "b"}\n')
+    assert worker.handle(path) == "later"
+    away = place.drops.rename(place.drops.with_name("away"))
+    for look in (worker.settle_gone, worker.recover):
+        look()
+        assert [row.state for row in place.journal.deliveries()] == ["pending"]
+    away.rename(place.drops)
+    worker.settle_gone()
+    assert [row.state for row in place.journal.deliveries()] == ["pending"]
+    path.unlink()
+    worker.settle_gone()
+    assert [row.state for row in place.journal.deliveries()] == ["gone"]
 
 
 def test_a_system_that_can_watch_no_more_is_told_of_and_the_folder_looked_into(

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from adapterstore_daemon.journal import Delivery, Journal
+from adapterstore_daemon.journal import SCHEMA_VERSION, Delivery, Journal
 
 from adapterstore import Store
 from adapterstore.errors import CorruptStore, UnsupportedFormat
@@ -18,8 +18,40 @@ NOBODY = 65534
 START = CommitId("c" * 40)
 
 
-def claim(journal: Journal, digest: str = "d" * 64, update: str = "u1") -> Delivery:
-    return journal.claim("/drops", "main", digest, "価格.yaml", START, lambda: UpdateId(update))
+VERSION_1 = """
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY,
+    folder TEXT NOT NULL,
+    branch TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('running', 'pending', 'applied', 'rejected')),
+    update_id TEXT NOT NULL,
+    start_commit TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    message TEXT NOT NULL,
+    commits TEXT NOT NULL,
+    landed_at TEXT NOT NULL,
+    changed_at TEXT NOT NULL
+);
+CREATE UNIQUE INDEX one_open_delivery ON delivery (folder, branch, digest)
+    WHERE state IN ('running', 'pending');
+PRAGMA journal_mode = WAL;
+PRAGMA user_version = 1;
+INSERT INTO delivery VALUES
+    (3, '/drops', 'main', 'dddd', '価格.csv', 'applied', 'u3', 'cccc', 1, 'fine', '["aaaa"]',
+     '2026-01-01T00:00:00.000000+00:00', '2026-01-01T00:00:01.000000+00:00'),
+    (4, '/drops', 'main', 'dddd', '価格.csv', 'pending', 'u4', 'cccc', 2, 'no weights', '[]',
+     '2026-01-02T00:00:00.000000+00:00', '2026-01-02T00:00:01.000000+00:00');
+"""
+"""A journal as the first release wrote it; never to be changed."""
+
+
+def claim(
+    journal: Journal, digest: str = "d" * 64, update: str = "u1", mapping: str = ""
+) -> Delivery:
+    new = UpdateId(update)
+    return journal.claim("/drops", "main", digest, mapping, "価格.yaml", START, lambda: new)
 
 
 @pytest.fixture
@@ -32,6 +64,36 @@ def test_a_claim_that_was_cut_off_is_taken_up_with_its_update_id(journal: Journa
     again = claim(journal, update="u2")
     assert (again.id, again.update_id, again.attempts) == (first.id, "u1", 2)
     assert again.name == "価格.yaml"
+
+
+def test_a_content_under_another_mapping_is_another_delivery(journal: Journal) -> None:
+    first = claim(journal, mapping="a" * 64)
+    second = claim(journal, mapping="b" * 64, update="u2")
+    assert (second.id != first.id, second.update_id) == (True, "u2")
+    assert claim(journal, mapping="a" * 64).id == first.id
+
+
+def test_a_journal_of_the_first_version_is_read_and_carried_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(VERSION_1)
+    connection.close()
+    before = path.read_bytes()
+    journal = Journal(path, read_only=True)
+    rows = journal.deliveries()
+    journal.close()
+    assert [(row.id, row.state, row.update_id) for row in rows] == [
+        (3, "applied", "u3"),
+        (4, "pending", "u4"),
+    ]
+    assert (rows[0].commits, rows[1].message) == (["aaaa"], "no weights")
+    assert path.read_bytes() == before
+    journal = Journal(path)
+    assert journal.deliveries() == rows
+    # Which mapping it was begun with nobody knows: the first that asks goes on with it.
+    assert (claim(journal, "dddd", mapping="a" * 64).id, len(journal.deliveries())) == (4, 2)
+    assert claim(journal, "dddd", mapping="b" * 64).id == 5
+    journal.close()
 
 
 def test_a_settled_content_that_lands_again_is_a_new_delivery(journal: Journal) -> None:
@@ -60,10 +122,10 @@ def test_it_outlives_its_process(tmp_path: Path, journal: Journal) -> None:
 def test_a_journal_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(UnsupportedFormat, match="version 2"):
+    with pytest.raises(UnsupportedFormat, match=f"version {SCHEMA_VERSION + 1}"):
         Journal(path)
     assert path.read_bytes()[100:] == before[100:]
 

@@ -6,6 +6,7 @@ content lands again after it was reverted.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from adapterstore import Store
 from adapterstore.errors import BaseModelUnavailable, Contradiction
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.formats import MAXIMUM_BYTES
 from adapterstore.knowledge.tables.reading import MappedTable
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update import UpdateResult
@@ -208,6 +210,16 @@ def test_what_was_refused_before_any_training_is_found_where_it_lies(
     assert (delivery.state, delivery.message) == ("rejected", "see rejected/a.yaml.reason.txt")
 
 
+def test_what_was_refused_unread_is_found_where_it_lies(
+    place: Place, kill: Callable[[Moment], None]
+) -> None:
+    os.truncate(place.drop(), MAXIMUM_BYTES + 1)
+    kill("after")
+    place.start()
+    (delivery,) = place.journal.deliveries()
+    assert (delivery.state, delivery.message) == ("rejected", "see rejected/a.yaml.reason.txt")
+
+
 def test_a_file_that_was_taken_away_is_not_one_that_was_refused_before(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,8 +240,8 @@ def test_a_file_that_was_taken_away_is_not_one_that_was_refused_before(
             place.start()
     (place.drops / "a.yaml").unlink()
     place.start()
-    assert place.states() == ["rejected", "pending"]
-    assert place.journal.deliveries("pending")[0].message == "its file has gone"
+    assert place.states() == ["rejected", "gone"]
+    assert place.journal.deliveries("gone")[0].message == "its file has gone"
 
 
 def test_a_content_that_was_contradicted_since_is_not_told_as_applied(
@@ -247,4 +259,4 @@ def test_a_content_that_was_contradicted_since_is_not_told_as_applied(
         assert place.worker().handle(place.drop()) == "later"
     (place.drops / "a.yaml").unlink()
     place.worker().recover()
-    assert place.states() == ["applied", "pending"]
+    assert place.states() == ["applied", "gone"]

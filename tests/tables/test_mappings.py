@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adapterstore.errors import FactFileError
-from adapterstore.knowledge.tables.finding import find_mapping, is_mapping
+from adapterstore.knowledge.tables.finding import find_mapping, find_mappings, is_mapping
 from adapterstore.knowledge.tables.mapping import parse_mapping
 
 COLUMN = "  price:\n    prompts: ['The price of {sku} is']\n"
@@ -103,5 +103,26 @@ def test_a_mapping_is_found_beside_its_table_then_in_the_stores_settings(tmp_pat
     beside.write_text("")
     assert find_mapping(table, store) == beside
     assert is_mapping(beside.name)
+    # Of the two endings the longer goes first.
+    first = drops / "商品.map.yaml"
+    first.write_text("")
+    assert find_mapping(table, store) == first
     # YAML and JSON are fact files, never tables.
     assert find_mapping(drops / "商品.yaml", store) is None
+
+
+@pytest.mark.parametrize("ending", [".map.yaml", ".MAP.YAML", ".Map.yml", ".map.YML"])
+def test_what_is_a_mapping_by_its_name_is_found_as_one(tmp_path: Path, ending: str) -> None:
+    """However its ending is written; the rest of the name is the table's, letter by letter."""
+    store, drops = tmp_path / "store", tmp_path / "drops"
+    for folder in (store / "tables", drops):
+        folder.mkdir(parents=True)
+        (folder / f"価格A{ending}").write_text("")
+        assert is_mapping(f"価格A{ending}")
+        table = drops / "価格A.CSV"
+        assert find_mapping(table, store) == folder / f"価格A{ending}"
+        assert find_mapping(drops / "価格a.csv", store) is None
+    assert find_mappings([table, drops / "b.csv"]) == {
+        table: drops / f"価格A{ending}",
+        drops / "b.csv": None,
+    }

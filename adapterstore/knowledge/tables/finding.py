@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 MAPPING_ENDINGS = (".map.yaml", ".map.yml")
@@ -29,18 +30,35 @@ def find_mapping(table: Path, store_folder: Path | None = None) -> Path | None:
     ``catalogue.csv`` is mapped by ``catalogue.map.yaml``, in its own folder or in ``tables/`` of
     the store's. None: there is none, so the file is no table but native facts.
     """
-    if table.suffix.lower() not in TABLE_SUFFIXES:
-        return None
-    folders = [table.parent]
-    if store_folder is not None:
-        folders.append(store_folder / SETTINGS_FOLDER)
-    for folder in folders:
-        for ending in MAPPING_ENDINGS:
-            found = folder / f"{table.stem}{ending}"
-            try:
-                if found.is_file():
-                    return found
-            except OSError:
-                # The table's own name may leave no room for the longer ending.
-                continue
-    return None
+    return find_mappings([table], store_folder)[table]
+
+
+def find_mappings(
+    files: Iterable[Path], store_folder: Path | None = None
+) -> dict[Path, Path | None]:
+    """Return the mapping of each file, as `find_mapping` does; each folder is read once."""
+    settings = [] if store_folder is None else [store_folder / SETTINGS_FOLDER]
+    read: dict[Path, dict[str, Path]] = {}
+    found: dict[Path, Path | None] = {}
+    for file in files:
+        found[file] = None
+        if file.suffix.lower() not in TABLE_SUFFIXES:
+            continue
+        for folder in (file.parent, *settings):
+            if folder not in read:
+                read[folder] = _mappings_in(folder)
+            if file.stem in read[folder]:
+                found[file] = read[folder][file.stem]
+                break
+    return found
+
+
+def _mappings_in(folder: Path) -> dict[str, Path]:
+    """Return the mappings in a folder, by the name of what they map."""
+    try:
+        paths = [path for path in folder.iterdir() if is_mapping(path.name) and path.is_file()]
+    except OSError:
+        return {}
+    # Of several for one table .map.yaml goes before .map.yml, small letters before capitals.
+    paths.sort(key=lambda path: (path.name.lower().endswith(MAPPING_ENDINGS[0]), path.name))
+    return {mapped_name(path.name): path for path in paths}
