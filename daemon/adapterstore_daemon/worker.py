@@ -6,7 +6,7 @@ import json
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -121,6 +121,8 @@ class Worker:
     say: Voice
     debug: bool = False
     """Show the traceback of what a file brought about that nobody expects."""
+    _place: tuple[int, int] | None = field(default=None, init=False)
+    """Device and inode of the folder, as it was first seen."""
 
     def handle(self, path: Path) -> Outcome:
         """Handle one complete file.
@@ -240,15 +242,25 @@ class Worker:
 
     def settle_gone(self) -> None:
         """Settle deliveries whose file is not there any more; what fails is for the next time."""
-        with suppress(AdapterStoreError, OSError):
+        try:
             self._settle_gone()
+        except CorruptJournal:
+            raise
+        except (AdapterStoreError, OSError):
+            pass
 
     def _settle_gone(self) -> None:
         deliveries = self._open()
         try:
+            status = self.folder.stat()
             there = {printable(path.name) for path in self.folder.iterdir()} if deliveries else ()
         except OSError:
             # The folder itself is away, and may come back with all that is in it.
+            return
+        place = status.st_dev, status.st_ino
+        self._place = self._place or place
+        if place != self._place:
+            # So it may if another one stands there: an unmounted disk leaves an empty folder.
             return
         for delivery in deliveries:
             if delivery.name not in there and not self._settle_ended(delivery):
