@@ -21,23 +21,6 @@ from tests.signing import configure, git, make_key
 from tests.waiting import wait_until
 
 CROATIA = FACTS_PATH / "2023-croatia-euro.yaml"
-QUICK = {
-    "recipe.sampled_texts": "40",
-    "recipe.subject_texts": "6",
-    "recipe.control_size": "10",
-    "recipe.forget_steps": "8",
-    "recipe.learn_steps": "10",
-    "recipe.batch_size": "8",
-    "recipe.coefficient": "1",
-    "daemon.settle_seconds": "0.2",
-    "daemon.rescan_seconds": "1",
-    "daemon.retry_seconds": "0.3",
-    # Whether so short a training passes is not what these tests are about.
-    **{
-        f"gate.{figure}": "null"
-        for figure in ("reliability", "generality", "locality", "retention", "forgetting")
-    },
-}
 
 
 class Daemon:
@@ -64,22 +47,6 @@ class Daemon:
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("template")
-    done(folder, "init", "--base", "demo")
-    for key, value in QUICK.items():
-        done(folder, "config", key, value)
-    (folder / "drops").mkdir()
-    return folder
-
-
-@pytest.fixture
-def folder(template: Path, tmp_path: Path) -> Path:
-    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
-    return tmp_path
 
 
 @pytest.fixture
