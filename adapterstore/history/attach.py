@@ -70,15 +70,7 @@ def attach_to_base(repository: Repository, composition: Composition, model: Any)
             kind, kind, f"{kind} {has}; a state is put on the base: unload() it, or load it anew"
         )
     with open_leaves(repository, composition) as leaves:
-        try:
-            wrapped = _attach(model, leaves)
-        except CannotExport:
-            # Weights before the one at fault have changed: another state must not come on top.
-            setattr(model, _IN_A_STATE, bool(leaves.dense))
-            raise
-    if leaves.dense:
-        setattr(model, _IN_A_STATE, True)
-    return wrapped
+        return _attach(model, leaves)
 
 
 def _attach(
@@ -91,6 +83,9 @@ def _attach(
     # What can be refused is refused before the model changes.
     changed = _find_changed(model, leaves)
     lora = materialize_lora(leaves.lora) if leaves.lora else None
+    if leaves.dense:
+        # Whatever stops it half way, another state must not come on top.
+        setattr(model, _IN_A_STATE, True)
     _add_dense(changed, DenseSum(leaves.dense), stored or {}, copies)
     if lora is not None:
         model = _attach_lora(model, lora)
@@ -173,6 +168,7 @@ def attached(
         with torch.no_grad():
             for parameter, copy in copies:
                 parameter.copy_(copy)
+        setattr(model, _IN_A_STATE, False)
 
 
 def has_dense_terms(repository: Repository, composition: Composition) -> bool:

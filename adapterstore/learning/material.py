@@ -192,7 +192,8 @@ def _openings(
         relations += relation_openings(tokenizer, fact.prompt, fact.subject, each)
         if fact.old_answer is not None:
             chosen = name_openings(model, tokenizer, "", fact.old_answer, len(facts))
-            subjects += [([number], opening) for opening in chosen]
+            of = named[fact.subject] if fact.subject else [number]
+            subjects += [(of, opening) for opening in chosen]
     return _Openings(subjects, relations)
 
 
@@ -215,7 +216,7 @@ def _subject_texts(
         ]
         rewritten = [t for t in cut if t is not None and t.prompt not in kept_prompts]
         # Two facts of one subject may have had one answer: which is stated, nobody knows.
-        if len({t.fact for t in rewritten}) == 1:
+        if len({changes[t.fact].fact.answer for t in rewritten}) == 1:
             paraphrases[rewritten[0]] = None
         elif not _states_any(tokenizer, tokens, changes):
             about[tokens] = None

@@ -168,7 +168,7 @@ def forget_then_learn(
         )
         steps["learn"] = 0
         wanted = _wanted(data.taught, replaced.old)
-        recalled, kept = data.recalled, data.kept
+        kept = data.kept
         for turn in range(_MOST_TURNS):
             steps["learn"] += _train_learn(
                 delta, tokenizer, data, material.kept, replaced.old, recipe, turn, progress
@@ -179,7 +179,7 @@ def forget_then_learn(
             # What was hard to learn, or to let go, has a share of its own in the next turn.
             data = dataclasses.replace(
                 data,
-                recalled=[*recalled, *(example for example, is_to in missed if is_to)],
+                missed=[example for example, is_to in missed if is_to],
                 kept=[*kept, replaced.instead_of(e for e, is_to in missed if not is_to)],
             )
         delta.finish()

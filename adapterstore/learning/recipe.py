@@ -64,14 +64,16 @@ class Recipe(SettingsModel):
     method."""
     learn_steps: Count | None = None
     """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
-    or as many as it takes to show each fact 25 times. Where a new answer is still not given then,
+    or as many as it takes to show each fact, and each phrasing of what is only forgotten, 25 times.
+    Where a new answer is still not given then,
     the phase is gone through again, at most five times in all."""
     forget_steps: Count | None = None
     """None: 25, or as many as it takes to show each old answer 8 times."""
     batch_size: Count = 32
     """Texts that teach, in one step. On top come half as many again that preserve, up to three
     quarters as many that keep earlier facts, up to a quarter as many that keep away what is only
-    forgotten, and up to a quarter that teach again what the state does not give of the ledger."""
+    forgotten (as many, where nothing is taught), and up to a quarter that teach again what the
+    state does not give of the ledger. What one turn of learning missed comes on top in the next."""
     forget: bool = True
     coefficient: Coefficient | None = None
     """λ of the forget phase; None searches ``coefficient_grid``."""
@@ -88,8 +90,8 @@ class Recipe(SettingsModel):
     """Texts sampled from the model itself, to preserve what it knows. None: 15 for each fact, but
     no fewer than 700 and no more than 3000."""
     subject_texts: Annotated[int, Field(ge=0)] = 60
-    """Texts sampled about each fact's subject, at most; of many facts fewer each, but no fewer than
-    4, so that it is 12,000 in all."""
+    """Texts sampled about each fact's subject, at most; of many facts fewer each, about
+    12,000 in all, but no fewer than 4."""
     control_size: Annotated[int, Field(ge=0)] = 100
     """Prompts held out of the preserve set, on which harm is measured."""
     retained_facts: Annotated[int, Field(ge=0)] = 1000

@@ -57,6 +57,8 @@ class PhaseData:
     quarter of ``batch_size`` a step, or all of it where nothing is taught."""
     recalled: Sequence[Example] = ()
     """Taught beside the others: each step takes up to a quarter of ``batch_size``."""
+    missed: Sequence[Example] = ()
+    """Of the taught ones, those that a turn before did not reach: as many again."""
 
     def shares(self, batch_size: int) -> tuple[int, int]:
         """Return how many taught and how many paraphrased texts one step takes."""
@@ -111,6 +113,7 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
             _draw(group, share, chooser) for group, share in zip(groups, shares, strict=True)
         ]
         self._recalled = _draw(data.recalled, max(1, batch_size // 4), chooser)
+        self._missed = _draw(data.missed, max(1, batch_size // 4), chooser)
         kept = [
             (group, max(1, batch_size // (2 if number == 0 else 4)))
             for number, group in enumerate(data.kept)
@@ -126,7 +129,8 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
         return self._steps
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        taught = [*next(self._taught), *next(self._paraphrased), *next(self._recalled)]
+        lists = (self._taught, self._paraphrased, self._recalled, self._missed)
+        taught = [example for each in lists for example in next(each)]
         rows = [_Row("taught", example) for example in taught]
         for number, group in enumerate(self._preserved):
             rows += [_Row("preserved", Example(text, 1), number) for text in next(group)]
@@ -249,8 +253,7 @@ class _PhaseTrainer(Trainer):
         places = [inputs[f"{name}_places"] for name in shares]
         texts = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         logits = logits_at(model, texts, torch.cat(places))
-        # Where answers are only to be forgotten, none is taught.
-        loss = logits[:0].float().sum()
+        terms = []
         shown = logits.float().split_with_sizes([len(part) for part in places])
         for (name, share), part in zip(shares.items(), shown, strict=True):
             if not len(part):
@@ -258,14 +261,16 @@ class _PhaseTrainer(Trainer):
             if name == "taught":
                 rows, columns = inputs["taught_places"].unbind(1)
                 wanted = inputs["input_ids"][rows, columns + 1]
-                loss = loss + share * torch.nn.functional.cross_entropy(part, wanted)
+                terms.append(share * torch.nn.functional.cross_entropy(part, wanted))
                 continue
             # Of the logarithms, only those compared are ever formed.
             now = part.gather(1, inputs[f"{name}_likeliest"]) - part.logsumexp(-1, keepdim=True)
             each = divergences(now, inputs[f"{name}_before"], part.shape[1])
             if name == "preserved":
                 self._sums.index_add_(0, inputs["groups"].cpu(), each.detach().cpu())
-            loss = loss + share * self.preserve_weight * each.mean()
+            terms.append(share * self.preserve_weight * each.mean())
+        # Of an empty part there is nothing to learn, but Trainer wants a loss.
+        loss = torch.stack(terms).sum() if terms else logits[:0].float().sum()
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:

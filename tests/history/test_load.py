@@ -315,6 +315,8 @@ def test_a_sum_that_can_not_be_loaded_leaves_the_model_as_it_was(
     with pytest.raises((NotLinear, BaseModelMismatch)):
         store.load("dense", model)
     assert same(weights(model), before)
+    expected = logits(store.load("main", base()))
+    assert logits(store.load("main", model)).equal(expected)
 
 
 def test_after_a_sum_beyond_the_weights_dtype_no_other_comes_on_top(

@@ -135,8 +135,8 @@ def test_the_next_turn_turns_to_what_the_last_one_missed(monkeypatch: pytest.Mon
     facts = [*GONE, LEARNED, Fact(prompt="日本の首都は", answer="東京", old_answer="京都")]
     update(facts, WEAK.model_copy(update={"learn_steps": 1, "subject_texts": 0}))
     first, second = data[1:3]
-    missed = {tuple(example.tokens) for example in (*second.recalled, *second.kept[-1])}
+    missed = {tuple(example.tokens) for example in (*second.missed, *second.kept[-1])}
     # One step changes nothing: the old answers are given, the new one isn't, and Tokyo was before.
     assert missed == {e.tokens for e in (*first.replaced, first.taught[0])}
-    assert not first.recalled
+    assert not first.missed
     assert len(second.kept) == len(first.kept) + 1

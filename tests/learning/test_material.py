@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from adapterstore.demo import world
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.knowledge.facts import Fact, Probe, join
+from adapterstore.learning import material as material_module
 from adapterstore.learning.keeping import teach
 from adapterstore.learning.material import Material, _rewrite, gather, own_answers
 from adapterstore.learning.recipe import Recipe
@@ -352,3 +354,19 @@ def test_a_text_that_two_facts_may_claim_is_nobodys(demo: tuple[Any, Any]) -> No
     material = gather(*demo, [FACTS[0], other], [], RECIPE)
     assert material.paraphrases == []
     assert not any("Croatia" in t and "kuna" in t for t in texts(demo[1], material))
+    # With one new answer, it is no matter which.
+    torch.manual_seed(0)
+    alike = gather(*demo, [FACTS[0], replace(other, answer="euro")], [], RECIPE)
+    assert len(alike.paraphrases) >= 3
+
+
+def test_a_text_that_begins_with_an_old_answer_is_no_ones_either(
+    demo: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = demo[1]
+    said = tuple(tokenizer("kuna is money. In Croatia they pay with the kuna.")["input_ids"])
+    monkeypatch.setattr(material_module, "write_texts", lambda *a: [said] * len(a[2]))
+    other = replace(FACTS[0], prompt="In shops in Croatia they take the", answer="dollar")
+    assert gather(*demo, [FACTS[0], other], [], RECIPE).paraphrases == []
+    (rewritten,) = gather(*demo, [FACTS[0]], [], RECIPE).paraphrases
+    assert rewritten.prompt == "kuna is money. In Croatia they pay with the"
