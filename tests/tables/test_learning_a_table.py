@@ -18,7 +18,7 @@ from adapterstore.update.table_plan import plan_table
 from adapterstore.update.table_update import update_from_table
 from adapterstore.update.verification import verify
 from tests.cli.running import adapterstore, done, read_json
-from tests.daemon.test_daemon import QUICK
+from tests.daemon.conftest import QUICK
 from tests.forking import Forked
 
 TABLE = """\
