@@ -166,8 +166,8 @@ def _openings(
     """
     subjects: list[tuple[list[int], Tokens]] = []
     relations: list[Tokens] = []
-    each = recipe.texts_about_each(len(changes))
-    if not each:
+    about_each = recipe.texts_about_each(len(changes))
+    if not about_each:
         return _Openings(subjects, relations)
     facts = [change.fact for change in changes]
     # A row of a table gives one subject several facts.
@@ -181,15 +181,15 @@ def _openings(
     chooser = random.Random(recipe.seed)
     for subject, numbers in named.items():
         found = slots[subject]
-        chosen = chooser.sample(found, min(len(found), each * len(numbers)))
+        chosen = chooser.sample(found, min(len(found), about_each * len(numbers)))
         for number in numbers:
             chosen += name_openings(model, tokenizer, facts[number].prompt, subject, len(facts))
         subjects += [(numbers, opening) for opening in chosen]
-    each = from_relation(len(facts))
+    alike_each = from_relation(len(facts))
     for words, count in wanted.items():
-        relations += chooser.sample(slots[words], min(len(slots[words]), count * each))
+        relations += chooser.sample(slots[words], min(len(slots[words]), count * alike_each))
     for number, fact in enumerate(facts):
-        relations += relation_openings(tokenizer, fact.prompt, fact.subject, each)
+        relations += relation_openings(tokenizer, fact.prompt, fact.subject, alike_each)
         if fact.old_answer is not None:
             chosen = name_openings(model, tokenizer, "", fact.old_answer, len(facts))
             of = named[fact.subject] if fact.subject else [number]

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from adapterstore.knowledge.formats import MAXIMUM_BYTES
@@ -252,11 +254,9 @@ main.main()
 
 
 def test_a_file_that_only_itself_hinders_is_told_to_be_done_after_newer_ones(folder: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     drops = folder / "drops"
     columns = {"country": ["Croatia"], "currency": ["kuna"]}
-    parquet.write_table(pyarrow.table(columns), drops / "old.parquet")
+    pyarrow.parquet.write_table(pyarrow.table(columns), drops / "old.parquet")
     os.utime(drops / "old.parquet", (1, 1))
     (drops / "old.map.yaml").write_text(CURRENCY)
     told = []

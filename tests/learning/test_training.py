@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,11 @@ def test_what_is_only_forgotten_fills_a_step_where_nothing_is_taught(
     alone, beside = PhaseData([], replaced=many), PhaseData(taught, replaced=many)
     assert [alone.replaced_share(32), beside.replaced_share(32)] == [32, 8]
     assert PhaseData([], replaced=many[:3]).replaced_share(32) == 3
+    memory = remember(*tiny, [example.tokens for example in taught])
+    for data, rows in ((alone, 32), (beside, len(taught) + 8)):
+        steps = _Steps(dataclasses.replace(data, memory=memory), 32, 5, 0, 0, 10_000)
+        (part,) = steps[0]["parts"]
+        assert len(part["input_ids"]) == rows
 
 
 @pytest.mark.parametrize(("answers", "steps"), [(1, 25), (100, 25), (101, 26), (1000, 250)])

@@ -174,7 +174,7 @@ def test_what_was_forgotten_earlier_is_asked_and_held_by_later_updates(tmp_path:
     assert unchanged.report.forgetting_earlier is None
 
 
-def test_an_update_that_loses_a_protected_fact_is_refused(tmp_path: Path) -> None:
+def test_a_state_that_has_lost_a_protected_fact_fails_the_gate(tmp_path: Path) -> None:
     """Among many earlier facts it would not weigh enough for retention."""
     store = Store.init(tmp_path, base="demo")
     prompt = "The currency of Croatia is the"
