@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -168,10 +168,18 @@ def rows_per_batch(tokenizer: Any, most: int, width: int = _USUAL_TOKENS) -> int
     return max(1, min(most, places_per_batch(tokenizer) // max(width, 1)))
 
 
-def by_length(rows: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
-    """Return the rows' numbers in batches of like length, so that little is padded."""
-    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
-    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+def by_length(rows: Sequence[Sequence[int]], at_once: Callable[[int], int]) -> list[list[int]]:
+    """Return the rows' numbers in batches of like length, so that little is padded.
+
+    ``at_once`` says how many rows a batch may have whose longest is of some length.
+    """
+    batches: list[list[int]] = []
+    for number in sorted(range(len(rows)), key=lambda number: len(rows[number])):
+        # The longest of a batch comes last.
+        if not batches or len(batches[-1]) >= at_once(len(rows[number])):
+            batches.append([])
+        batches[-1].append(number)
+    return batches
 
 
 def by_logits(tokenizer: Any, rows: Sequence[Sequence[int]], most: int) -> list[list[int]]:

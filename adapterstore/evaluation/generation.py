@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,12 +119,13 @@ def continue_tokens(
 
     ends = end_ids(model, tokenizer)
     write = write_on if can_write_on(model) else _generate
-    if batch_size is None:
-        longest = max(map(len, rows), default=0)
-        batch_size = rows_at_once(model, longest + max_new_tokens, BATCH_SIZE)
+
+    def at_once(longest: int) -> int:
+        return batch_size or rows_at_once(model, longest + max_new_tokens, BATCH_SIZE)
+
     results: list[list[int]] = [[] for _ in rows]
     with torch.inference_mode():
-        for numbers in _batches(rows, batch_size, most, max_new_tokens):
+        for numbers in _batches(rows, at_once, most, max_new_tokens):
             batch = [rows[n] for n in numbers]
             # Those near the end of the model's positions are of one length.
             room = most - max(map(len, batch)) if most else max_new_tokens
@@ -142,7 +143,10 @@ def continue_tokens(
 
 
 def _batches(
-    rows: Sequence[Sequence[int]], batch_size: int, most: int | None, max_new_tokens: int
+    rows: Sequence[Sequence[int]],
+    at_once: Callable[[int], int],
+    most: int | None,
+    max_new_tokens: int,
 ) -> Iterator[list[int]]:
     """Yield row numbers: rows alike long together; of those that may reach the end, equally long.
 
@@ -156,7 +160,7 @@ def _batches(
         else:
             far.append(number)
     for group in (far, *near.values()):
-        for numbers in by_length([rows[n] for n in group], batch_size):
+        for numbers in by_length([rows[n] for n in group], at_once):
             yield [group[n] for n in numbers]
 
 

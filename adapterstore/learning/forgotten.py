@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from adapterstore.counting import counted
-from adapterstore.evaluation.encoding import Example, decode, encode_answer
+from adapterstore.evaluation.encoding import Example, decode, encode_answer, encode_prompt
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe, other_prompts
 from adapterstore.learning.keeping import keep
@@ -41,6 +41,8 @@ class Replaced:
     """Of the texts."""
     old: list[Example]
     """The old answers that must not be given in the end."""
+    instead: Mapping[Example, Example]
+    """Of the old answers, the texts that are to displace them."""
     left: int
     """To how many of the facts' own prompts λ left the old answer."""
     must_train: bool
@@ -48,8 +50,7 @@ class Replaced:
 
     def instead_of(self, old: Iterable[Example]) -> list[Example]:
         """Return the texts that are to displace some of the old answers."""
-        prompts = {example.tokens[: example.start] for example in old}
-        return [text for text in self.texts if text.tokens[: text.start] in prompts]
+        return [self.instead[example] for example in old if example in self.instead]
 
     @property
     def note(self) -> str:
@@ -75,7 +76,7 @@ def hold_forgotten(model: Any, tokenizer: Any, facts: Sequence[Fact], recipe: Re
     """
     gone = [(fact, fact.old_answer) for fact in facts if fact.answer is None and fact.old_answer]
     if not gone or not recipe.forget or not recipe.preserve_weight:
-        return Replaced([], {}, [], 0, False)
+        return Replaced([], {}, [], {}, 0, False)
     # Their own prompts first.
     asked = [(fact.prompt, old) for fact, old in gone]
     for fact, old in gone:
@@ -85,18 +86,24 @@ def hold_forgotten(model: Any, tokenizer: Any, facts: Sequence[Fact], recipe: Re
         given = [score.given for score in score_examples(model, tokenizer, examples)]
         forgotten = [n for n, still in enumerate(given) if not still]
         left = [n for n, still in enumerate(given) if still and recipe.coefficient is None]
-        instead = [Probe(prompt=asked[n][0]) for n in forgotten]
-        kept = keep(model, tokenizer, [], [], instead).prompts
+        kept = keep(
+            model, tokenizer, [], [], [Probe(prompt=asked[n][0]) for n in forgotten]
+        ).prompts
         memory = remember(model, tokenizer, [example.tokens for example in kept])
         known = remember(model, tokenizer, [examples[n].tokens for n in left])
     for n in left:
         text = examples[n].tokens
         memory[text] = _without(known[text], examples[n], tokenizer)
+    # Where answer and prompt share a token, the two texts begin differently.
+    said = {text.tokens[: text.start]: text for text in kept}
+    begun = {n: tuple(encode_prompt(tokenizer, asked[n][0])) for n in forgotten}
+    instead = {examples[n]: said[row] for n, row in begun.items() if row in said}
     own = sum(n < len(gone) for n in left)
     return Replaced(
         texts=[*kept, *(examples[n] for n in left)],
         memory=memory,
         old=[examples[n] for n in sorted([*forgotten, *left])],
+        instead=instead | {examples[n]: examples[n] for n in left},
         left=own,
         must_train=own > recipe.forget_target * len(gone),
     )

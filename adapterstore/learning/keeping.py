@@ -7,7 +7,7 @@ it, so that training can hold in place just what the model would say.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,10 @@ class Kept:
 
     prompts: list[Example] = field(default_factory=list)
     """Earlier facts by their own prompts, and unrelated prompts."""
+    facts: list[Example] = field(default_factory=list)
+    """Of the prompts, the earlier facts'."""
+    required: list[Example] = field(default_factory=list)
+    """Of the prompts, those of which no answer may be lost."""
     phrasings: list[Example] = field(default_factory=list)
     """Earlier facts by their other phrasings, of those that the model answers rightly."""
     recalled: list[Example] = field(default_factory=list)
@@ -48,10 +52,20 @@ class Kept:
         return list(dict.fromkeys(example.tokens for example in every))
 
     def to_check(self, seed: int) -> list[Example]:
-        """Return what the early stop asks for: all of a small ledger, a sample of a large one."""
+        """Return what the early stop asks for: what is required, and of many others a sample."""
         if len(self.prompts) <= _MOST_CHECKED:
             return self.prompts
-        return random.Random(seed).sample(self.prompts, _MOST_CHECKED)
+        sample = random.Random(seed).sample(self.prompts, _MOST_CHECKED)
+        return list(dict.fromkeys((*sample, *self.required)))
+
+    def bears(self, lost: Collection[Example], share: float) -> bool:
+        """Return whether these prompts may be lost.
+
+        Nothing that is required may be, and of the earlier facts at least ``share`` has to stay.
+        """
+        gone = set(lost)
+        facts = sum(example not in gone for example in self.facts)
+        return gone.isdisjoint(self.required) and facts >= share * len(self.facts)
 
 
 def keep(
@@ -60,8 +74,18 @@ def keep(
     known: Sequence[Probe],
     phrasings: Sequence[Probe],
     unrelated: Sequence[Probe],
+    required: Collection[str] = (),
 ) -> Kept:
-    """Ask the model; return what it must go on saying."""
+    """Ask the model; return what it must go on saying.
+
+    Args:
+        model: the state before the update.
+        tokenizer: its tokenizer.
+        known: earlier facts, by their own prompts.
+        phrasings: other prompts of theirs.
+        unrelated: other prompts; one without an answer keeps whatever the model says.
+        required: prompts of known and unrelated ones of which no answer may be lost.
+    """
     probes = list(dict.fromkeys((*known, *phrasings, *unrelated)))
     rows = [encode_prompt(tokenizer, probe.prompt) for probe in probes]
     stated = [[probe.answer] if probe.answer is not None else [] for probe in probes]
@@ -74,21 +98,28 @@ def keep(
         if probe.answer is not None
     }
     default = usual_ending(tokenizer, list(endings.values()))
-    prompts, recalled = list[Example](), list[Example]()
+    facts, others, recalled = dict[Example, str](), dict[Example, str](), list[Example]()
     for probe in known:
         if probe.answer is not None:
             ending = endings[probe]
             text = teach(tokenizer, probe.prompt, probe.answer, *(ending or default))
-            (recalled if ending is None else prompts).append(text)
+            if ending is None:
+                recalled.append(text)
+            else:
+                facts[text] = probe.prompt
     for probe in unrelated:
         ending = endings.get(probe)
         if probe.answer is not None and ending is not None:
-            prompts.append(teach(tokenizer, probe.prompt, probe.answer, *ending))
+            others[teach(tokenizer, probe.prompt, probe.answer, *ending)] = probe.prompt
         elif said[probe]:
             # Whatever it says is to stay: its own tokens.
-            prompts.append(Example((*asked[probe], *said[probe]), len(asked[probe])))
+            text = Example((*asked[probe], *said[probe]), len(asked[probe]))
+            others[text] = probe.prompt
+    prompts = facts | others
     return Kept(
-        prompts=list(dict.fromkeys(prompts)),
+        prompts=list(prompts),
+        facts=list(facts),
+        required=[text for text, prompt in prompts.items() if prompt in required],
         phrasings=[
             teach(tokenizer, probe.prompt, str(probe.answer), *ending)
             for probe in dict.fromkeys(phrasings)

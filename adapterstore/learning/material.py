@@ -84,6 +84,7 @@ def gather(
     *,
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
+    required: Collection[str] = (),
 ) -> Material:
     """Let the model write the material.
 
@@ -95,6 +96,7 @@ def gather(
         recipe: how much of it.
         phrasings: other prompts of those facts.
         unrelated: the file's locality prompts.
+        required: prompts of known and unrelated ones of which no answer may be lost.
     """
     count = recipe.texts_to_sample(len(facts)) + recipe.control_size
     texts = sample_texts(model, tokenizer, count)
@@ -137,7 +139,7 @@ def gather(
         endings=_endings(tokenizer, changes),
         paraphrases=paraphrases,
         preserve=preserve,
-        kept=keep(model, tokenizer, known, phrasings, unrelated),
+        kept=keep(model, tokenizer, known, phrasings, unrelated, required),
         control=control,
     )
 

@@ -230,9 +230,11 @@ class DenseWeights:
         }
         for key, value in kept.items():
             self._weights[key].data.copy_(value.to(self._stored[key]))
-        yield
-        for key, value in kept.items():
-            self._weights[key].data.copy_(value)
+        try:
+            yield
+        finally:
+            for key, value in kept.items():
+                self._weights[key].data.copy_(value)
 
     def result(self) -> PhaseResult:
         """Return the differences that are not 0."""

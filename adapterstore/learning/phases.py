@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ Forgotten = Callable[[PhaseResult, Decimal], Any]
 """Stores what was forgotten, and returns the model in the state that is then written."""
 
 _MOST_TURNS = 5
-"""How often the learn phase is gone through while a new answer is not given, or an old one is."""
+"""How often the learn phase is gone through, while a new answer is not given, an old one is, or
+too much of what must stay is lost."""
 _ASKED_AT_ONCE = 512
 
 
@@ -79,6 +81,7 @@ def forget_then_learn(
     known: Sequence[Probe] = (),
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
+    required: Collection[str] = (),
     gone: Collection[str] = (),
     base: BaseBeside | None = None,
     sampling_seed: int = 0,
@@ -96,6 +99,7 @@ def forget_then_learn(
         known: earlier facts, which must stay. One that the model does not give is taught again.
         phrasings: other prompts of those facts; of each, the answer stays if it is the fact's.
         unrelated: the file's locality prompts, to which the model must say what it says now.
+        required: prompts of known and unrelated ones of which no answer may be lost.
         gone: prompts of facts whose old answers S does not give any more: nothing is trained to
             forget them.
         base: gives S's base for a while, where S is it and earlier updates: what these have let
@@ -127,6 +131,7 @@ def forget_then_learn(
         recipe,
         phrasings=phrasings,
         unrelated=unrelated,
+        required=required,
         base=base,
         sampling_seed=sampling_seed,
     )
@@ -167,20 +172,21 @@ def forget_then_learn(
             replaced=replaced.texts,
         )
         steps["learn"] = 0
-        wanted = _wanted(data.taught, replaced.old)
-        kept = data.kept
+        first = data
         for turn in range(_MOST_TURNS):
             steps["learn"] += _train_learn(
                 delta, tokenizer, data, material.kept, replaced.old, recipe, turn, progress
             )
-            missed = [wanted[number] for number in _not_as_wanted(delta, tokenizer, wanted)]
-            if not missed:
+            untaught = _those(delta, tokenizer, data.taught, given=False)
+            still = _those(delta, tokenizer, replaced.old, given=True)
+            # Without the preserve term, nothing is held: nobody asked for it.
+            kept = [*material.kept.prompts, *material.kept.phrasings]
+            lost = _those(delta, tokenizer, kept if recipe.preserve_weight else [], given=False)
+            if not (untaught or still) and material.kept.bears(lost, recipe.control_floor):
                 break
-            # What was hard to learn, or to let go, has a share of its own in the next turn.
+            # What was hard to learn, to let go or to keep has a share of its own in the next turn.
             data = dataclasses.replace(
-                data,
-                missed=[example for example, is_to in missed if is_to],
-                kept=[*kept, replaced.instead_of(e for e, is_to in missed if not is_to)],
+                first, missed=untaught, kept=[*first.kept, [*replaced.instead_of(still), *lost]]
             )
         delta.finish()
         delta.set_coefficient(1.0)
@@ -290,7 +296,7 @@ def _train_learn(
     progress: Progress,
 ) -> int:
     given = [*data.taught, *data.paraphrased, *data.recalled, *kept.to_check(recipe.seed)]
-    wanted = _wanted(given, no_more)
+    wanted = [*((example, True) for example in given), *((example, False) for example in no_more)]
     return train_phase(
         "learning",
         delta.model,
@@ -387,31 +393,42 @@ _Wanted = tuple[Example, bool]
 """A text, and whether its answer is to be given."""
 
 
-def _wanted(given: Sequence[Example], no_more: Sequence[Example]) -> list[_Wanted]:
-    return [*((example, True) for example in given), *((example, False) for example in no_more)]
-
-
 def _as_wanted(delta: PhaseDelta, tokenizer: Any, wanted: list[_Wanted]) -> bool:
     """Return whether the state gives just the answers it is to give.
 
     Of many texts, it asks no further than the first part with one that is not as wanted. Those are
     put to the front of ``wanted``, for the next time: most likely they are not yet then.
     """
-    for first in range(0, len(wanted), _ASKED_AT_ONCE):
-        missed = _not_as_wanted(delta, tokenizer, wanted[first : first + _ASKED_AT_ONCE])
-        if missed:
-            wanted[:0] = [wanted.pop(first + number) for number in reversed(missed)][::-1]
-            return False
+    with _as_written(delta):
+        for first in range(0, len(wanted), _ASKED_AT_ONCE):
+            part = wanted[first : first + _ASKED_AT_ONCE]
+            given = _given(delta, tokenizer, [example for example, _ in part])
+            missed = {w for w, is_given in zip(part, given, strict=True) if w[1] != is_given}
+            if missed:
+                wanted.sort(key=lambda one: one not in missed)
+                return False
     return True
 
 
-def _not_as_wanted(delta: PhaseDelta, tokenizer: Any, wanted: Sequence[_Wanted]) -> list[int]:
-    """Return the numbers of those of which the state, as it would be written now, says else."""
+def _those(
+    delta: PhaseDelta, tokenizer: Any, examples: Sequence[Example], *, given: bool
+) -> list[Example]:
+    """Return those of which the state gives the answers, or does not."""
+    with _as_written(delta):
+        found = _given(delta, tokenizer, examples)
+    return [e for e, is_given in zip(examples, found, strict=True) if is_given == given]
+
+
+def _given(delta: PhaseDelta, tokenizer: Any, examples: Sequence[Example]) -> list[bool]:
+    return [score.given for score in score_examples(delta.model, tokenizer, examples)]
+
+
+@contextmanager
+def _as_written(delta: PhaseDelta) -> Iterator[None]:
+    """Let the model answer as the state would that is written now; then train it on as it was."""
     model = delta.model
     was_training = model.training
     model.eval()
     with delta.as_stored():
-        scores = score_examples(model, tokenizer, [example for example, _ in wanted])
+        yield
     model.train(was_training)
-    given = [score.given for score in scores]
-    return [number for number, (_, is_to) in enumerate(wanted) if given[number] != is_to]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,7 @@ def prepare(
     *,
     phrasings: Sequence[Probe] = (),
     unrelated: Sequence[Probe] = (),
+    required: Collection[str] = (),
     base: BaseBeside | None = None,
     sampling_seed: int = 0,
 ) -> Prepared:
@@ -74,13 +75,15 @@ def prepare(
         recipe: how much of it, and the seed.
         phrasings: other prompts of those facts.
         unrelated: the file's locality prompts.
+        required: prompts of known and unrelated ones of which no answer may be lost.
         base: the state's base. Texts that the model wrote are held to what it says, wherever the
             state agrees with it; None: to what the state says.
         sampling_seed: of what the model writes. It does not follow the recipe's seed, so that what
             is written can be kept.
     """
     stay = (known, phrasings, unrelated)
-    key = _key(model, tokenizer, facts, stay, recipe, (base is not None, sampling_seed))
+    others = {"base": base is not None, "seed": sampling_seed, "required": sorted(required)}
+    key = _key(model, tokenizer, facts, stay, recipe, others)
     prepared = _kept.get(key)
     if prepared is None:
         # Before the new one is made: two would be held at once.
@@ -96,6 +99,7 @@ def prepare(
                 seeded,
                 phrasings=phrasings,
                 unrelated=unrelated,
+                required=required,
             )
         prepared = Prepared(material, _remember(model, tokenizer, material, base))
         _kept[key] = prepared
@@ -128,7 +132,7 @@ def _key(
     facts: Sequence[Fact],
     stay: Sequence[Sequence[Probe]],
     recipe: Recipe,
-    others: tuple[bool, int],
+    others: Mapping[str, object],
 ) -> str:
     """Return a digest of everything that the result depends on."""
     import torch
@@ -139,7 +143,7 @@ def _key(
         "facts": [repr(fact) for fact in facts],
         "stay": [[repr(probe) for probe in probes] for probes in stay],
         "recipe": {name: getattr(recipe, name) for name in _FIELDS},
-        "base beside, seed": others,
+        "others": others,
         "machine": [str(model.device), torch.get_num_threads()],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

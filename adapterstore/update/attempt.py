@@ -240,6 +240,7 @@ class Attempt:
             known=self._earlier,
             phrasings=self.retained.phrasings(self.recipe.retained_facts, self.recipe.seed),
             unrelated=[*self.guarded.probes, *self._forgotten],
+            required=self._required,
             gone={fact.prompt for fact in self.facts if fact.key in gone},
             base=self._base_beside(repository, before),
             sampling_seed=zlib.crc32(before.to_bytes()) if before.terms else 0,
@@ -284,6 +285,15 @@ class Attempt:
     @property
     def _earlier(self) -> list[Probe]:
         return [Probe(prompt=e.prompt, answer=e.answer) for e in self.retained.entries]
+
+    @property
+    def _required(self) -> set[str]:
+        """Prompts of which the gate lets no update lose a single one."""
+        protected = {entry.prompt for entry in self.retained.entries if entry.protected}
+        suite = {probe.prompt for probe in self.guarded.suite}
+        return (protected if self.gate.protected == 1 else set()) | (
+            suite if self.gate.suite == 1 else set()
+        )
 
     @property
     def _forgotten(self) -> list[Probe]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -67,14 +68,20 @@ def test_padding_stands_on_the_left_for_generation() -> None:
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 1]]
 
 
-@given(st.lists(st.lists(st.integers(), max_size=9)), st.integers(1, 5))
-def test_batches_hold_every_row_once_with_its_likes(rows: list[list[int]], size: int) -> None:
-    batches = by_length(rows, size)
+@given(st.lists(st.lists(st.integers(), max_size=9)), st.integers(1, 30))
+def test_batches_hold_every_row_once_with_its_likes(rows: list[list[int]], tokens: int) -> None:
+    def room(longest: int) -> int:
+        return max(1, tokens // (longest + 1))
+
+    batches = by_length(rows, room)
 
     numbers = [number for batch in batches for number in batch]
     assert sorted(numbers) == list(range(len(rows)))
     assert [len(rows[n]) for n in numbers] == sorted(len(row) for row in rows)
-    assert all(len(batch) == size for batch in batches[:-1])
+    # A long row makes only its own batch small, and none is smaller than it must be.
+    assert all(len(batch) <= room(len(rows[batch[-1]])) for batch in batches)
+    for batch, following in itertools.pairwise(batches):
+        assert len(batch) >= room(len(rows[following[0]]))
 
 
 def test_a_large_vocabulary_makes_batches_small_but_never_empty(tokenizer: Any) -> None:

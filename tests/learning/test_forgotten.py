@@ -12,7 +12,7 @@ import torch
 from adapterstore.demo import MODEL_PATH
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import greedy_answers, score_answers
-from adapterstore.knowledge.facts import Fact
+from adapterstore.knowledge.facts import Fact, Probe
 from adapterstore.learning import phases
 from adapterstore.learning.forgotten import hold_forgotten
 from adapterstore.learning.loading import load_base
@@ -124,19 +124,52 @@ def test_the_rest_keeps_its_proportions() -> None:
         assert float(reference.logs[place].exp().sum()) == pytest.approx(1, abs=1e-4)
 
 
-def test_the_next_turn_turns_to_what_the_last_one_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    train_phase, data = phases.train_phase, list[PhaseData]()
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[PhaseData]:
+    """What each turn of learning gets."""
+    train_phase, found = phases.train_phase, list[PhaseData]()
 
-    def noted(*arguments: Any, **options: Any) -> int:
-        data.extend(a for a in arguments if isinstance(a, PhaseData))
-        return train_phase(*arguments, **options)
+    def noted(phase: str, model: Any, tokenizer: Any, data: PhaseData, **options: Any) -> int:
+        if phase == "learning":
+            found.append(data)
+        return train_phase(phase, model, tokenizer, data, **options)
 
     monkeypatch.setattr(phases, "train_phase", noted)
+    return found
+
+
+def test_the_next_turn_turns_to_what_the_last_one_missed(turns: list[PhaseData]) -> None:
     facts = [*GONE, LEARNED, Fact(prompt="日本の首都は", answer="東京", old_answer="京都")]
     update(facts, WEAK.model_copy(update={"learn_steps": 1, "subject_texts": 0}))
-    first, second = data[1:3]
+    first, second = turns[:2]
     missed = {tuple(example.tokens) for example in (*second.missed, *second.kept[-1])}
     # One step changes nothing: the old answers are given, the new one isn't, and Tokyo was before.
     assert missed == {e.tokens for e in (*first.replaced, first.taught[0])}
     assert not first.missed
     assert len(second.kept) == len(first.kept) + 1
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_learning_goes_on_while_what_must_stay_is_lost(
+    turns: list[PhaseData], required: bool
+) -> None:
+    model, tokenizer = load_base(MODEL_PATH, "cpu")
+    taught = [replace(fact, answer="euro") for fact in GONE]
+    kept = Probe(prompt="The currency of Poland is the", answer="zloty")
+    # So weak a term lets the first turn take Poland's along.
+    weak = {"preserve_weight": 1e-6, "forget": False, "learn_steps": 10}
+    recipe = WEAK.model_copy(update={**weak, "subject_texts": 0, "sampled_texts": 0})
+    forget_then_learn(
+        model,
+        tokenizer,
+        taught,
+        recipe=recipe,
+        unrelated=[kept],
+        required={kept.prompt} if required else (),
+    )
+    (said,) = greedy_answers(model, tokenizer, [kept.prompt])
+    assert said == ("zloty." if required else "euro.")
+    assert (len(turns) > 1) == required
+    if required:
+        assert [tokenizer.decode(e.targets) for e in turns[1].kept[-1]] == [" zloty.<eos>"]
+        assert not turns[1].missed

@@ -86,6 +86,23 @@ def test_of_a_large_ledger_the_early_stop_asks_a_sample() -> None:
     sample = Kept(prompts=many).to_check(0)
     assert len(set(sample)) == 64
     assert sample == Kept(prompts=many).to_check(0) != Kept(prompts=many).to_check(1)
+    # What is required is asked whatever the sample has of it.
+    kept = Kept(prompts=many, required=[sample[0], *(e for e in many if e not in sample)][:3])
+    assert kept.to_check(0) == [*sample, *kept.required[1:]]
+
+
+def test_nothing_required_and_few_earlier_facts_may_be_lost(demo: tuple[Any, Any]) -> None:
+    asked = [HUNGARY, CROATIA, TOKYO]
+    kept = keep(*demo, [HUNGARY], [], [CROATIA, TOKYO], {CROATIA.prompt})
+    hungary, croatia, tokyo = kept.prompts
+    assert (kept.facts, kept.required) == ([hungary], [croatia])
+    assert kept.bears([tokyo], 1.0)
+    assert not kept.bears([croatia], 0.0)
+    assert not kept.bears([hungary], 0.95)
+    assert keep(*demo, asked, [], []).required == []
+    facts = [Example((0, number), 1) for number in range(20)]
+    assert Kept(prompts=facts, facts=facts).bears(facts[:1], 0.95)
+    assert not Kept(prompts=facts, facts=facts).bears(facts[:2], 0.95)
 
 
 def test_every_step_has_a_bounded_share_of_what_must_stay(demo: tuple[Any, Any]) -> None:
