@@ -222,14 +222,6 @@ class Journal:
             )
             return cursor.rowcount == 1
 
-    def annotate(self, delivery: int, message: str) -> None:
-        """Say something else of a delivery that waits; it counts as no change of it."""
-        with self._told():
-            self._connection.execute(
-                "UPDATE delivery SET message = ? WHERE id = ? AND state = 'pending'",
-                (_text(message), delivery),
-            )
-
     def deliveries(self, *states: State) -> list[Delivery]:
         """Return the deliveries in some states (all of them without any), oldest first."""
         if not states:

@@ -31,6 +31,7 @@ from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
 from adapterstore.update import UpdateResult, read_update_settings, run_update
 from adapterstore.update.in_effect import find_in_effect
+from adapterstore.update.overtaken import check_not_overtaken
 from adapterstore.update.table_update import update_from_table
 from adapterstore_daemon.filing import PROCESSED, REJECTED, find_put_away, put_away
 from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal, State
@@ -38,12 +39,6 @@ from adapterstore_daemon.landing import Landed, printable, read_landed
 
 RACES = 3
 """How often an update is made anew because the branch moved meanwhile."""
-
-OVERTAKEN = (
-    "; newer files were applied before it (the last: {name}), and once it is done it takes back "
-    "what they say otherwise: remove it if it is out of date"
-)
-"""What is said of a file that waits while others are done."""
 
 Outcome = Literal["applied", "rejected", "later"]
 
@@ -176,6 +171,7 @@ class Worker:
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
         try:
             content = self._parse(landed)
+            self._check_not_overtaken(content, delivery)
             for attempt in range(1, RACES + 1):
                 try:
                     result = self.update(content, delivery.update_id, self.progress)
@@ -204,18 +200,21 @@ class Worker:
             raise unmapped(name)
         return parse_fact_file(landed.data, name)
 
-    def _tell_overtaken(self) -> None:
-        """Say of each delivery that waits which newer one has been applied before it."""
-        # What nobody could read is not going to be applied.
-        those = [d for d in self._open() if d.state == "pending" and d.digest]
-        applied = (
-            [d for d in self.journal.deliveries("applied") if self._is_ours(d)] if those else []
-        )
-        for waiting in those:
-            newer = [delivery.name for delivery in applied if delivery.id > waiting.id]
-            if newer:
-                message = waiting.message.partition(OVERTAKEN.partition("(")[0])[0]
-                self.journal.annotate(waiting.id, message + OVERTAKEN.format(name=newer[-1]))
+    def _check_not_overtaken(self, content: FactFile | MappedTable, delivery: Delivery) -> None:
+        """Raise `Contradiction` where a newer file, applied while this one waited, says otherwise.
+
+        What an earlier attempt published is another matter: it came before the newer one.
+        """
+        if delivery.attempts == 1:
+            return
+        newer = {
+            str(other.update_id): other.name
+            for other in self.journal.deliveries("applied")
+            if other.id > delivery.id and self._is_ours(other)
+        }
+        _, tip = self.store.tip(self.branch)
+        if newer and not is_published(self.store.repository, tip, delivery.update_id):
+            check_not_overtaken(self.store, content, newer, self.branch)
 
     def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:
         self.say(f"later {path.name}: {message}")
@@ -223,7 +222,6 @@ class Worker:
             # What keeps the file here may be what keeps the journal from being written.
             with suppress(OSError):
                 self.journal.settle(delivery.id, "pending", message)
-                self._tell_overtaken()
         return "later"
 
     def recover(self) -> None:
@@ -373,8 +371,6 @@ class Worker:
             self.say(f"applied the earlier content of {path.name} as {message}")
             return "later"
         self.journal.settle(delivery.id, "applied", message, result.commits)
-        with suppress(OSError):
-            self._tell_overtaken()
         for alarm in result.alarms:
             self.say(f"alarm update/{result.update}: {alarm}")
         known = " already" if result.status == "already-applied" else ""

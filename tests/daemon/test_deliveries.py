@@ -253,29 +253,37 @@ main.main()
 """
 
 
-def test_a_file_that_only_itself_hinders_is_told_to_be_done_after_newer_ones(folder: Path) -> None:
+@pytest.mark.parametrize("contrary", [True, False])
+def test_a_file_that_waited_takes_nothing_back_that_newer_ones_say(
+    folder: Path, contrary: bool
+) -> None:
     drops = folder / "drops"
     columns = {"country": ["Croatia"], "currency": ["kuna"]}
     pyarrow.parquet.write_table(pyarrow.table(columns), drops / "old.parquet")
     os.utime(drops / "old.parquet", (1, 1))
     (drops / "old.map.yaml").write_text(CURRENCY)
-    told = []
-    for text in (FACTS, FACTS.replace("Croatia", "Kosovo")):
-        (drops / "newer.yaml").write_text(text)
-        run = run_code(folder, WITHOUT_PYARROW, "run", "drops", "--once")
-        assert run.returncode == 1, run.stderr
-        assert "applied newer.yaml" in run.stderr
-        (waiting,) = [row for row in journal(folder) if row["state"] == "pending"]
-        told.append(str(waiting["message"]))
-    assert "pyarrow" in told[0]
-    assert told[0].endswith(
-        "; newer files were applied before it (the last: newer.yaml), and once it is done it takes "
-        "back what they say otherwise: remove it if it is out of date"
+    (drops / "newer.yaml").write_text(FACTS if contrary else FACTS.replace("Croatia", "Kosovo"))
+    run = run_code(folder, WITHOUT_PYARROW, "run", "drops", "--once")
+    assert run.returncode == 1, run.stderr
+    assert "applied newer.yaml" in run.stderr
+    (waiting,) = [row for row in journal(folder) if row["state"] == "pending"]
+    assert "pyarrow" in str(waiting["message"])
+    newer = str(next(row["update_id"] for row in journal(folder) if row["state"] == "applied"))
+    code, said = once(folder)
+    if not contrary:
+        assert (code, states(folder)["old.parquet"]) == (0, "applied"), said
+        return
+    assert code == 13
+    reason = (drops / "rejected" / "old.parquet.reason.txt").read_text()
+    assert reason == (
+        "The currency of Croatia is the: old.parquet:1 column currency says 'kuna', but newer.yaml"
+        f", which landed later and was applied (update/{newer}), says 'euro'; if the older file is "
+        "right, put it there again\n"
     )
-    assert len(set(told)) == 1
+    # Who says so twice means it.
+    (drops / "rejected" / "old.parquet").rename(drops / "old.parquet")
     assert once(folder)[0] == 0
-    assert states(folder) == {"old.parquet": "applied", "newer.yaml": "applied"}
-    assert not any("newer files" in str(row["message"]) for row in journal(folder))
+    assert states(folder)["old.parquet"] == "applied"
 
 
 def test_a_file_that_can_not_be_read_for_a_while_keeps_its_delivery(folder: Path) -> None:

@@ -1,0 +1,100 @@
+"""An older file that comes after newer ones: what they say otherwise stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adapterstore import Store
+from adapterstore.errors import Contradiction
+from adapterstore.knowledge.facts import Fact, FactFile
+from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.knowledge.tables.mapping import parse_mapping
+from adapterstore.knowledge.tables.reading import MappedTable, map_table
+from adapterstore.update.overtaken import check_not_overtaken
+from tests.history.histories import teach
+
+NEWER = {"bbbb": "tuesday.yaml", "cccc": "wednesday.yaml"}
+MAPPING = b"""\
+source: prices
+key: id
+removed: forget
+columns:
+  price: {prompts: ["The price of {id} is"]}
+"""
+
+
+def old_file(text: str) -> FactFile:
+    return parse_fact_file(text.encode(), "monday.yaml")
+
+
+def old_table(text: str) -> MappedTable:
+    return map_table(text.encode(), "monday.csv", parse_mapping(MAPPING, "monday.map.yaml"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store.init(tmp_path, base="demo")
+    teach(store, "aaaa", [Fact(prompt="A is", answer="early"), Fact(prompt="B is", answer="b")])
+    teach(store, "bbbb", [Fact(prompt="A is", answer="late", paraphrases=("What is A?",))])
+    priced = [
+        Fact(prompt=f"The price of {item} is", answer=price, subject=item, relation="price")
+        for item, price in (("x1", "5"), ("x2", "7"))
+    ]
+    teach(store, "cccc", priced, source="prices")
+    return store
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            old_file("- {prompt: B is, answer: c}\n- {prompt: A is, answer: early}\n"),
+            "A is: monday.yaml:2 says 'early', but tuesday.yaml, which landed later and was "
+            "applied (update/bbbb), says 'late'; if the older file is right, put it there again",
+        ),
+        (old_file("- {prompt: A is, answer: null}\n"), "monday.yaml:1 says 'null', but tuesday"),
+        (
+            old_file("- {prompt: Say it, answer: early, subject: S, relation: r, "
+                     "paraphrases: [A is]}\n"),
+            "A is: monday.yaml:1 says 'early', but tuesday.yaml",
+        ),
+        (
+            old_table("id,price\nx1,5\nx2,6\n"),
+            "x2, price: monday.csv:3 column price says '6', but wednesday.yaml",
+        ),
+        (
+            old_table("id,price\nx1,5\n"),
+            "x2, price: monday.csv: column price (the row has gone) says 'null', but wednesday",
+        ),
+    ],
+)  # fmt: skip
+def test_an_older_file_takes_back_nothing_of_a_newer_one(
+    store: Store, content: FactFile | MappedTable, message: str
+) -> None:
+    with pytest.raises(Contradiction) as refused:
+        check_not_overtaken(store, content, NEWER, "main")
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        old_file("- {prompt: A is, answer: late}\n- {prompt: B is, answer: c}\n"),
+        old_file("- {prompt: C is, answer: new}\n"),
+        old_table("id,price\nx1,5\nx2,7\nx3,9\n"),
+    ],
+)
+def test_what_only_older_updates_say_gives_way(
+    store: Store, content: FactFile | MappedTable
+) -> None:
+    check_not_overtaken(store, content, NEWER, "main")
+
+
+def test_a_newer_update_that_was_reverted_stands_for_nothing(store: Store) -> None:
+    content = old_file("- {prompt: A is, answer: early}\n")
+    with pytest.raises(Contradiction):
+        check_not_overtaken(store, content, NEWER, "main")
+    store.revert(None, "update/bbbb")
+    check_not_overtaken(store, content, NEWER, "main")
