@@ -64,6 +64,12 @@ def open_git(folder: Path) -> pygit2.Repository:
     return pygit2.Repository(str(folder), flags)
 
 
+_PUSH_HOOK = "pre-push"
+_PUSH_WITH_LFS = '#!/bin/sh\ngit lfs pre-push "$@"\n'
+"""Without it, git pushes commits and leaves their tensor files behind. ``git lfs install`` knows
+these lines as its own, and puts the newer ones of its release in their place."""
+
+
 def _init_git(folder: Path) -> pygit2.Repository:
     try:
         return pygit2.init_repository(str(folder), bare=True, initial_head="main")
@@ -161,8 +167,12 @@ class Repository:
             git.config["adapterstore.format"] = FORMAT
             (draft / "lfs" / "objects").mkdir(parents=True)
             (draft / "lfs" / "tmp").mkdir()
+            hook = draft / "hooks" / _PUSH_HOOK
+            hook.parent.mkdir(exist_ok=True)
+            hook.write_text(_PUSH_WITH_LFS)
+            hook.chmod(0o755)
             fill(cls(draft))
-            for name in ("HEAD", "config"):  # libgit2 does not, whatever it is told
+            for name in ("HEAD", "config", hook):  # libgit2 does not, whatever it is told
                 fsync_file(draft / name)
             for folder, _, _ in os.walk(draft):
                 fsync_folder(Path(folder))

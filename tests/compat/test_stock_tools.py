@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,51 @@ def test_a_clone_has_the_tensor_files_themselves(clone: Path) -> None:
     assert files
     assert all(not path.read_bytes().startswith(b"version https://git-lfs") for path in files)
     assert "Git LFS fsck OK" in git(clone, "lfs", "fsck")
+
+
+def test_a_push_takes_the_tensor_files_along(folder: Path, tmp_path: Path) -> None:
+    store, remote = folder / ".adapterstore", tmp_path / "remote.git"
+    git(folder, "lfs", "install", "--skip-repo")
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", str(remote))
+    git(store, "remote", "add", "elsewhere", str(remote))
+    git(store, "push", "elsewhere", "main")
+    git(tmp_path, "clone", "-q", str(remote), "clone")
+    files = sorted(tmp_path.glob("clone/deltas/*/*.safetensors"))
+    assert files
+    assert "Git LFS fsck OK" in git(tmp_path / "clone", "lfs", "fsck")
+    # git-lfs takes the hook for one of its own.
+    git(store, "lfs", "install", "--local")
+
+
+def test_without_git_lfs_a_push_is_refused(tmp_path: Path) -> None:
+    done(tmp_path, "init")
+    git(tmp_path, "init", "-q", "--bare", "remote.git")
+    only_git = tmp_path / "bin"
+    only_git.mkdir()
+    for tool in ("git", "sh"):
+        (only_git / tool).symlink_to(str(shutil.which(tool)))
+    # Else git would look where it is installed, and find git-lfs there.
+    run = subprocess.run(
+        ["git", "push", str(tmp_path / "remote.git"), "main"],
+        cwd=tmp_path / ".adapterstore",
+        env={**os.environ, "PATH": str(only_git), "GIT_EXEC_PATH": _without_lfs(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "lfs" in run.stderr
+    assert not git(tmp_path / "remote.git", "for-each-ref")
+
+
+def _without_lfs(folder: Path) -> str:
+    """Return a folder of git's own commands, but for git-lfs."""
+    own, copy = Path(git(folder, "--exec-path").strip()), folder / "exec"
+    copy.mkdir()
+    for command in own.iterdir():
+        if command.name != "git-lfs":
+            (copy / command.name).symlink_to(command)
+    return str(copy)
 
 
 def base() -> Any:
