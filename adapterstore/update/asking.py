@@ -32,7 +32,7 @@ def ask(
     progress: Progress = NO_PROGRESS,
     expected: Asked | None = None,
 ) -> list[str]:
-    """Return the greedy answer of a revision's state to each prompt.
+    """Return the greedy answer of a revision's state to each prompt; one alone counts as a list.
 
     ``expected`` has the answers that it will be compared with: what begins like one goes on as far.
 
@@ -44,7 +44,10 @@ def ask(
     """
     from adapterstore.evaluation.generation import greedy_answers
 
+    prompts = [prompts] if isinstance(prompts, str) else prompts
     for prompt in prompts:
+        if not isinstance(prompt, str):
+            raise InvalidSetting("prompt", f"must be text, not {type(prompt).__name__}")
         if not prompt.isascii() and prompt != prompt.encode(errors="replace").decode():
             raise InvalidSetting("prompt", "is not UTF-8 text")
         if not prompt.strip():

@@ -17,11 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapterstore.errors import RefMoved, UpdateIdTaken
+from adapterstore.errors import InvalidSetting, RefMoved, UpdateIdTaken
 from adapterstore.history.ledger.known import draw_retained, find_known
 from adapterstore.history.ledger.suite import read_suite_prompts
 from adapterstore.history.ledger.superseded import find_superseded
 from adapterstore.history.merging.ledgers import ledger_tree
+from adapterstore.history.operands import as_path
 from adapterstore.history.snapshot import MAPPING_NAME, RECIPE_NAME, REPORT_NAME, read_snapshot
 from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.store import Store
@@ -40,6 +41,7 @@ from adapterstore.knowledge.contradictions import (
     check_contradictions,
 )
 from adapterstore.knowledge.facts import FactFile
+from adapterstore.knowledge.formats import read_fact_file
 from adapterstore.knowledge.repeats import without_repeats
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
@@ -51,7 +53,7 @@ from adapterstore.update.measuring import find_guarded
 from adapterstore.update.provenance import provenance
 from adapterstore.update.record import name_fact_files
 from adapterstore.update.result import UpdateResult, read_update
-from adapterstore.update.settings import read_compact_settings
+from adapterstore.update.settings import read_compact_settings, read_update_settings
 from adapterstore.update.trained import Trained
 
 if TYPE_CHECKING:
@@ -63,10 +65,10 @@ if TYPE_CHECKING:
 
 def run_update(
     store: Store,
-    files: Sequence[FactFile],
+    files: Sequence[FactFile | Path | str],
     *,
-    recipe: Recipe,
-    gate: Gate,
+    recipe: Recipe | None = None,
+    gate: Gate | None = None,
     branch: str | None = None,
     update_id: UpdateId | None = None,
     table: TablePlan | None = None,
@@ -80,9 +82,9 @@ def run_update(
 
     Args:
         store: the store.
-        files: the facts; several files make one update.
-        recipe: how to train.
-        gate: which figures the update must reach, or the branch stays where it is.
+        files: the facts, read or by their paths; several files make one update.
+        recipe: how to train (None: as the store's settings say).
+        gate: which figures the update must reach, or the branch stays where it is (None: likewise).
         branch: which branch (None: the current one).
         update_id: the id to give (None: one made from the facts' SHA-256). If an update of this id
             was published or rejected, that outcome is returned, and nothing is trained.
@@ -91,8 +93,10 @@ def run_update(
         progress: told of every stage.
 
     Raises:
+        FactFileError: a file that can't be read, with its line and field.
         Contradiction: two answers for one fact, or another answer than a protected fact or the
             regression suite has.
+        InvalidSetting: the store's settings for recipe or gate, or no file at all.
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
         TrainingFailed: no usable result.
         SigningFailed: commits are to be signed and can't be; found before anything is trained.
@@ -100,7 +104,11 @@ def run_update(
         UpdateIdTaken: the id that was given is that of an update elsewhere; or another writer took
             the id meanwhile, and it had decided what was drawn.
     """
+    files = read_fact_files(files)
     check_contradictions(files)
+    if recipe is None or gate is None:
+        own_recipe, own_gate = read_update_settings(store.settings, {})
+        recipe, gate = recipe or own_recipe, gate or own_gate
     repository = store.repository
     digest = facts_digest(files)
     ref, start = store.tip(branch)
@@ -145,6 +153,20 @@ def run_update(
                 # On another branch, by the same facts. What was trained is as good under the next.
                 named = replace(trained.result, update=new_update_id(repository, digest))
                 trained = replace(trained, result=named)
+
+
+def read_fact_files(files: Sequence[FactFile | Path | str]) -> list[FactFile]:
+    """Return the facts of files that were read already, or are named.
+
+    Raises:
+        FactFileError: see `read_fact_file`.
+        InvalidSetting: there is no file.
+    """
+    if isinstance(files, FactFile | Path | str):
+        files = [files]
+    if not files:
+        raise InvalidSetting("files", "name a file of facts at least")
+    return [f if isinstance(f, FactFile) else read_fact_file(as_path(f)) for f in files]
 
 
 def prepare_attempt(

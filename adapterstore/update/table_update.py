@@ -22,8 +22,8 @@ def update_from_table(
     store: Store,
     mapped: MappedTable,
     *,
-    recipe: Recipe,
-    gate: Gate,
+    recipe: Recipe | None = None,
+    gate: Gate | None = None,
     branch: str | None = None,
     update_id: UpdateId | None = None,
     dry_run: bool = False,
@@ -38,8 +38,8 @@ def update_from_table(
     Args:
         store: the store.
         mapped: the table.
-        recipe: how to train.
-        gate: which figures the update must reach.
+        recipe: how to train (None: as the store's settings say).
+        gate: which figures the update must reach (None: likewise).
         branch: which branch (None: the current one).
         update_id: as for `run_update`.
         dry_run: train and measure, and publish nothing.

@@ -1,0 +1,68 @@
+"""Updates from Python: what a pipeline calls, as the README shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapterstore import AdapterStoreError, Store
+from adapterstore.errors import FactFileError, InvalidSetting, UnreadableFile
+from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.update import ask, run_update
+from tests.cli.running import done
+
+PROMPT = "The currency of Croatia is the"
+FACTS = f"- {{prompt: {PROMPT}, answer: euro, old_answer: kuna}}\n"
+QUICK = {
+    "sampled_texts": 20,
+    "subject_texts": 5,
+    "control_size": 10,
+    "learn_steps": 20,
+    "batch_size": 8,
+    "coefficient": 0.5,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    done(tmp_path, "init", "--base", "demo")
+    for name, value in QUICK.items():
+        done(tmp_path, "config", f"recipe.{name}", str(value))
+    done(tmp_path, "config", "gate.locality", "null")
+    return Store.open(tmp_path)
+
+
+def test_a_path_and_the_stores_settings_are_enough(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "facts.yaml"
+    file.write_text(FACTS)
+    result = run_update(store, [str(file)])
+    assert (result.status, result.reasons) == ("applied", [])
+    assert result.coefficient == "0.5"
+    assert ask(store, "HEAD", PROMPT) == ask(store, "HEAD", [PROMPT]) == ["euro."]
+    # The same facts, however they are given, are in effect.
+    for again in ([file], file, [parse_fact_file(FACTS.encode(), "facts.yaml")]):
+        assert run_update(store, again).status == "already-applied"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        ([], InvalidSetting, "name a file of facts"),
+        ([3], UnreadableFile, "3: is no path; give text or a Path"),
+        (["nowhere.yaml"], FactFileError, "nowhere.yaml"),
+        (["facts.txt"], FactFileError, "facts.txt"),
+    ],
+)
+def test_what_is_no_file_is_told_in_one_line(
+    store: Store, files: list[Any], error: type[AdapterStoreError], message: str
+) -> None:
+    before = store.resolve()
+    with pytest.raises(error) as refused:
+        run_update(store, files)
+    assert message in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+    assert store.resolve() == before
+    with pytest.raises(InvalidSetting, match="must be text, not int"):
+        ask(store, "HEAD", [3])  # type: ignore[list-item]
