@@ -37,9 +37,10 @@ class Kept:
     prompts: list[Example] = field(default_factory=list)
     """Earlier facts by their own prompts, and unrelated prompts."""
     facts: list[Example] = field(default_factory=list)
-    """Of the prompts, the earlier facts'."""
+    """Of the prompts, the earlier facts', each up to the end of its answer: what comes after it is
+    not asked when it is decided whether a fact is lost."""
     required: list[Example] = field(default_factory=list)
-    """Of the prompts, those of which no answer may be lost."""
+    """Likewise, of those of which no answer may be lost."""
     phrasings: list[Example] = field(default_factory=list)
     """Earlier facts by their other phrasings, of those that the model answers rightly."""
     recalled: list[Example] = field(default_factory=list)
@@ -59,7 +60,7 @@ class Kept:
         return list(dict.fromkeys((*sample, *self.required)))
 
     def bears(self, lost: Collection[Example], share: float) -> bool:
-        """Return whether these prompts may be lost.
+        """Return whether these of the facts and the required ones may be lost.
 
         Nothing that is required may be, and of the earlier facts at least ``share`` has to stay.
         """
@@ -84,7 +85,8 @@ def keep(
         known: earlier facts, by their own prompts.
         phrasings: other prompts of theirs.
         unrelated: other prompts; one without an answer keeps whatever the model says.
-        required: prompts of known and unrelated ones of which no answer may be lost.
+        required: prompts of known and unrelated ones of which no answer may be lost. Where the
+            model does not give the stated one, there is none to lose.
     """
     probes = list(dict.fromkeys((*known, *phrasings, *unrelated)))
     rows = [encode_prompt(tokenizer, probe.prompt) for probe in probes]
@@ -98,28 +100,30 @@ def keep(
         if probe.answer is not None
     }
     default = usual_ending(tokenizer, list(endings.values()))
-    facts, others, recalled = dict[Example, str](), dict[Example, str](), list[Example]()
+    prompts, facts, answers = list[Example](), list[Example](), dict[str, Example]()
+    recalled = list[Example]()
     for probe in known:
         if probe.answer is not None:
             ending = endings[probe]
             text = teach(tokenizer, probe.prompt, probe.answer, *(ending or default))
-            if ending is None:
-                recalled.append(text)
-            else:
-                facts[text] = probe.prompt
+            (recalled if ending is None else prompts).append(text)
+            if ending is not None:
+                facts.append(encode_answer(tokenizer, probe.prompt, probe.answer))
+                answers[probe.prompt] = facts[-1]
     for probe in unrelated:
         ending = endings.get(probe)
         if probe.answer is not None and ending is not None:
-            others[teach(tokenizer, probe.prompt, probe.answer, *ending)] = probe.prompt
+            prompts.append(teach(tokenizer, probe.prompt, probe.answer, *ending))
+            answers[probe.prompt] = encode_answer(tokenizer, probe.prompt, probe.answer)
         elif said[probe]:
             # Whatever it says is to stay: its own tokens.
-            text = Example((*asked[probe], *said[probe]), len(asked[probe]))
-            others[text] = probe.prompt
-    prompts = facts | others
+            prompts.append(Example((*asked[probe], *said[probe]), len(asked[probe])))
+            if probe.answer is None:
+                answers.setdefault(probe.prompt, prompts[-1])
     return Kept(
-        prompts=list(prompts),
-        facts=list(facts),
-        required=[text for text, prompt in prompts.items() if prompt in required],
+        prompts=list(dict.fromkeys(prompts)),
+        facts=list(dict.fromkeys(facts)),
+        required=[answer for prompt, answer in answers.items() if prompt in required],
         phrasings=[
             teach(tokenizer, probe.prompt, str(probe.answer), *ending)
             for probe in dict.fromkeys(phrasings)

@@ -25,8 +25,8 @@ from adapterstore.evaluation.encoding import (
 )
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
-from adapterstore.learning.forgotten import hold_forgotten
-from adapterstore.learning.keeping import Kept, teach
+from adapterstore.learning.forgotten import Replaced, hold_forgotten
+from adapterstore.learning.keeping import teach
 from adapterstore.learning.material import Material, own_answers
 from adapterstore.learning.merged import merged
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
@@ -172,21 +172,31 @@ def forget_then_learn(
             replaced=replaced.texts,
         )
         steps["learn"] = 0
-        first = data
+        first, kept = data, material.kept
+        lost: list[Example] = []
         for turn in range(_MOST_TURNS):
             steps["learn"] += _train_learn(
-                delta, tokenizer, data, material.kept, replaced.old, recipe, turn, progress
+                delta,
+                tokenizer,
+                data,
+                [*kept.to_check(recipe.seed), *lost],
+                replaced,
+                recipe,
+                turn,
+                progress,
             )
-            untaught = _those(delta, tokenizer, data.taught, given=False)
-            still = _those(delta, tokenizer, replaced.old, given=True)
             # Without the preserve term, nothing is held: nobody asked for it.
-            kept = [*material.kept.prompts, *material.kept.phrasings]
-            lost = _those(delta, tokenizer, kept if recipe.preserve_weight else [], given=False)
-            if not (untaught or still) and material.kept.bears(lost, recipe.control_floor):
+            held = [kept.facts, kept.required, kept.prompts, kept.phrasings]
+            groups = [data.taught, replaced.old, *(held if recipe.preserve_weight else [])]
+            untaught, let_go, *not_held = _not_given(delta, tokenizer, groups)
+            still = [example for example in replaced.old if example not in set(let_go)]
+            lost = [example for part in not_held[:2] for example in part]
+            if not (untaught or still) and kept.bears(lost, recipe.control_floor):
                 break
             # What was hard to learn, to let go or to keep has a share of its own in the next turn.
+            again = [example for part in not_held[2:] for example in part]
             data = dataclasses.replace(
-                first, missed=untaught, kept=[*first.kept, [*replaced.instead_of(still), *lost]]
+                first, missed=untaught, kept=[*first.kept, [*replaced.instead_of(still), *again]]
             )
         delta.finish()
         delta.set_coefficient(1.0)
@@ -289,14 +299,15 @@ def _train_learn(
     delta: PhaseDelta,
     tokenizer: Any,
     data: PhaseData,
-    kept: Kept,
-    no_more: Sequence[Example],
+    kept: Sequence[Example],
+    replaced: Replaced,
     recipe: Recipe,
     turn: int,
     progress: Progress,
 ) -> int:
-    given = [*data.taught, *data.paraphrased, *data.recalled, *kept.to_check(recipe.seed)]
-    wanted = [*((example, True) for example in given), *((example, False) for example in no_more)]
+    given = [*data.taught, *data.paraphrased, *data.recalled, *kept]
+    wanted = [(example, True) for example in given]
+    wanted += [(example, False) for example in replaced.old]
     return train_phase(
         "learning",
         delta.model,
@@ -410,13 +421,13 @@ def _as_wanted(delta: PhaseDelta, tokenizer: Any, wanted: list[_Wanted]) -> bool
     return True
 
 
-def _those(
-    delta: PhaseDelta, tokenizer: Any, examples: Sequence[Example], *, given: bool
-) -> list[Example]:
-    """Return those of which the state gives the answers, or does not."""
+def _not_given(
+    delta: PhaseDelta, tokenizer: Any, groups: Sequence[Sequence[Example]]
+) -> list[list[Example]]:
+    """Return, of each group, the examples whose answers the state does not give."""
     with _as_written(delta):
-        found = _given(delta, tokenizer, examples)
-    return [e for e, is_given in zip(examples, found, strict=True) if is_given == given]
+        given = iter(_given(delta, tokenizer, [example for group in groups for example in group]))
+    return [[example for example in group if not next(given)] for group in groups]
 
 
 def _given(delta: PhaseDelta, tokenizer: Any, examples: Sequence[Example]) -> list[bool]:
@@ -429,6 +440,8 @@ def _as_written(delta: PhaseDelta) -> Iterator[None]:
     model = delta.model
     was_training = model.training
     model.eval()
-    with delta.as_stored():
-        yield
-    model.train(was_training)
+    try:
+        with delta.as_stored():
+            yield
+    finally:
+        model.train(was_training)

@@ -81,7 +81,8 @@ class Recipe(SettingsModel):
     forget_target: Share = 0.1
     """Share of old answers still given at which forgetting is done."""
     control_floor: Share = 0.95
-    """Share of the control set that a λ has to keep."""
+    """Share of the control set that a λ has to keep, and of the earlier facts that learning has to:
+    while fewer are given, it goes on."""
     preserve_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 8.0
     """β of the preserve term: loss = CE(new answers) + β·KL(before ‖ now)."""
     preserve_tolerance: Positive = 0.002

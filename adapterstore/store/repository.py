@@ -64,7 +64,7 @@ def open_git(folder: Path) -> pygit2.Repository:
     return pygit2.Repository(str(folder), flags)
 
 
-_PUSH_HOOK = "pre-push"
+_PUSH_HOOK = "hooks/pre-push"
 _PUSH_WITH_LFS = '#!/bin/sh\ngit lfs pre-push "$@"\n'
 """Without it, git pushes commits and leaves their tensor files behind. ``git lfs install`` knows
 these lines as its own, and puts the newer ones of its release in their place."""
@@ -167,12 +167,11 @@ class Repository:
             git.config["adapterstore.format"] = FORMAT
             (draft / "lfs" / "objects").mkdir(parents=True)
             (draft / "lfs" / "tmp").mkdir()
-            hook = draft / "hooks" / _PUSH_HOOK
-            hook.parent.mkdir(exist_ok=True)
-            hook.write_text(_PUSH_WITH_LFS)
-            hook.chmod(0o755)
+            (draft / _PUSH_HOOK).parent.mkdir(exist_ok=True)
+            (draft / _PUSH_HOOK).write_text(_PUSH_WITH_LFS)
+            (draft / _PUSH_HOOK).chmod(0o755)
             fill(cls(draft))
-            for name in ("HEAD", "config", hook):  # libgit2 does not, whatever it is told
+            for name in ("HEAD", "config", _PUSH_HOOK):  # libgit2 does not, whatever it is told
                 fsync_file(draft / name)
             for folder, _, _ in os.walk(draft):
                 fsync_folder(Path(folder))

@@ -288,12 +288,9 @@ class Attempt:
 
     @property
     def _required(self) -> set[str]:
-        """Prompts of which the gate lets no update lose a single one."""
+        """Prompts of which no answer may be lost; the gate has no say, so a replay trains alike."""
         protected = {entry.prompt for entry in self.retained.entries if entry.protected}
-        suite = {probe.prompt for probe in self.guarded.suite}
-        return (protected if self.gate.protected == 1 else set()) | (
-            suite if self.gate.suite == 1 else set()
-        )
+        return protected | {probe.prompt for probe in self.guarded.suite}
 
     @property
     def _forgotten(self) -> list[Probe]:

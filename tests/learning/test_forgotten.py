@@ -13,7 +13,7 @@ from adapterstore.demo import MODEL_PATH
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import greedy_answers, score_answers
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.learning import phases
+from adapterstore.learning import keeping, phases
 from adapterstore.learning.forgotten import hold_forgotten
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.phases import Outcome, forget_then_learn
@@ -149,10 +149,12 @@ def test_the_next_turn_turns_to_what_the_last_one_missed(turns: list[PhaseData])
     assert len(second.kept) == len(first.kept) + 1
 
 
-@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize(("kind", "goes_on"), [("required", True), ("fact", True), ("", False)])
 def test_learning_goes_on_while_what_must_stay_is_lost(
-    turns: list[PhaseData], required: bool
+    turns: list[PhaseData], monkeypatch: pytest.MonkeyPatch, kind: str, goes_on: bool
 ) -> None:
+    # As of a large ledger, of whose sample it is not.
+    monkeypatch.setattr(keeping, "_MOST_CHECKED", 0)
     model, tokenizer = load_base(MODEL_PATH, "cpu")
     taught = [replace(fact, answer="euro") for fact in GONE]
     kept = Probe(prompt="The currency of Poland is the", answer="zloty")
@@ -164,12 +166,13 @@ def test_learning_goes_on_while_what_must_stay_is_lost(
         tokenizer,
         taught,
         recipe=recipe,
-        unrelated=[kept],
-        required={kept.prompt} if required else (),
+        known=[kept] if kind == "fact" else [],
+        unrelated=[kept] if kind != "fact" else [],
+        required={kept.prompt} if kind == "required" else (),
     )
     (said,) = greedy_answers(model, tokenizer, [kept.prompt])
-    assert said == ("zloty." if required else "euro.")
-    assert (len(turns) > 1) == required
-    if required:
+    assert said == ("zloty." if goes_on else "euro.")
+    assert (len(turns) > 1) == goes_on
+    if goes_on:
         assert [tokenizer.decode(e.targets) for e in turns[1].kept[-1]] == [" zloty.<eos>"]
         assert not turns[1].missed

@@ -92,17 +92,21 @@ def test_of_a_large_ledger_the_early_stop_asks_a_sample() -> None:
 
 
 def test_nothing_required_and_few_earlier_facts_may_be_lost(demo: tuple[Any, Any]) -> None:
-    asked = [HUNGARY, CROATIA, TOKYO]
-    kept = keep(*demo, [HUNGARY], [], [CROATIA, TOKYO], {CROATIA.prompt})
-    hungary, croatia, tokyo = kept.prompts
-    assert (kept.facts, kept.required) == ([hungary], [croatia])
-    assert kept.bears([tokyo], 1.0)
-    assert not kept.bears([croatia], 0.0)
-    assert not kept.bears([hungary], 0.95)
-    assert keep(*demo, asked, [], []).required == []
+    said = Probe(prompt="The currency of Romania is the")
+    false = Probe(prompt="The currency of Kenya is the", answer="crown")
+    asked = {probe.prompt for probe in (TOKYO, said, false)}
+    kept = keep(*demo, [HUNGARY], [], [TOKYO, said, false], asked)
+    # Whether what follows an answer stays is another matter.
+    assert answers(demo[1], kept.facts) == [" forint"]
+    # What was not given can't be lost.
+    assert answers(demo[1], kept.required) == ["東京", " Romanian leu.<eos>"]
+    assert kept.bears([], 1.0)
+    assert not kept.bears(kept.required[:1], 0.0)
+    assert not kept.bears(kept.facts, 0.95)
+    assert keep(*demo, [HUNGARY], [], [TOKYO]).required == []
     facts = [Example((0, number), 1) for number in range(20)]
-    assert Kept(prompts=facts, facts=facts).bears(facts[:1], 0.95)
-    assert not Kept(prompts=facts, facts=facts).bears(facts[:2], 0.95)
+    assert Kept(facts=facts).bears(facts[:1], 0.95)
+    assert not Kept(facts=facts).bears(facts[:2], 0.95)
 
 
 def test_every_step_has_a_bounded_share_of_what_must_stay(demo: tuple[Any, Any]) -> None:

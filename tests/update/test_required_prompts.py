@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
 from adapterstore.update import run_update
 from adapterstore.update.asking import ask
+from adapterstore.update.replay import replay
 
 POLAND = "The currency of Poland is the"
 CHANGED = "\n".join(
@@ -66,6 +66,9 @@ def test_learning_goes_on_until_what_is_required_is_said_again(
     score = result.report.scores()[figure]
     assert (score.right, score.asked) == (1, 1)
     assert ask(store, "HEAD", [POLAND]) == ["zloty."]
+    replayed = replay(store, f"update/{result.update}")
+    assert replayed.identical
+    assert replayed.environment == []
 
 
 @pytest.mark.parametrize(("figure", "guard"), [("protected", protect), ("suite", add_suite)])
@@ -79,15 +82,3 @@ def test_what_training_does_not_hold_is_refused(
     assert result.status == "rejected"
     assert f"{figure} 0.00 is below 1 by 1 (0 of 1)" in result.reasons
     assert store.resolve() == before
-
-
-def test_a_gate_that_does_not_ask_for_the_suite_costs_no_more_steps(store: Store) -> None:
-    add_suite(store)
-    options: dict[str, Any] = {"recipe": WEAK, "dry_run": True}
-    changed = facts(CHANGED, "changed.yaml")
-    asked_for = run_update(store, [changed], gate=Gate(), **options)
-    not_asked_for = run_update(store, [changed], gate=Gate(suite=None), **options)
-    assert asked_for.report is not None
-    assert not_asked_for.report is not None
-    assert asked_for.report.scores()["suite"].right == 1
-    assert not_asked_for.report.scores()["suite"].right == 0
