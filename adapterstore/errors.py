@@ -565,6 +565,23 @@ class Contradiction(AdapterStoreError):
         )
 
 
+class Overtaken(Contradiction):
+    """A file waited while a newer one was applied, which says otherwise."""
+
+    def __init__(
+        self, key: str, place: str, answer: str, newer: str, update: str, newer_answer: str
+    ):
+        self.newer, self.update = newer, update
+        super().__init__(
+            key,
+            place,
+            answer,
+            f"update/{update}",
+            newer_answer,
+            f"{newer} was applied while this file waited; put it there again if it is right",
+        )
+
+
 class UpdateRejected(AdapterStoreError):
     """The gate refused an update; the branch did not move."""
 

@@ -40,11 +40,11 @@ def check_contradictions(files: Sequence[FactFile]) -> None:
                     continue
                 if differ(probe.answer, changed[0].answer):
                     raise Contradiction(
-                        _shown(probe.prompt),
+                        shown(probe.prompt),
                         f"{place_of(file, fact)} (locality)",
-                        _shown(probe.answer),
+                        shown(probe.answer),
                         changed[1],
-                        _shown(changed[0].answer),
+                        shown(changed[0].answer),
                         "a prompt can't both stay and change; remove one of them",
                     )
 
@@ -67,11 +67,11 @@ def check_against_suite(
         entry = known.get(suite_digest(prompt))
         if entry is not None and entry.answer is not None and differ(answer, entry.answer):
             raise Contradiction(
-                _shown(prompt),
+                shown(prompt),
                 place,
-                _shown(answer),
+                shown(answer),
                 "the regression suite",
-                _shown(entry.answer),
+                shown(entry.answer),
                 "take it out of the file, or 'adapterstore suite remove' the prompt first",
             )
 
@@ -119,18 +119,18 @@ def _check_first(seen: dict[str, tuple[Fact, str]], name: str, fact: Fact, place
     first, first_place = seen.setdefault(name, (fact, place))
     if differ(first.answer, fact.answer):
         raise Contradiction(
-            _shown(show_key(name)), first_place, _shown(first.answer), place, _shown(fact.answer)
+            shown(show_key(name)), first_place, shown(first.answer), place, shown(fact.answer)
         )
 
 
 def contradiction_with_entry(file: FactFile, fact: Fact, entry: LedgerEntry) -> Contradiction:
     """Return the error that names a fact of a file and the ledger's entry."""
     return Contradiction(
-        _shown(show_key(entry.key)),
+        shown(show_key(entry.key)),
         place_of(file, fact),
-        _shown(fact.answer),
+        shown(fact.answer),
         entry.place,
-        _shown(entry.answer),
+        shown(entry.answer),
         "take it out of the file, or 'adapterstore facts unprotect' the fact first"
         if entry.protected
         else "put the one right that is wrong",
@@ -151,7 +151,8 @@ def _comparable(answer: str | None) -> str | None:
     return None if answer is None else canonical_text(answer)
 
 
-def _shown(text: str | None) -> str:
+def shown(text: str | None) -> str:
+    """Return an answer, or a key, as messages have it: at most 100 characters."""
     if text is None:
         return "null"
     return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 1] + "…"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from adapterstore.errors import Contradiction
+from adapterstore.errors import Overtaken
 from adapterstore.history.ledger.known import find_known
-from adapterstore.knowledge.contradictions import differ, place_of
+from adapterstore.knowledge.contradictions import differ, place_of, shown
 from adapterstore.knowledge.ledger import show_key
 from adapterstore.knowledge.tables.reading import MappedTable
 from adapterstore.update.table_plan import plan_table
@@ -19,33 +19,43 @@ if TYPE_CHECKING:
 
 
 def check_not_overtaken(
-    store: Store, content: FactFile | MappedTable, newer: Mapping[str, str], branch: str
+    store: Store,
+    content: FactFile | MappedTable,
+    newer: Mapping[str, str],
+    tables: Sequence[str],
+    branch: str,
 ) -> None:
-    """Check that no newer update stands whose file says otherwise than an older one.
+    """Check that a file says nothing otherwise of what a newer one has said.
+
+    A table says all its cells, though only those that differed are its update's: once a newer table
+    was applied, it may have said whatever the ledger has of a table.
 
     Args:
         store: the store.
         content: the older file's.
-        newer: ids of updates, each with the name of its file.
+        newer: updates of newer files by their ids, each with the name of its file.
+        tables: names of those files that are tables.
         branch: of these updates.
 
     Raises:
-        Contradiction: the first fact of which such an update says otherwise, with both files.
+        Overtaken: the first fact of which a newer file says otherwise, or may do so.
     """
     _, tip = store.tip(branch)
     said = _said(store, tip, content)
     known = find_known(store.repository, tip, [fact for fact, _ in said])
     for fact, place in said:
         for entry in (*known.of(fact.key), *known.contrary.get(fact.key, ())):
-            if entry.update in newer and differ(fact.answer, entry.answer):
-                raise Contradiction(
-                    show_key(entry.key),
+            name = newer.get(entry.update)
+            if name is None and tables and entry.source is not None:
+                name = tables[-1]
+            if name is not None and differ(fact.answer, entry.answer):
+                raise Overtaken(
+                    shown(show_key(entry.key)),
                     place,
-                    "null" if fact.answer is None else fact.answer,
-                    f"{newer[entry.update]}, which landed later and was applied "
-                    f"(update/{entry.update}),",
-                    "null" if entry.answer is None else entry.answer,
-                    "if the older file is right, put it there again",
+                    shown(fact.answer),
+                    name,
+                    entry.update,
+                    shown(entry.answer),
                 )
 
 

@@ -145,14 +145,17 @@ class Journal:
         name: str,
         start: CommitId,
         new_update: Callable[[], UpdateId],
+        unread: int | None = None,
     ) -> Delivery:
         """Return the open delivery of this content and mapping, one attempt on; else a new one.
 
-        ``new_update`` gives the update's id, which is durable before this returns.
+        Where there is an ``unread`` one, of the same file when nobody could read it, that becomes
+        the new one: it keeps its place among the others. ``new_update`` gives the update's id,
+        which is durable before this returns.
         """
         with self._told():
             place = (_text(folder), branch, digest, mapping)
-            number = self._claim(place, _text(name), start, new_update)
+            number = self._claim(place, _text(name), start, new_update, unread)
         return self._select("WHERE id = ?", (number,))[0]
 
     def _claim(
@@ -161,6 +164,7 @@ class Journal:
         name: str,
         start: CommitId,
         new_update: Callable[[], UpdateId],
+        unread: int | None,
     ) -> int | None:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -172,7 +176,15 @@ class Journal:
                 "AND state IN ('running', 'pending')",
                 (*place, name),
             ).fetchone()
-            if row is None:
+            if row is None and unread is not None:
+                number = unread
+                connection.execute(
+                    "UPDATE delivery SET state = 'running', message = '', digest = ?, mapping = ?, "
+                    "update_id = ?, start_commit = ?, attempts = attempts + 1, changed_at = ? "
+                    "WHERE id = ?",
+                    (*place[2:], new_update(), start, _now(), number),
+                )
+            elif row is None:
                 cursor = connection.execute(
                     "INSERT INTO delivery (folder, branch, digest, mapping, name, state, "
                     "update_id, start_commit, attempts, message, commits, landed_at, changed_at) "
@@ -222,12 +234,21 @@ class Journal:
             )
             return cursor.rowcount == 1
 
-    def deliveries(self, *states: State) -> list[Delivery]:
-        """Return the deliveries in some states (all of them without any), oldest first."""
-        if not states:
-            return self._select("ORDER BY id", ())
+    def deliveries(self, *states: State, after: int = 0) -> list[Delivery]:
+        """Return the deliveries in some states (all of them without any), oldest first.
+
+        ``after`` leaves out those up to this id.
+        """
         marks = ", ".join("?" for _ in states)
-        return self._select(f"WHERE state IN ({marks}) ORDER BY id", states)
+        among = f"AND state IN ({marks})" if states else ""
+        return self._select(f"WHERE id > ? {among} ORDER BY id", (after, *states))
+
+    def refused(self, digest: str, mapping: str | None) -> list[Delivery]:
+        """Return the deliveries of a content and mapping that were refused, oldest first."""
+        return self._select(
+            "WHERE digest = ? AND mapping IS ? AND state = 'rejected' ORDER BY id",
+            (digest, mapping),
+        )
 
     def _select(self, condition: str, values: Sequence[object]) -> list[Delivery]:
         query = f"SELECT {_COLUMNS} FROM delivery {condition}"

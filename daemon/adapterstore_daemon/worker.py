@@ -171,7 +171,7 @@ class Worker:
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
         try:
             content = self._parse(landed)
-            self._check_not_overtaken(content, delivery)
+            self._check_not_overtaken(landed, content, delivery)
             for attempt in range(1, RACES + 1):
                 try:
                     result = self.update(content, delivery.update_id, self.progress)
@@ -200,21 +200,25 @@ class Worker:
             raise unmapped(name)
         return parse_fact_file(landed.data, name)
 
-    def _check_not_overtaken(self, content: FactFile | MappedTable, delivery: Delivery) -> None:
-        """Raise `Contradiction` where a newer file, applied while this one waited, says otherwise.
+    def _check_not_overtaken(
+        self, landed: Landed, content: FactFile | MappedTable, delivery: Delivery
+    ) -> None:
+        """Raise `Overtaken` where a newer file, applied while this one waited, says otherwise.
 
         What an earlier attempt published is another matter: it came before the newer one.
         """
-        if delivery.attempts == 1:
-            return
-        newer = {
-            str(other.update_id): other.name
-            for other in self.journal.deliveries("applied")
-            if other.id > delivery.id and self._is_ours(other)
-        }
+        # Two files of one content share a delivery, and the second one gets its own once that is
+        # refused; but it was there as long.
+        same = [
+            d for d in self.journal.refused(delivery.digest, delivery.mapping) if self._is_ours(d)
+        ]
+        first = min([delivery.id, *(d.id for d in same if _changed_at(d) >= landed.arrived)])
+        newer = [d for d in self.journal.deliveries("applied", after=first) if self._is_ours(d)]
         _, tip = self.store.tip(self.branch)
         if newer and not is_published(self.store.repository, tip, delivery.update_id):
-            check_not_overtaken(self.store, content, newer, self.branch)
+            names = {str(d.update_id): d.name for d in newer}
+            tables = [d.name for d in newer if d.mapping]
+            check_not_overtaken(self.store, content, names, tables, self.branch)
 
     def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:
         self.say(f"later {path.name}: {message}")
@@ -314,20 +318,25 @@ class Worker:
         digest, mapping, arrived = "", "", 0.0
         if landed is not None:
             digest, mapping, arrived = landed.digest, landed.mapping_digest, landed.arrived
+        unread: Delivery | None = None
         for earlier in self._open():
             came_later = arrived > _changed_at(earlier)
             same = earlier.digest == digest and earlier.mapping in {mapping, None}
-            if same and came_later:
-                # It has ended without being settled: what lands now is a delivery of its own, else
-                # its update would be found, and a revert of that update would hold for both.
-                self._settle_ended(earlier)
-            elif same or landed is None or earlier.name != printable(path.name):
+            if same:
+                if came_later:
+                    # It has ended without being settled: what lands now is a delivery of its own,
+                    # else its update would be found, and its revert would hold for both.
+                    self._settle_ended(earlier)
                 continue
-            elif not self._settle_ended(earlier):
-                changed = "its content or mapping has changed"
-                self._settle_as_gone(earlier, changed if earlier.digest else "it can be read now")
+            its_name = landed is not None and earlier.name == printable(path.name)
+            if not its_name or self._settle_ended(earlier):
+                continue
+            if earlier.digest:
+                self._settle_as_gone(earlier, "its content or mapping has changed")
+            else:
+                unread = earlier
         _, tip = self.store.tip(self.branch)
-        return self.journal.claim(
+        claimed = self.journal.claim(
             str(self.folder),
             self.branch,
             digest,
@@ -335,7 +344,11 @@ class Worker:
             path.name,
             tip,
             lambda: self._new_id(digest) if digest else UpdateId(""),
+            unread.id if unread is not None else None,
         )
+        if unread is not None and unread.id != claimed.id:
+            self._settle_as_gone(unread, "it can be read now")
+        return claimed
 
     def _refuse(
         self, path: Path, landed: Landed | None, delivery: Delivery, error: Exception
@@ -361,6 +374,9 @@ class Worker:
             self.journal.settle(delivery.id, "rejected", message, result.commits)
             self.say(f"rejected {path.name}: {message}")
             return "rejected"
+        if result.commits and result.update != delivery.update_id:
+            # Facts that another update has put into effect: what it says, this file says.
+            self.journal.rename(delivery.id, result.update)
         # A table in which nothing differs made no update.
         nothing = result.status == "already-applied" and not result.commits
         message = "; ".join(result.notes) if nothing else f"update/{result.update} ({figures})"

@@ -238,11 +238,7 @@ def test_what_can_neither_be_read_nor_put_away_waits_in_its_row(folder: Path) ->
     (drops / "b.yaml").unlink()
     assert once_as_anybody(folder)[0] == 1
     rows = [(row["name"], row["state"], bool(row["update_id"])) for row in journal(folder)]
-    assert rows == [
-        ("a.yaml", "gone", False),
-        ("b.yaml", "gone", False),
-        ("a.yaml", "pending", True),
-    ]
+    assert rows == [("a.yaml", "pending", True), ("b.yaml", "gone", False)]
 
 
 WITHOUT_PYARROW = """
@@ -276,9 +272,9 @@ def test_a_file_that_waited_takes_nothing_back_that_newer_ones_say(
     assert code == 13
     reason = (drops / "rejected" / "old.parquet.reason.txt").read_text()
     assert reason == (
-        "The currency of Croatia is the: old.parquet:1 column currency says 'kuna', but newer.yaml"
-        f", which landed later and was applied (update/{newer}), says 'euro'; if the older file is "
-        "right, put it there again\n"
+        "The currency of Croatia is the: old.parquet:1 column currency says 'kuna', but "
+        f"update/{newer} says 'euro'; newer.yaml was applied while this file waited; put it there "
+        "again if it is right\n"
     )
     # Who says so twice means it.
     (drops / "rejected" / "old.parquet").rename(drops / "old.parquet")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapterstore import Store
-from adapterstore.errors import Contradiction
+from adapterstore.errors import Overtaken
 from adapterstore.knowledge.facts import Fact, FactFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.tables.mapping import parse_mapping
@@ -51,30 +51,30 @@ def store(tmp_path: Path) -> Store:
     [
         (
             old_file("- {prompt: B is, answer: c}\n- {prompt: A is, answer: early}\n"),
-            "A is: monday.yaml:2 says 'early', but tuesday.yaml, which landed later and was "
-            "applied (update/bbbb), says 'late'; if the older file is right, put it there again",
+            "A is: monday.yaml:2 says 'early', but update/bbbb says 'late'; tuesday.yaml was "
+            "applied while this file waited; put it there again if it is right",
         ),
-        (old_file("- {prompt: A is, answer: null}\n"), "monday.yaml:1 says 'null', but tuesday"),
+        (old_file("- {prompt: A is, answer: null}\n"), "says 'null', but update/bbbb"),
         (
             old_file("- {prompt: Say it, answer: early, subject: S, relation: r, "
                      "paraphrases: [A is]}\n"),
-            "A is: monday.yaml:1 says 'early', but tuesday.yaml",
+            "A is: monday.yaml:1 says 'early', but update/bbbb",
         ),
         (
             old_table("id,price\nx1,5\nx2,6\n"),
-            "x2, price: monday.csv:3 column price says '6', but wednesday.yaml",
+            "x2, price: monday.csv:3 column price says '6', but update/cccc",
         ),
         (
             old_table("id,price\nx1,5\n"),
-            "x2, price: monday.csv: column price (the row has gone) says 'null', but wednesday",
+            "x2, price: monday.csv: column price (the row has gone) says 'null', but update/cccc",
         ),
     ],
 )  # fmt: skip
 def test_an_older_file_takes_back_nothing_of_a_newer_one(
     store: Store, content: FactFile | MappedTable, message: str
 ) -> None:
-    with pytest.raises(Contradiction) as refused:
-        check_not_overtaken(store, content, NEWER, "main")
+    with pytest.raises(Overtaken) as refused:
+        check_not_overtaken(store, content, NEWER, [], "main")
     assert message in str(refused.value)
 
 
@@ -89,12 +89,24 @@ def test_an_older_file_takes_back_nothing_of_a_newer_one(
 def test_what_only_older_updates_say_gives_way(
     store: Store, content: FactFile | MappedTable
 ) -> None:
-    check_not_overtaken(store, content, NEWER, "main")
+    check_not_overtaken(store, content, NEWER, [], "main")
 
 
 def test_a_newer_update_that_was_reverted_stands_for_nothing(store: Store) -> None:
     content = old_file("- {prompt: A is, answer: early}\n")
-    with pytest.raises(Contradiction):
-        check_not_overtaken(store, content, NEWER, "main")
+    with pytest.raises(Overtaken):
+        check_not_overtaken(store, content, NEWER, [], "main")
     store.revert(None, "update/bbbb")
-    check_not_overtaken(store, content, NEWER, "main")
+    check_not_overtaken(store, content, NEWER, [], "main")
+
+
+def test_a_newer_table_may_have_said_whatever_the_ledger_has_of_a_table(store: Store) -> None:
+    """It says every cell, and only those that differ become its update's."""
+    content = old_table("id,price\nx1,5\nx2,6\n")
+    check_not_overtaken(store, content, {}, [], "main")
+    with pytest.raises(Overtaken) as refused:
+        check_not_overtaken(store, content, {}, ["tuesday.csv"], "main")
+    assert (refused.value.newer, refused.value.update) == ("tuesday.csv", "cccc")
+    # What no table says, no table has said again.
+    by_hand = old_file("- {prompt: A is, answer: early}\n")
+    check_not_overtaken(store, by_hand, {}, ["tuesday.csv"], "main")
