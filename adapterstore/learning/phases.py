@@ -26,7 +26,7 @@ from adapterstore.evaluation.encoding import (
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
 from adapterstore.learning.forgotten import Replaced, hold_forgotten
-from adapterstore.learning.keeping import teach
+from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
 from adapterstore.learning.merged import merged
 from adapterstore.learning.phase_delta import PhaseDelta, PhaseResult, start_delta
@@ -171,33 +171,7 @@ def forget_then_learn(
             memory={**memory, **replaced.memory},
             replaced=replaced.texts,
         )
-        steps["learn"] = 0
-        first, kept = data, material.kept
-        lost: list[Example] = []
-        for turn in range(_MOST_TURNS):
-            steps["learn"] += _train_learn(
-                delta,
-                tokenizer,
-                data,
-                [*kept.to_check(recipe.seed), *lost],
-                replaced,
-                recipe,
-                turn,
-                progress,
-            )
-            # Without the preserve term, nothing is held: nobody asked for it.
-            held = [kept.facts, kept.required, kept.prompts, kept.phrasings]
-            groups = [data.taught, replaced.old, *(held if recipe.preserve_weight else [])]
-            untaught, let_go, *not_held = _not_given(delta, tokenizer, groups)
-            still = [example for example in replaced.old if example not in set(let_go)]
-            lost = [example for part in not_held[:2] for example in part]
-            if not (untaught or still) and kept.bears(lost, recipe.control_floor):
-                break
-            # What was hard to learn, to let go or to keep has a share of its own in the next turn.
-            again = [example for part in not_held[2:] for example in part]
-            data = dataclasses.replace(
-                first, missed=untaught, kept=[*first.kept, [*replaced.instead_of(still), *again]]
-            )
+        steps["learn"] = _learn(delta, tokenizer, data, material.kept, replaced, recipe, progress)
         delta.finish()
         delta.set_coefficient(1.0)
         learn = delta.result()
@@ -292,6 +266,41 @@ def _train_forget(
         progress=progress,
     )
     delta.finish()
+    return steps
+
+
+def _learn(
+    delta: PhaseDelta,
+    tokenizer: Any,
+    data: PhaseData,
+    kept: Kept,
+    replaced: Replaced,
+    recipe: Recipe,
+    progress: Progress,
+) -> int:
+    """Go through the learn phase as often as it takes, within a bound; return the steps."""
+    first, steps, lost = data, 0, list[Example]()
+    for turn in range(_MOST_TURNS):
+        checked = [*kept.to_check(recipe.seed), *lost]
+        steps += _train_learn(delta, tokenizer, data, checked, replaced, recipe, turn, progress)
+        # Without the preserve term, nothing is held: nobody asked for it.
+        held = kept if recipe.preserve_weight else Kept()
+        untaught, let_go, facts, required, prompts, phrasings = _not_given(
+            delta,
+            tokenizer,
+            [data.taught, replaced.old, held.facts, held.required, held.prompts, held.phrasings],
+        )
+        gone = set(let_go)
+        still = [example for example in replaced.old if example not in gone]
+        lost = [*facts, *required]
+        if not (untaught or still) and held.bears(lost, recipe.control_floor):
+            break
+        # What was hard to learn, to let go or to keep has a share of its own in the next turn.
+        data = dataclasses.replace(
+            first,
+            missed=untaught,
+            kept=[*first.kept, [*replaced.instead_of(still), *prompts, *phrasings]],
+        )
     return steps
 
 

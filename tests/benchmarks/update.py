@@ -5,7 +5,7 @@
 One warm process makes several updates of the demo model in one store, one after the other, as the
 daemon does; a short one goes before, so that the process is warm and the state has an adapter. Each
 drop of facts is tried three times: from nothing; then with another seed; then with a fixed λ, and
-only this one is applied.
+only this one is applied. Of more changes than the demo world has countries, facts are made up.
 
 A training step is what lies between the Trainer's beginning of a step and its end: forward and
 backward pass, clipping, optimizer. All else that happens between the call of `run_update` and its
@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import random
+import resource
 import tempfile
 import time
 from collections import defaultdict
@@ -140,8 +142,25 @@ class Measured:
 
 
 def changed(count: int, seed: int) -> list[Fact]:
-    """Return changes of the demo world as facts."""
-    return [as_fact(change) for change in draw_changes(count, seed)]
+    """Return changes of the demo world as facts; of more than it gives, made up ones instead."""
+    changes = draw_changes(count, seed)
+    return [as_fact(c) for c in changes] if len(changes) == count else made_up(count, seed)
+
+
+def made_up(count: int, seed: int) -> list[Fact]:
+    """Return facts that no model knows, with two phrasings each beside their own."""
+    chooser = random.Random(seed)
+    return [
+        Fact(
+            prompt=f"The price of product {number} is",
+            paraphrases=(f"Product {number} costs", f"How much is product {number}? It is"),
+            answer=f"{chooser.randrange(1000)} euro",
+            old_answer=f"{chooser.randrange(1000)} dollar",
+            subject=f"product {number}",
+            relation="price",
+        )
+        for number in range(count)
+    ]
 
 
 def measure(store: Store, file: FactFile, recipe: Recipe, dry_run: bool = False) -> Measured:
@@ -177,7 +196,7 @@ def main() -> None:
         store = Store.init(Path(folder), base="demo")
         columns: dict[str, Measured] = {}
         short = {"learn_steps": 3, "sampled_texts": 20, "subject_texts": 2, "control_size": 5}
-        warm_up = fact_file(changed(count, 0), "drop-0.jsonl")
+        warm_up = fact_file(changed(min(count, 20), 0), "drop-0.jsonl")
         measure(store, warm_up, recipe.model_copy(update=short))
         for number in range(1, arguments.updates + 1):
             file = fact_file(changed(count, number), f"drop-{number}.jsonl")
@@ -201,7 +220,9 @@ def print_table(columns: dict[str, Measured]) -> None:
     row = [column.overhead for column in columns.values()]
     print(f"{'overhead ÷ steps':<24}" + "".join(f"{share:>10.2f}" for share in row))
     row = [column.wall for column in columns.values()]
-    print(f"{'wall clock':<24}" + "".join(f"{seconds:>10.2f}" for seconds in row), flush=True)
+    print(f"{'wall clock':<24}" + "".join(f"{seconds:>10.2f}" for seconds in row))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{'peak memory so far, GiB':<24}{peak:>10.2f}", flush=True)
 
 
 if __name__ == "__main__":
