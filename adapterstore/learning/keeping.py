@@ -108,13 +108,14 @@ def keep(
             text = teach(tokenizer, probe.prompt, probe.answer, *(ending or default))
             (recalled if ending is None else prompts).append(text)
             if ending is not None:
-                facts.append(encode_answer(tokenizer, probe.prompt, probe.answer))
+                facts.append(_up_to_answer(tokenizer, asked[probe], said[probe], probe.answer))
                 answers[probe.prompt] = facts[-1]
     for probe in unrelated:
         ending = endings.get(probe)
         if probe.answer is not None and ending is not None:
             prompts.append(teach(tokenizer, probe.prompt, probe.answer, *ending))
-            answers[probe.prompt] = encode_answer(tokenizer, probe.prompt, probe.answer)
+            answer = _up_to_answer(tokenizer, asked[probe], said[probe], probe.answer)
+            answers[probe.prompt] = answer
         elif said[probe]:
             # Whatever it says is to stay: its own tokens.
             prompts.append(Example((*asked[probe], *said[probe]), len(asked[probe])))
@@ -131,6 +132,19 @@ def keep(
         ],
         recalled=list(dict.fromkeys(recalled)),
     )
+
+
+def _up_to_answer(
+    tokenizer: Any, asked: Sequence[int], said: Sequence[int], answer: str
+) -> Example:
+    """Return a prompt and what the model writes after it, up to the end of the answer.
+
+    In the model's own tokens: the answer's last one may be the sentence mark's, too ("%.").
+    """
+    end = 1
+    while end < len(said) and not same_answer(decode(tokenizer, said[:end]).strip(), answer):
+        end += 1
+    return Example((*asked, *said[:end]), len(asked))
 
 
 def teach(tokenizer: Any, prompt: str, answer: str, ending: str, ends: bool) -> Example:

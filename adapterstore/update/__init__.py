@@ -4,5 +4,6 @@ from adapterstore.update.asking import ask
 from adapterstore.update.result import UpdateResult
 from adapterstore.update.run import run_update
 from adapterstore.update.settings import read_update_settings
+from adapterstore.update.table_update import update_from_table
 
-__all__ = ["UpdateResult", "ask", "read_update_settings", "run_update"]
+__all__ = ["UpdateResult", "ask", "read_update_settings", "run_update", "update_from_table"]

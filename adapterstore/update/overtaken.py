@@ -22,19 +22,19 @@ def check_not_overtaken(
     store: Store,
     content: FactFile | MappedTable,
     newer: Mapping[str, str],
-    tables: Sequence[str],
+    alike: Sequence[str],
     branch: str,
 ) -> None:
     """Check that a file says nothing otherwise of what a newer one has said.
 
-    A table says all its cells, though only those that differed are its update's: once a newer table
-    was applied, it may have said whatever the ledger has of a table.
+    A table says all its cells, though only those that differed are its update's: a newer one by the
+    same mapping may have said again whatever the ledger has of that mapping's source.
 
     Args:
         store: the store.
         content: the older file's.
         newer: updates of newer files by their ids, each with the name of its file.
-        tables: names of those files that are tables.
+        alike: where the content is a table, names of newer ones by the same mapping.
         branch: of these updates.
 
     Raises:
@@ -42,12 +42,13 @@ def check_not_overtaken(
     """
     _, tip = store.tip(branch)
     said = _said(store, tip, content)
+    source = content.mapping.source if alike and isinstance(content, MappedTable) else None
     known = find_known(store.repository, tip, [fact for fact, _ in said])
     for fact, place in said:
         for entry in (*known.of(fact.key), *known.contrary.get(fact.key, ())):
             name = newer.get(entry.update)
-            if name is None and tables and entry.source is not None:
-                name = tables[-1]
+            if name is None and source is not None and entry.source == source:
+                name = alike[-1]
             if name is not None and differ(fact.answer, entry.answer):
                 raise Overtaken(
                     shown(show_key(entry.key)),

@@ -43,6 +43,7 @@ from adapterstore.knowledge.contradictions import (
 from adapterstore.knowledge.facts import FactFile
 from adapterstore.knowledge.formats import read_fact_file
 from adapterstore.knowledge.repeats import without_repeats
+from adapterstore.knowledge.tables.finding import find_mapping
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.update.attempt import Attempt
@@ -104,7 +105,7 @@ def run_update(
         UpdateIdTaken: the id that was given is that of an update elsewhere; or another writer took
             the id meanwhile, and it had decided what was drawn.
     """
-    files = read_fact_files(files)
+    files = read_fact_files(files, store.repository.folder)
     check_contradictions(files)
     if recipe is None or gate is None:
         own_recipe, own_gate = read_update_settings(store.settings, {})
@@ -155,18 +156,25 @@ def run_update(
                 trained = replace(trained, result=named)
 
 
-def read_fact_files(files: Sequence[FactFile | Path | str]) -> list[FactFile]:
+def read_fact_files(files: Sequence[FactFile | Path | str], store_folder: Path) -> list[FactFile]:
     """Return the facts of files that were read already, or are named.
 
     Raises:
         FactFileError: see `read_fact_file`.
-        InvalidSetting: there is no file.
+        InvalidSetting: there is no file, or one is a table, as a mapping beside it says.
     """
     if isinstance(files, FactFile | Path | str):
         files = [files]
     if not files:
         raise InvalidSetting("files", "name a file of facts at least")
-    return [f if isinstance(f, FactFile) else read_fact_file(as_path(f)) for f in files]
+    return [f if isinstance(f, FactFile) else _read(as_path(f), store_folder) for f in files]
+
+
+def _read(path: Path, store_folder: Path) -> FactFile:
+    if find_mapping(path, store_folder) is not None:
+        problem = f"{path} has a mapping, so it is a table: read_mapped_table, update_from_table"
+        raise InvalidSetting("files", problem)
+    return read_fact_file(path)
 
 
 def prepare_attempt(

@@ -234,14 +234,18 @@ class Journal:
             )
             return cursor.rowcount == 1
 
-    def deliveries(self, *states: State, after: int = 0) -> list[Delivery]:
-        """Return the deliveries in some states (all of them without any), oldest first.
-
-        ``after`` leaves out those up to this id.
-        """
+    def deliveries(self, *states: State) -> list[Delivery]:
+        """Return the deliveries in some states (all of them without any), oldest first."""
+        if not states:
+            return self._select("ORDER BY id", ())
         marks = ", ".join("?" for _ in states)
-        among = f"AND state IN ({marks})" if states else ""
-        return self._select(f"WHERE id > ? {among} ORDER BY id", (after, *states))
+        return self._select(f"WHERE state IN ({marks}) ORDER BY id", states)
+
+    def after(self, delivery: int) -> list[Delivery]:
+        """Return those that came after a delivery and are, or may come to be, applied."""
+        return self._select(
+            "WHERE id > ? AND state IN ('running', 'pending', 'applied') ORDER BY id", (delivery,)
+        )
 
     def refused(self, digest: str, mapping: str | None) -> list[Delivery]:
         """Return the deliveries of a content and mapping that were refused, oldest first."""

@@ -207,18 +207,28 @@ class Worker:
 
         What an earlier attempt published is another matter: it came before the newer one.
         """
-        # Two files of one content share a delivery, and the second one gets its own once that is
-        # refused; but it was there as long.
-        same = [
-            d for d in self.journal.refused(delivery.digest, delivery.mapping) if self._is_ours(d)
+        ours = [d for d in self.journal.after(self._place_of(landed, delivery)) if self._is_ours(d)]
+        # One that is published may still be open: it was killed, or could not be put away.
+        newer = [
+            d for d in ours if datetime.fromisoformat(d.landed_at).timestamp() >= landed.arrived
         ]
-        first = min([delivery.id, *(d.id for d in same if _changed_at(d) >= landed.arrived)])
-        newer = [d for d in self.journal.deliveries("applied", after=first) if self._is_ours(d)]
         _, tip = self.store.tip(self.branch)
         if newer and not is_published(self.store.repository, tip, delivery.update_id):
             names = {str(d.update_id): d.name for d in newer}
-            tables = [d.name for d in newer if d.mapping]
-            check_not_overtaken(self.store, content, names, tables, self.branch)
+            # They say all their cells, also those that are no part of their update.
+            tables = [d for d in newer if d.mapping and d.state == "applied"]
+            alike = [d.name for d in tables if d.mapping == delivery.mapping]
+            check_not_overtaken(self.store, content, names, alike, self.branch)
+
+    def _place_of(self, landed: Landed, delivery: Delivery) -> int:
+        """Return the id that says how old a file is.
+
+        Two files of one content share a delivery, and the second one gets its own once that is
+        refused; but it was there as long.
+        """
+        same = self.journal.refused(delivery.digest, delivery.mapping)
+        before = [d.id for d in same if self._is_ours(d) and _changed_at(d) >= landed.arrived]
+        return min([delivery.id, *before])
 
     def _later(self, path: Path, delivery: Delivery | None, message: str) -> Outcome:
         self.say(f"later {path.name}: {message}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,7 +108,6 @@ def test_a_file_that_nobody_could_read_for_a_while_is_as_old_as_before(
     assert worker.handle(place.land("new.yaml", NEW)) == "applied"
     # Readable, but hindered by something else first.
     updates.hindered = {"old.yaml"}
-    old.chmod(0o640)
     assert worker.handle(old) == "rejected"
     assert [(d.id, d.name, d.state) for d in place.journal.deliveries()] == [
         (1, "old.yaml", "rejected"),
@@ -127,3 +127,38 @@ def test_of_two_waiting_files_of_one_content_both_are_old(place: Place, updates:
     updates.hindered = set()
     assert [worker.handle(path) for path in both] == ["rejected"] * 2
     assert worker.handle(place.land("copy.yaml", OLD)) == "applied"
+
+
+@pytest.mark.parametrize("hindrance", ["put away", "killed"])
+def test_a_newer_file_counts_as_soon_as_it_is_published(
+    place: Place, updates: Updates, monkeypatch: pytest.MonkeyPatch, hindrance: str
+) -> None:
+    def fails(*arguments: object) -> bool:
+        if hindrance == "killed":
+            raise KeyboardInterrupt
+        raise OSError(errno.ENOSPC, "no room")
+
+    worker = place.worker(updates)
+    updates.hindered = {"old.yaml"}
+    old = place.land("old.yaml", OLD)
+    assert worker.handle(old) == "later"
+    new = place.land("new.yaml", NEW)
+    with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+        patched.setattr(working, "put_away", fails)
+        assert worker.handle(new) == "later"
+    updates.hindered = set()
+    assert worker.handle(old) == "rejected"
+    assert worker.handle(new) == "applied"
+
+
+def test_what_lands_after_the_newer_file_is_newer_still(place: Place, updates: Updates) -> None:
+    worker = place.worker(updates)
+    updates.hindered = {"old.yaml"}
+    old = place.land("old.yaml", OLD)
+    assert worker.handle(old) == "later"
+    assert worker.handle(place.land("new.yaml", NEW)) == "applied"
+    # As a nightly export writes it again.
+    old.unlink()
+    place.land("old.yaml", OLD)
+    updates.hindered = set()
+    assert worker.handle(old) == "applied"

@@ -9,7 +9,7 @@ import pytest
 from adapterstore.demo import MODEL_PATH
 from adapterstore.evaluation.encoding import Example, decode
 from adapterstore.knowledge.facts import Fact, Probe
-from adapterstore.learning.keeping import Kept, ending_of, keep, teach
+from adapterstore.learning.keeping import Kept, _up_to_answer, ending_of, keep, teach
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.memory import remember
 from adapterstore.learning.phases import forget_then_learn
@@ -107,6 +107,28 @@ def test_nothing_required_and_few_earlier_facts_may_be_lost(demo: tuple[Any, Any
     facts = [Example((0, number), 1) for number in range(20)]
     assert Kept(facts=facts).bears(facts[:1], 0.95)
     assert not Kept(facts=facts).bears(facts[:2], 0.95)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer", "count"),
+    [
+        ([" 25", "%", ".", "<eos>"], "25%", 2),
+        # One token is the answer's last and the sentence mark.
+        ([" 25", "%.", "<eos>"], "25%", 2),
+        ([" New", " York", ".", "<eos>"], "New York", 2),
+    ],
+)
+def test_an_answer_is_kept_in_the_models_own_tokens(
+    pieces: list[str], answer: str, count: int
+) -> None:
+    class Pieces:
+        """Token n is piece n."""
+
+        def decode(self, tokens: list[int], **_: object) -> str:
+            return "".join(pieces[token] for token in tokens)
+
+    asked, said = [7, 8], list(range(len(pieces)))
+    assert _up_to_answer(Pieces(), asked, said, answer) == Example((7, 8, *said[:count]), 2)
 
 
 def test_every_step_has_a_bounded_share_of_what_must_stay(demo: tuple[Any, Any]) -> None:

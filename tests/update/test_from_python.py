@@ -10,7 +10,8 @@ import pytest
 from adapterstore import AdapterStoreError, Store
 from adapterstore.errors import FactFileError, InvalidSetting, UnreadableFile
 from adapterstore.knowledge.formats import parse_fact_file
-from adapterstore.update import ask, run_update
+from adapterstore.knowledge.tables.reading import read_mapped_table
+from adapterstore.update import ask, run_update, update_from_table
 from tests.cli.running import done
 
 PROMPT = "The currency of Croatia is the"
@@ -66,3 +67,14 @@ def test_what_is_no_file_is_told_in_one_line(
     assert store.resolve() == before
     with pytest.raises(InvalidSetting, match="must be text, not int"):
         ask(store, "HEAD", [3])  # type: ignore[list-item]
+
+
+def test_a_table_is_taken_by_its_own_function(store: Store, tmp_path: Path) -> None:
+    table, mapping = tmp_path / "money.csv", tmp_path / "money.map.yaml"
+    table.write_text("country,currency\nCroatia,kuna\n")
+    mapping.write_text(f"key: country\ncolumns:\n  currency: {{prompts: ['{PROMPT}']}}\n")
+    mapping.write_text(mapping.read_text().replace("Croatia", "{country}"))
+    with pytest.raises(InvalidSetting, match="has a mapping, so it is a table"):
+        run_update(store, [table])
+    result = update_from_table(store, read_mapped_table(table), dry_run=True)
+    assert (result.status, result.table is not None) == ("dry-run", True)

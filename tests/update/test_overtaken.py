@@ -100,13 +100,14 @@ def test_a_newer_update_that_was_reverted_stands_for_nothing(store: Store) -> No
     check_not_overtaken(store, content, NEWER, [], "main")
 
 
-def test_a_newer_table_may_have_said_whatever_the_ledger_has_of_a_table(store: Store) -> None:
+def test_a_newer_table_by_the_same_mapping_may_have_said_all_of_its_source(store: Store) -> None:
     """It says every cell, and only those that differ become its update's."""
     content = old_table("id,price\nx1,5\nx2,6\n")
     check_not_overtaken(store, content, {}, [], "main")
     with pytest.raises(Overtaken) as refused:
         check_not_overtaken(store, content, {}, ["tuesday.csv"], "main")
     assert (refused.value.newer, refused.value.update) == ("tuesday.csv", "cccc")
-    # What no table says, no table has said again.
-    by_hand = old_file("- {prompt: A is, answer: early}\n")
-    check_not_overtaken(store, by_hand, {}, ["tuesday.csv"], "main")
+    # What another source says, that table has not said again.
+    other = MAPPING.replace(b"source: prices", b"source: discounts")
+    table = map_table(b"id,price\nx1,6\n", "monday.csv", parse_mapping(other, "monday.map.yaml"))
+    check_not_overtaken(store, table, {}, ["tuesday.csv"], "main")
