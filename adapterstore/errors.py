@@ -161,13 +161,20 @@ class CorruptStore(AdapterStoreError):
 
     exit_code = 6
 
+    advice = "run 'adapterstore fsck', restore it from a clone"
+
     def __init__(self, where: str, problem: str):
         self.where, self.problem = where, problem
-        super().__init__(f"{where}: {problem}; run 'adapterstore fsck', restore it from a clone")
+        super().__init__(f"{where}: {problem}; {self.advice}")
 
 
 class ObjectMissing(CorruptStore):
     """A tensor file that a commit names is not in the store."""
+
+    advice = (
+        "fetch it with 'git -C .adapterstore lfs fetch --all' (git fetches commits alone), or "
+        "restore it from a clone"
+    )
 
     def __init__(self, where: str, object_id: str):
         self.object_id = object_id

@@ -71,6 +71,21 @@ def summarize_delta(repository: Repository, delta: DeltaId) -> DeltaSummary:
     raise CorruptStore(f"delta {delta}", "is neither an adapter nor a dense delta")
 
 
+def count_missing(repository: Repository, composition: Composition) -> int:
+    """Return how many tensor files of a composition are not in the store.
+
+    Raises:
+        CorruptStore: a delta can't be read.
+    """
+    pointers = {
+        Pointer.from_bytes(data, f"delta {delta}: {name}")
+        for delta in {term.delta for term in composition}
+        for name, data in delta_files(repository, delta).items()
+        if name.endswith(".safetensors")
+    }
+    return sum(not repository.objects.path(pointer.object_id).exists() for pointer in pointers)
+
+
 def _largest_rank(repository: Repository, delta: DeltaId, files: Mapping[str, bytes]) -> int:
     config = json.loads(files[LORA_CONFIG])
     patterns = config.get("rank_pattern") or {}

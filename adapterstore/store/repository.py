@@ -13,7 +13,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import cast
 
@@ -68,6 +68,22 @@ _PUSH_HOOK = "hooks/pre-push"
 _PUSH_WITH_LFS = '#!/bin/sh\ngit lfs pre-push "$@"\n'
 """Without it, git pushes commits and leaves their tensor files behind. ``git lfs install`` knows
 these lines as its own, and puts the newer ones of its release in their place."""
+
+
+def _put_push_hook(store: Path) -> None:
+    """Write the hook if there is none; whole, as another process may do the same."""
+    hook = store / _PUSH_HOOK
+    if hook.exists():
+        return
+    hook.parent.mkdir(exist_ok=True)
+    draft = hook.with_name(f"pre-push-{uuid.uuid4().hex}")
+    try:
+        draft.write_text(_PUSH_WITH_LFS)
+        draft.chmod(0o755)
+        with suppress(FileExistsError):
+            os.link(draft, hook)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _init_git(folder: Path) -> pygit2.Repository:
@@ -167,9 +183,7 @@ class Repository:
             git.config["adapterstore.format"] = FORMAT
             (draft / "lfs" / "objects").mkdir(parents=True)
             (draft / "lfs" / "tmp").mkdir()
-            (draft / _PUSH_HOOK).parent.mkdir(exist_ok=True)
-            (draft / _PUSH_HOOK).write_text(_PUSH_WITH_LFS)
-            (draft / _PUSH_HOOK).chmod(0o755)
+            _put_push_hook(draft)
             fill(cls(draft))
             for name in ("HEAD", "config", _PUSH_HOOK):  # libgit2 does not, whatever it is told
                 fsync_file(draft / name)
@@ -295,6 +309,9 @@ class Repository:
         relies on, until the ref has moved.
         """
         self.check_there()
+        with suppress(OSError):
+            # A clone has none, and what is written here may be pushed from here.
+            _put_push_hook(self.folder)
         return nullcontext() if self._is_alone() else locks.writing(self.folder)
 
     @contextmanager

@@ -44,6 +44,7 @@ def ask(
     """
     from adapterstore.evaluation.generation import greedy_answers
 
+    check_store(store)
     prompts = [prompts] if isinstance(prompts, str) else prompts
     for prompt in prompts:
         if not isinstance(prompt, str):
@@ -54,6 +55,17 @@ def ask(
             raise InvalidSetting("prompt", "is empty")
     model, tokenizer = load_state(store, revision, progress)
     return greedy_answers(model, tokenizer, prompts, expected=expected)
+
+
+def check_store(store: Store) -> None:
+    """Tell a caller who gives something else, a folder, say.
+
+    Raises:
+        InvalidSetting: it is no store.
+    """
+    if not isinstance(store, Store):
+        problem = f"must be a Store, not {type(store).__name__}; open one with Store.open(folder)"
+        raise InvalidSetting("store", problem)
 
 
 def evaluate_facts(

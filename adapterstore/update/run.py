@@ -46,6 +46,7 @@ from adapterstore.knowledge.repeats import without_repeats
 from adapterstore.knowledge.tables.finding import find_mapping
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
+from adapterstore.update.asking import check_store
 from adapterstore.update.attempt import Attempt
 from adapterstore.update.drift import DriftMonitor, monitor_of
 from adapterstore.update.in_effect import find_in_effect
@@ -105,6 +106,7 @@ def run_update(
         UpdateIdTaken: the id that was given is that of an update elsewhere; or another writer took
             the id meanwhile, and it had decided what was drawn.
     """
+    check_arguments(store, recipe, gate)
     files = read_fact_files(files, store.repository.folder)
     check_contradictions(files)
     if recipe is None or gate is None:
@@ -154,6 +156,23 @@ def run_update(
                 # On another branch, by the same facts. What was trained is as good under the next.
                 named = replace(trained.result, update=new_update_id(repository, digest))
                 trained = replace(trained, result=named)
+
+
+def check_arguments(store: Store, recipe: Recipe | None, gate: Gate | None) -> None:
+    """Tell a caller what is of another type, before anything is trained.
+
+    Raises:
+        InvalidSetting: the first that is.
+    """
+    from adapterstore.evaluation.gate import Gate
+    from adapterstore.learning.recipe import Recipe
+
+    check_store(store)
+    for name, given, kind in (("recipe", recipe, Recipe), ("gate", gate, Gate)):
+        if not isinstance(given, kind | None):
+            made = f"{kind.__name__}.parse({{…}}, {name!r})"
+            problem = f"must be a {kind.__name__}, not {type(given).__name__}; make one with {made}"
+            raise InvalidSetting(name, problem)
 
 
 def read_fact_files(files: Sequence[FactFile | Path | str], store_folder: Path) -> list[FactFile]:

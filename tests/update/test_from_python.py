@@ -78,3 +78,21 @@ def test_a_table_is_taken_by_its_own_function(store: Store, tmp_path: Path) -> N
         run_update(store, [table])
     result = update_from_table(store, read_mapped_table(table), dry_run=True)
     assert (result.status, result.table is not None) == ("dry-run", True)
+
+
+def test_arguments_of_another_type_are_told_before_anything_is_trained(
+    store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "facts.yaml"
+    file.write_text(FACTS)
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        (store, {"gate": "no"}, "gate: must be a Gate, not str; make one with Gate.parse"),
+        (store, {"recipe": {"seed": 1}}, "recipe: must be a Recipe, not dict"),
+        (".", {}, "store: must be a Store, not str; open one with Store.open"),
+    ]
+    for given, options, message in wrong:
+        with pytest.raises(InvalidSetting) as refused:
+            run_update(given, [file], **options)
+        assert message in str(refused.value)
+    with pytest.raises(InvalidSetting, match="store: must be a Store"):
+        ask(".", "HEAD", PROMPT)  # type: ignore[arg-type]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from adapterstore.counting import counted
 from adapterstore.errors import InvalidSetting, MergeConflict, NotFastForward
 from adapterstore.history.advance import Forward, Result, advance
 from adapterstore.history.fit import join_bases
+from adapterstore.history.leaves import count_missing
 from adapterstore.history.merging.effect import LISTED
 from adapterstore.history.merging.ledgers import Side
 from adapterstore.history.merging.lossy import LossyMethod, merge_lossily
@@ -68,6 +70,12 @@ def merge(
         return new
 
     result = advance(repository, branch, plan, expect)
+    if missing := count_missing(repository, read_snapshot(repository, result.commit).composition):
+        # git fetches commits; their tensor files are git-lfs' affair.
+        notes.append(
+            f"not here yet: {counted(missing, 'tensor files')} of this state; fetch with "
+            "'git -C .adapterstore lfs fetch --all'"
+        )
     return Result(result.commit, result.changed, [*notes, *result.notes])
 
 

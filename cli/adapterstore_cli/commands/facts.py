@@ -122,9 +122,14 @@ def unprotect(
 
 def _sort_out(given: tuple[str, ...]) -> tuple[list[str], list[FactFile]]:
     """Return what names facts, and the facts of what names files."""
-    from adapterstore.knowledge.formats import read_fact_file
+    from adapterstore.knowledge.formats import SUFFIXES, read_fact_file
 
-    files = [text for text in given if Path(text).is_file()]
+    # What is one word that ends like a file is meant as one, though it may not be there.
+    files = [
+        text
+        for text in given
+        if Path(text).is_file() or (" " not in text and Path(text).suffix.lower() in SUFFIXES)
+    ]
     keys = [text for text in given if text not in files]
     return keys, [read_fact_file(Path(name)) for name in files]
 
