@@ -111,6 +111,11 @@ def test_protect_is_a_commit_and_an_update_against_it_is_refused(store: Path) ->
     run = adapterstore(store, "facts", "unprotect", "鉄の記号は")
     assert run.returncode == 4
     assert "no such fact" in run.stderr
+    # One word with a file's ending is no prompt.
+    run = adapterstore(store, "facts", "protect", "nowhere.yaml")
+    assert run.returncode == 11
+    assert "nowhere.yaml" in run.stderr
+    assert "no such fact" not in run.stderr
 
 
 def test_blame_by_the_ledger(store: Path) -> None:
