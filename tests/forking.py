@@ -99,7 +99,9 @@ class Forked:
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may end just now, and be waited for by its parent before it is heard here.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
         """Wait for its end; return what it wrote."""
