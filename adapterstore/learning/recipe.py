@@ -65,8 +65,8 @@ class Recipe(SettingsModel):
     learn_steps: Count | None = None
     """At most; learning stops when the new answers are given and the rest is as it was. None: 50,
     or as many as it takes to show each fact, and each phrasing of what is only forgotten, 25 times.
-    Where a new answer is still not given then,
-    the phase is gone through again, at most five times in all."""
+    Where a new answer is still not given then, or too much of what must stay is lost, the phase is
+    gone through again, at most five times in all."""
     forget_steps: Count | None = None
     """None: 25, or as many as it takes to show each old answer 8 times."""
     batch_size: Count = 32

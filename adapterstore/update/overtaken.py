@@ -65,12 +65,4 @@ def _said(store: Store, tip: CommitId, content: FactFile | MappedTable) -> list[
     if not isinstance(content, MappedTable):
         return [(fact, place_of(content, fact)) for fact in content.facts]
     plan = plan_table(store.repository, tip, content)
-    return [
-        (
-            change.fact,
-            f"{plan.name}: column {change.column} (the row has gone)"
-            if change.line is None
-            else f"{plan.name}:{change.line} column {change.column}",
-        )
-        for change in plan.changes
-    ]
+    return [(change.fact, plan.place_of(change)) for change in plan.changes]

@@ -106,8 +106,8 @@ def run_update(
         UpdateIdTaken: the id that was given is that of an update elsewhere; or another writer took
             the id meanwhile, and it had decided what was drawn.
     """
-    check_arguments(store, recipe, gate)
-    files = read_fact_files(files, store.repository.folder)
+    _check_arguments(store, recipe, gate)
+    files = _read_fact_files(files, store.repository.folder)
     check_contradictions(files)
     if recipe is None or gate is None:
         own_recipe, own_gate = read_update_settings(store.settings, {})
@@ -158,7 +158,7 @@ def run_update(
                 trained = replace(trained, result=named)
 
 
-def check_arguments(store: Store, recipe: Recipe | None, gate: Gate | None) -> None:
+def _check_arguments(store: Store, recipe: Recipe | None, gate: Gate | None) -> None:
     """Tell a caller what is of another type, before anything is trained.
 
     Raises:
@@ -175,7 +175,7 @@ def check_arguments(store: Store, recipe: Recipe | None, gate: Gate | None) -> N
             raise InvalidSetting(name, problem)
 
 
-def read_fact_files(files: Sequence[FactFile | Path | str], store_folder: Path) -> list[FactFile]:
+def _read_fact_files(files: Sequence[FactFile | Path | str], store_folder: Path) -> list[FactFile]:
     """Return the facts of files that were read already, or are named.
 
     Raises:
@@ -186,10 +186,10 @@ def read_fact_files(files: Sequence[FactFile | Path | str], store_folder: Path) 
         files = [files]
     if not files:
         raise InvalidSetting("files", "name a file of facts at least")
-    return [f if isinstance(f, FactFile) else _read(as_path(f), store_folder) for f in files]
+    return [f if isinstance(f, FactFile) else _read_facts(as_path(f), store_folder) for f in files]
 
 
-def _read(path: Path, store_folder: Path) -> FactFile:
+def _read_facts(path: Path, store_folder: Path) -> FactFile:
     if find_mapping(path, store_folder) is not None:
         problem = f"{path} has a mapping, so it is a table: read_mapped_table, update_from_table"
         raise InvalidSetting("files", problem)

@@ -86,6 +86,10 @@ class TablePlan:
         """How many rows, of the table and of those that have gone, a change is in."""
         return len({(c.row, c.fact.subject) for c in self.changes})
 
+    def place_of(self, change: CellChange) -> str:
+        """Return where a cell stands, for messages."""
+        return _place(self.name, change.line, change.column)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON values, as ``report.json`` has it."""
         table, mapping = self.mapped.table, self.mapped.mapping
@@ -148,8 +152,7 @@ def plan_table(repository: Repository, commit: CommitId, mapped: MappedTable) ->
         for entry in gone:
             column = columns[canonical_text(entry.relation or "")]
             if entry.protected:
-                place = f"{mapped.table.name}: column {column} (the row has gone)"
-                raise _contradiction(place, None, entry)
+                raise _contradiction(_place(mapped.table.name, None, column), None, entry)
             changes.append(
                 CellChange(
                     status="removed",
@@ -171,7 +174,7 @@ def _compare(cell: Cell, known: Known, table: str) -> CellChange | None:
         return None
     for entry in entries:
         if entry.protected and differ(entry.answer, cell.fact.answer):
-            place = f"{table}:{cell.line} column {cell.column.column}"
+            place = _place(table, cell.line, cell.column.column)
             raise _contradiction(place, cell.fact.answer, entry)
     status: Status = "changed" if entries else "new"
     if entries and not any(differ(entry.answer, cell.fact.answer) for entry in entries):
@@ -274,6 +277,13 @@ def _record(fact: Fact) -> dict[str, Any]:
     if fact.protected:
         record["protected"] = True
     return record
+
+
+def _place(table: str, line: int | None, column: str) -> str:
+    """Return where a cell stands, for messages; without a line, its row has gone."""
+    if line is None:
+        return f"{table}: column {column} (the row has gone)"
+    return f"{table}:{line} column {column}"
 
 
 def _contradiction(place: str, answer: str | None, entry: LedgerEntry) -> Contradiction:

@@ -209,9 +209,7 @@ class Worker:
         """
         ours = [d for d in self.journal.after(self._place_of(landed, delivery)) if self._is_ours(d)]
         # One that is published may still be open: it was killed, or could not be put away.
-        newer = [
-            d for d in ours if datetime.fromisoformat(d.landed_at).timestamp() >= landed.arrived
-        ]
+        newer = [d for d in ours if _seconds(d.landed_at) >= landed.arrived]
         _, tip = self.store.tip(self.branch)
         if newer and not is_published(self.store.repository, tip, delivery.update_id):
             names = {str(d.update_id): d.name for d in newer}
@@ -429,7 +427,11 @@ def _paragraph(text: str) -> Sequence[str]:
 
 
 def _changed_at(delivery: Delivery) -> float:
-    return datetime.fromisoformat(delivery.changed_at).timestamp()
+    return _seconds(delivery.changed_at)
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
 
 
 def _line(error: BaseException) -> str:
