@@ -364,9 +364,7 @@ class MissingLibrary(AdapterStoreError):
 
     def __init__(self, extra: str, libraries: str):
         self.extra, self.libraries = extra, libraries
-        super().__init__(
-            f"this needs {libraries}; install them: pip install 'adapterstore[{extra}]'"
-        )
+        super().__init__(f"this needs {libraries}: pip install 'adapterstore[{extra}]'")
 
 
 class VerificationFailed(AdapterStoreError):

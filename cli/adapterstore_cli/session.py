@@ -122,12 +122,14 @@ def at_option(function: Command) -> Command:
     )(function)
 
 
-def tell(store: Store, result: Result) -> None:
-    """Say what a writing verb did, as git does."""
+def tell(store: Store, result: Result, *, made: bool = True) -> None:
+    """Say what a writing verb did, as git does; ``made``: it makes commits."""
     entry = store.entry(result.commit)
     branch = store.tip()[0].removeprefix("refs/heads/")
-    if result.changed:
+    if result.changed and made:
         click.echo(f"[{branch} {result.commit[:12]}] {entry.subject}")
+    elif result.changed:
+        click.echo(f"{branch} is now at {result.commit[:12]} {entry.subject}")
     else:
         click.echo(f"nothing to do: {branch} is at {result.commit[:12]} {entry.subject}")
     for note in result.notes:

@@ -116,7 +116,9 @@ def test_a_lossy_merge_says_so(folder: Path) -> None:
 def test_resets_and_reflogs(folder: Path) -> None:
     done(folder, "add", "b")
     tip = read_json(folder, "log")[0]["commit"]
-    assert f"it was at {tip[:12]}" in done(folder, "reset", "HEAD~1")
+    said = done(folder, "reset", "HEAD~1")
+    assert said.startswith("main is now at ")
+    assert f"it was at {tip[:12]}" in said
     entries = read_json(folder, "reflog", "main")
     assert (entries[0]["name"], entries[0]["before"]) == ("main@{0}", tip)
     assert "main@{1}" in done(folder, "reflog", "main", "-n", "2")

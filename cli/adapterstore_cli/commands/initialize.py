@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from adapterstore import Store
+from adapterstore.errors import BaseModelUnavailable
+from adapterstore.history.base import find_base
 from adapterstore_cli.session import Session
 
 
@@ -34,5 +36,13 @@ def command(session: Session, folder: Path | None, base: str | None, revision: s
     """
     parent = folder or Path()
     store = Store.init(parent, base, revision)
-    name = store.snapshot().base.name or "taken from the first adapter"
+    recorded = store.snapshot().base
+    name = recorded.name or "taken from the first adapter"
     click.echo(f"made a store in {parent / store.repository.folder.name}; base model: {name}")
+    if recorded.name is None:
+        return
+    try:
+        find_base(recorded, store.settings)
+    except BaseModelUnavailable as error:
+        # A misspelt name looks the same from here: it is better seen now.
+        click.echo(f"  ask, eval and update need its weights: {error}")

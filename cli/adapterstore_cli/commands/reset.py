@@ -24,4 +24,4 @@ def command(session: Session, revision: str, expect: str | None) -> None:
       adapterstore reset main@{1}              undo the last reset, merge or commit
     """
     store = session.open()
-    tell(store, store.reset(None, revision, expect=expect))
+    tell(store, store.reset(None, revision, expect=expect), made=False)
