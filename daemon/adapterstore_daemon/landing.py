@@ -73,6 +73,22 @@ def is_fact_file(path: Path) -> bool:
     return path.suffix.lower() in {*SUFFIXES, *TABLE_SUFFIXES}
 
 
+def find_fact_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return a folder's fact files in the order in which they landed, and what only looks like one.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    files, others = [], []
+    for path in filter(is_fact_file, folder.iterdir()):
+        current = signature(path)
+        if current is None:
+            others.append(path)
+        else:
+            files.append((current.modified, path.name, path))
+    return [path for _, _, path in sorted(files)], others
+
+
 def signature(path: Path) -> Signature | None:
     """Return the state of a regular file, without following links (None: it is none)."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -10,8 +9,6 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from adapterstore import Store, __version__
-from adapterstore.errors import StoreBusy, UnreadableFile, UpdateRejected
+from adapterstore.errors import UnreadableFile, UpdateRejected
 from adapterstore.streams import outlive_readers
 from adapterstore.telling import told
 from adapterstore_daemon.journal import Journal
+from adapterstore_daemon.presence import files_behind, last_daemon, only_daemon
 
 if TYPE_CHECKING:
     from adapterstore_daemon.worker import Outcome
@@ -86,7 +84,7 @@ def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) 
         # Who starts it with nohup wants it to go on.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: stop.set())
-    with _only_daemon(store.repository.folder / "daemon") as state_folder:
+    with only_daemon(store.repository.folder / "daemon", folder.resolve(), branch) as state_folder:
         journal = Journal(state_folder / "journal.sqlite3")
         worker = Worker(
             store=store,
@@ -133,20 +131,27 @@ def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) 
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def status(store_folder: Path, as_json: bool) -> None:
-    """Show the journal: what landed, and what came of it.
+    """Show what landed, what came of it, what waits, and whether a daemon runs.
 
     \b
     Example:
-      adapterstored status --json | jq '.[] | select(.state == "rejected")'
+      adapterstored status --json | jq '.deliveries[] | select(.state == "rejected")'
     """
-    path = Store.open(store_folder).repository.folder / "daemon" / "journal.sqlite3"
+    state_folder = Store.open(store_folder).repository.folder / "daemon"
     deliveries = []
-    if path.exists():
+    if (path := state_folder / "journal.sqlite3").exists():
         journal = Journal(path, read_only=True)
         deliveries = journal.deliveries()
         journal.close()
+    daemon = last_daemon(state_folder)
+    waiting = files_behind(daemon, deliveries) if daemon is not None else []
     if as_json:
-        click.echo(json.dumps([asdict(d) for d in deliveries], indent=2, ensure_ascii=False))
+        document = {
+            "daemon": asdict(daemon) if daemon is not None else None,
+            "waiting": waiting,
+            "deliveries": [asdict(d) for d in deliveries],
+        }
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     for delivery in deliveries:
         # A line break in a name must not make a line of its own.
@@ -156,6 +161,18 @@ def status(store_folder: Path, as_json: bool) -> None:
         click.echo(
             f"{delivery.changed_at}  {delivery.state:<8}  {name}  {update}{delivery.message}"
         )
+    if daemon is None:
+        return
+    for name in waiting:
+        click.echo(f"waiting   {' '.join(name.split())}")
+    folder = " ".join(daemon.folder.split())
+    if daemon.runs:
+        click.echo(
+            f"process {daemon.process} watches {folder} for branch {daemon.branch}, "
+            f"since {daemon.since}"
+        )
+    else:
+        click.echo(f"no daemon runs; the last one watched {folder} for branch {daemon.branch}")
 
 
 class _StopBetweenSteps:
@@ -176,19 +193,6 @@ class _StopBetweenSteps:
     def note(self, text: str) -> None:
         """Say a line."""
         _say(text)
-
-
-@contextmanager
-def _only_daemon(folder: Path) -> Iterator[Path]:
-    """Hold the lock of the one daemon of a store; the kernel frees it if we are killed."""
-    folder.mkdir(exist_ok=True)
-    path = folder / "lock"
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreBusy(str(path), "another adapterstored runs on this store") from None
-        yield folder
 
 
 def _say(line: str) -> None:

@@ -12,7 +12,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from adapterstore.knowledge.tables.finding import find_mappings
-from adapterstore_daemon.landing import Settling, is_fact_file, signature
+from adapterstore_daemon.landing import Settling, find_fact_files
 from adapterstore_daemon.worker import Outcome, Stopped, Worker
 
 
@@ -178,18 +178,12 @@ class Watch:
 
     def _files(self) -> list[Path]:
         """Return the fact files there, in the order in which they landed."""
-        found = []
-        for path in self._folder.iterdir():
-            if not is_fact_file(path):
-                continue
-            current = signature(path)
-            if current is None:
-                if path not in self._ignored:
-                    self._ignored.add(path)
-                    self._worker.say(f"ignored {path.name}: not a regular file")
-                continue
-            found.append((current.modified, path.name, path))
-        return [path for _, _, path in sorted(found)]
+        files, others = find_fact_files(self._folder)
+        for path in others:
+            if path not in self._ignored:
+                self._ignored.add(path)
+                self._worker.say(f"ignored {path.name}: not a regular file")
+        return files
 
     def _wait(self, bell: threading.Event, seconds: float) -> None:
         """Wait for an event in the folder, the end, or the time."""

@@ -64,5 +64,6 @@ def test_a_name_with_a_line_break_makes_no_line_of_its_own(tmp_path: Path) -> No
     code, _ = said(tmp_path, AS_IT_IS, "run", "drops", "--once")
     assert code == 13
     run = run_code(tmp_path, AS_IT_IS, "status")
-    (line,) = run.stdout.splitlines()
+    line, last = run.stdout.splitlines()
     assert "  a.yaml forged.yaml  " in line
+    assert last.startswith("no daemon runs; the last one watched ")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,14 +70,20 @@ def operations(folder: Path) -> list[str | None]:
     return [entry.operation for entry in Store.open(folder).log()]
 
 
-def journal(folder: Path) -> list[dict[str, object]]:
+def shown(folder: Path) -> dict[str, Any]:
+    """Return what ``adapterstored status`` shows."""
     run = subprocess.run(
         [sys.executable, "-m", "adapterstore_daemon", "status", "--json"],
         cwd=folder,
         capture_output=True,
         check=True,
     )
-    rows: list[dict[str, object]] = json.loads(run.stdout)
+    document: dict[str, Any] = json.loads(run.stdout)
+    return document
+
+
+def journal(folder: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = shown(folder)["deliveries"]
     return rows
 
 
@@ -207,8 +214,17 @@ def test_sigterm_lays_the_work_down_and_the_next_start_takes_it_up(folder: Path)
     shutil.copy(CROATIA, folder / "drops")
     daemon = Daemon(folder)
     daemon.wait_for(f"seen {CROATIA.name}")
+    (folder / "drops" / "次の.yaml").write_text("[]")
+    status = shown(folder)
+    assert (status["daemon"]["process"], status["daemon"]["runs"]) == (daemon.process.pid, True)
+    assert status["daemon"]["folder"] == str(folder / "drops")
+    assert [row["state"] for row in status["deliveries"]] == ["running"]
+    assert status["waiting"] == ["次の.yaml"]
     assert daemon.end() == 0
     assert daemon.said("ended")
+    status = shown(folder)
+    assert (status["daemon"]["runs"], status["waiting"]) == (False, ["次の.yaml"])
+    (folder / "drops" / "次の.yaml").unlink()
     assert operations(folder) == ["init"]
     assert (folder / "drops" / CROATIA.name).exists()
     assert [row["state"] for row in journal(folder)] == ["pending"]
