@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import time
 from pathlib import Path
 
 from adapterstore.store.durable import fsync_folder, make_folder
@@ -17,6 +19,37 @@ ENDINGS = {PROCESSED: ".result.json", REJECTED: ".reason.txt"}
 
 CLOCK_TICK = 0.05
 """Seconds by which the time of a file may lag behind the clock."""
+
+
+def check_folders(drops: Path) -> None:
+    """Raise `OSError` if handled files can't be moved to where they go.
+
+    Before an update is made: one that is in effect while its file lies there puzzles everybody.
+    """
+    places = [drops]
+    for folder in (drops / PROCESSED, drops / REJECTED):
+        if not folder.exists():
+            continue
+        if not folder.is_dir():
+            raise OSError(errno.ENOTDIR, "in the way of a folder; remove it", str(folder))
+        if folder.stat().st_dev != drops.stat().st_dev:
+            raise OSError(errno.EXDEV, "on another file system than what lands", str(folder))
+        places.append(folder)
+    for place in places:
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise OSError(errno.EACCES, "no permission to move files", str(place))
+
+
+def clock_of(folder: Path) -> float:
+    """Return what time it is by a folder's file system, as the times of its files are.
+
+    Seconds since the epoch. That of a server, or of another machine, may differ from ours.
+    """
+    try:
+        os.utime(folder)
+        return folder.stat().st_ctime
+    except OSError:
+        return time.time()
 
 
 def put_away(path: Path, expected: Signature | None, folder: str, text: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from typing import Literal
 
 from adapterstore.errors import CorruptJournal, UnsupportedFormat
 from adapterstore.identifiers import CommitId, UpdateId
+from adapterstore_daemon.landing import printable
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _UNREADABLE = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR}
 _NOTHING_BESIDE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """Of a journal in a folder where SQLite can't make the files that it wants beside it."""
+Clock = Callable[[], float]
 State = Literal["running", "pending", "applied", "rejected", "gone"]
 """``gone``: its file was taken away, or changed, before it was done."""
 OPEN_STATES: tuple[State, ...] = ("running", "pending")
@@ -43,7 +46,8 @@ CREATE TABLE delivery (
     message TEXT NOT NULL,
     commits TEXT NOT NULL,
     landed_at TEXT NOT NULL,
-    changed_at TEXT NOT NULL
+    changed_at TEXT NOT NULL,
+    cut_off INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX one_open_delivery
     ON delivery (folder, branch, digest, mapping, CASE digest WHEN '' THEN name ELSE '' END)
@@ -54,14 +58,23 @@ _VERSION_1_COLUMNS = (
     "id, folder, branch, digest, name, state, update_id, start_commit, attempts, message, commits, "
     "landed_at, changed_at"
 )
-_COLUMNS = f"{_VERSION_1_COLUMNS}, mapping"
-_FROM_VERSION_1 = f"""
-ALTER TABLE delivery RENAME TO former;
-DROP INDEX one_open_delivery;
-{_SCHEMA}
-INSERT INTO delivery ({_VERSION_1_COLUMNS}) SELECT {_VERSION_1_COLUMNS} FROM former;
-DROP TABLE former;
-"""
+_VERSION_2_COLUMNS = f"{_VERSION_1_COLUMNS}, mapping"
+_COLUMNS = f"{_VERSION_2_COLUMNS}, cut_off"
+
+
+def _upgrade(columns: str) -> str:
+    """Return the script that makes this version's table of one with these columns."""
+    return f"""
+        ALTER TABLE delivery RENAME TO former;
+        DROP INDEX one_open_delivery;
+        {_SCHEMA}
+        INSERT INTO delivery ({columns}) SELECT {columns} FROM former;
+        DROP TABLE former;
+    """
+
+
+_SCRIPTS = {0: _SCHEMA, 1: _upgrade(_VERSION_1_COLUMNS), 2: _upgrade(_VERSION_2_COLUMNS)}
+"""By the version that is there."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,8 @@ class Delivery:
     commits: list[CommitId]
     landed_at: str
     changed_at: str
+    cut_off: int
+    """How many attempts ended with the daemon itself, one after the other: it was killed."""
 
 
 class Journal:
@@ -93,15 +108,17 @@ class Journal:
     refuses: the disk is full, there is no permission, another process holds it for too long.
     """
 
-    def __init__(self, path: Path, read_only: bool = False):
+    def __init__(self, path: Path, read_only: bool = False, clock: Clock = time.time):
         """Open or make the journal at ``path``; or open it only to be read, and write nothing.
+
+        ``clock`` gives seconds since the epoch, to be compared with the times of landed files.
 
         Raises:
             UnsupportedFormat: a newer release wrote it.
             CorruptJournal: it is not a journal.
         """
         path.parent.mkdir(exist_ok=True)
-        self._path = path
+        self._path, self._clock = path, clock
         with self._told():
             self._connection = _open_to_read(path) if read_only else _connect(str(path))
             try:
@@ -114,8 +131,9 @@ class Journal:
                 self._connection.execute("PRAGMA synchronous = FULL")
                 if version < SCHEMA_VERSION:
                     self._connection.execute("PRAGMA journal_mode = WAL")
-                    script = _SCHEMA if version == 0 else _FROM_VERSION_1
+                    script = _SCRIPTS[version]
                     self._connection.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+                self._inode = path.stat().st_ino
             except BaseException:
                 self._connection.close()
                 raise
@@ -136,6 +154,15 @@ class Journal:
         """Close the file."""
         self._connection.close()
 
+    def check_in_place(self) -> None:
+        """Raise `CorruptJournal` if the file was removed or replaced: nobody would read it."""
+        try:
+            there = self._path.stat().st_ino
+        except FileNotFoundError:
+            there = None
+        if there != self._inode:
+            raise CorruptJournal(str(self._path), "removed or replaced while the daemon ran")
+
     def claim(
         self,
         folder: str,
@@ -154,8 +181,8 @@ class Journal:
         which is durable before this returns.
         """
         with self._told():
-            place = (_text(folder), branch, digest, mapping)
-            number = self._claim(place, _text(name), start, new_update, unread)
+            place = (printable(folder), branch, digest, mapping)
+            number = self._claim(place, printable(name), start, new_update, unread)
         return self._select("WHERE id = ?", (number,))[0]
 
     def _claim(
@@ -182,14 +209,14 @@ class Journal:
                     "UPDATE delivery SET state = 'running', message = '', digest = ?, mapping = ?, "
                     "update_id = ?, start_commit = ?, attempts = attempts + 1, changed_at = ? "
                     "WHERE id = ?",
-                    (*place[2:], new_update(), start, _now(), number),
+                    (*place[2:], new_update(), start, self._now(), number),
                 )
             elif row is None:
                 cursor = connection.execute(
                     "INSERT INTO delivery (folder, branch, digest, mapping, name, state, "
                     "update_id, start_commit, attempts, message, commits, landed_at, changed_at) "
                     "VALUES (?, ?, ?, ?, ?, 'running', ?, ?, 1, '', '[]', ?, ?)",
-                    (*place, name, new_update(), start, _now(), _now()),
+                    (*place, name, new_update(), start, self._now(), self._now()),
                 )
                 number = cursor.lastrowid
             else:
@@ -197,7 +224,7 @@ class Journal:
                 connection.execute(
                     "UPDATE delivery SET state = 'running', message = '', mapping = ?, name = ?, "
                     "attempts = attempts + 1, changed_at = ? WHERE id = ?",
-                    (place[-1], name, _now(), number),
+                    (place[-1], name, self._now(), number),
                 )
             connection.execute("COMMIT")
         except BaseException:
@@ -213,7 +240,7 @@ class Journal:
             self._connection.execute(
                 "UPDATE delivery SET update_id = ?, changed_at = ? "
                 "WHERE id = ? AND state = 'running'",
-                (update, _now(), delivery),
+                (update, self._now(), delivery),
             )
         return self._select("WHERE id = ?", (delivery,))[0]
 
@@ -228,11 +255,21 @@ class Journal:
         """Move a delivery to ``state``; False if it is not in the state ``before`` any more."""
         with self._told():
             cursor = self._connection.execute(
-                "UPDATE delivery SET state = ?, message = ?, commits = ?, changed_at = ? "
-                "WHERE id = ? AND state = ?",
-                (state, _text(message), json.dumps(list(commits)), _now(), delivery, before),
+                "UPDATE delivery SET state = ?, message = ?, commits = ?, changed_at = ?, "
+                "cut_off = 0 WHERE id = ? AND state = ?",
+                (state, _text(message), json.dumps(list(commits)), self._now(), delivery, before),
             )
             return cursor.rowcount == 1
+
+    def settle_cut_off(self, delivery: int) -> None:
+        """Let a delivery wait whose attempt ended with the daemon that made it, and count that."""
+        with self._told():
+            self._connection.execute(
+                "UPDATE delivery SET state = 'pending', cut_off = cut_off + 1, "
+                "message = 'the daemon was killed while it worked on it', changed_at = ? "
+                "WHERE id = ? AND state = 'running'",
+                (self._now(), delivery),
+            )
 
     def deliveries(self, *states: State) -> list[Delivery]:
         """Return the deliveries in some states (all of them without any), oldest first."""
@@ -253,6 +290,11 @@ class Journal:
             "WHERE digest = ? AND mapping IS ? AND state = 'rejected' ORDER BY id",
             (digest, mapping),
         )
+
+    def _now(self) -> str:
+        # Compared with the times of files, which are finer than a millisecond.
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        return now.isoformat(timespec="microseconds")
 
     def _select(self, condition: str, values: Sequence[object]) -> list[Delivery]:
         query = f"SELECT {_COLUMNS} FROM delivery {condition}"
@@ -291,10 +333,5 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _text(text: str) -> str:
-    """Return a text that SQLite can keep: a file's name need not be UTF-8."""
+    """Return a text that SQLite can keep: a message may name a file that is not UTF-8."""
     return text.encode(errors="replace").decode()
-
-
-def _now() -> str:
-    # Compared with the times of files, which are finer than a millisecond.
-    return datetime.now(UTC).isoformat(timespec="microseconds")

@@ -17,6 +17,8 @@ from adapterstore.knowledge.tables.finding import TABLE_SUFFIXES, find_mapping, 
 
 _UNFINISHED_ENDINGS = ("~", ".tmp", ".part", ".partial", ".crdownload", ".swp")
 _PROC = Path("/proc")
+ENDINGS = (*SUFFIXES, *(s for s in TABLE_SUFFIXES if s not in SUFFIXES))
+"""Of the names that are taken up."""
 
 
 @dataclass(frozen=True)
@@ -67,25 +69,29 @@ class Landed:
 
 def is_fact_file(path: Path) -> bool:
     """Return whether a name is one that the daemon takes up: facts, or a table of them."""
-    name = path.name
-    if name.startswith(".") or name.endswith(_UNFINISHED_ENDINGS) or is_mapping(name):
-        return False
-    return path.suffix.lower() in {*SUFFIXES, *TABLE_SUFFIXES}
+    return not _is_passed_over(path.name) and path.suffix.lower() in ENDINGS
+
+
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name.endswith(_UNFINISHED_ENDINGS) or is_mapping(name)
 
 
 def find_fact_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return a folder's fact files in the order in which they landed, and what only looks like one.
+    """Return a folder's fact files in the order in which they landed, and what is never taken up.
+
+    Of the latter, neither folders nor what nobody expects to be taken up: mappings, hidden and
+    unfinished files.
 
     Raises:
         OSError: the folder can't be read.
     """
     files, others = [], []
-    for path in filter(is_fact_file, folder.iterdir()):
+    for path in folder.iterdir():
         current = signature(path)
-        if current is None:
-            others.append(path)
-        else:
+        if is_fact_file(path) and current is not None:
             files.append((current.modified, path.name, path))
+        elif is_fact_file(path) or not (_is_passed_over(path.name) or path.is_dir()):
+            others.append(path)
     return [path for _, _, path in sorted(files)], others
 
 
@@ -192,5 +198,5 @@ def _read_mapping(table: Path, store_folder: Path) -> LandedMapping | None:
 
 
 def printable(name: str) -> str:
-    """Return a file's name as text: it need not be UTF-8."""
-    return name.encode(errors="replace").decode()
+    """Return a file's name as text: it need not be UTF-8. No two names become one."""
+    return os.fsencode(name.replace("\\", "\\\\")).decode(errors="backslashreplace")

@@ -11,6 +11,7 @@ import threading
 import warnings
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,8 +20,10 @@ import click
 from adapterstore import Store, __version__
 from adapterstore.errors import UnreadableFile, UpdateRejected
 from adapterstore.streams import outlive_readers
-from adapterstore.telling import told
+from adapterstore.telling import one_line, told
+from adapterstore_daemon.filing import clock_of
 from adapterstore_daemon.journal import Journal
+from adapterstore_daemon.landing import printable
 from adapterstore_daemon.presence import files_behind, last_daemon, only_daemon
 
 if TYPE_CHECKING:
@@ -79,13 +82,17 @@ def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) 
     settings = read_daemon_settings(store.settings)
     if not folder.is_dir():
         raise UnreadableFile(str(folder), "not a folder; make it first")
+    if folder.resolve().is_relative_to(store.repository.folder.resolve()):
+        raise UnreadableFile(str(folder), "the store's own folder; watch another one")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Who starts it with nohup wants it to go on.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: stop.set())
     with only_daemon(store.repository.folder / "daemon", folder.resolve(), branch) as state_folder:
-        journal = Journal(state_folder / "journal.sqlite3")
+        journal = Journal(
+            state_folder / "journal.sqlite3", clock=partial(clock_of, folder.resolve())
+        )
         worker = Worker(
             store=store,
             branch=branch,
@@ -145,34 +152,34 @@ def status(store_folder: Path, as_json: bool) -> None:
         journal.close()
     daemon = last_daemon(state_folder)
     waiting = files_behind(daemon, deliveries) if daemon is not None else []
+    watched = printable(daemon.folder) if daemon is not None else ""
     if as_json:
         document = {
-            "daemon": asdict(daemon) if daemon is not None else None,
+            "daemon": {**asdict(daemon), "folder": watched} if daemon is not None else None,
             "waiting": waiting,
             "deliveries": [asdict(d) for d in deliveries],
         }
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     for delivery in deliveries:
-        # A line break in a name must not make a line of its own.
-        name = " ".join(delivery.name.split())
         # What nobody could read has no update.
         update = f"update/{delivery.update_id}  " if delivery.update_id else ""
+        place = (delivery.folder, delivery.branch)
+        is_elsewhere = daemon is not None and place != (watched, daemon.branch)
+        elsewhere = f"  (of {place[0]}, branch {place[1]})" if is_elsewhere else ""
         click.echo(
-            f"{delivery.changed_at}  {delivery.state:<8}  {name}  {update}{delivery.message}"
+            f"{delivery.changed_at}  {delivery.state:<8}  {one_line(delivery.name)}  {update}"
+            f"{one_line(delivery.message + elsewhere)}"
         )
     if daemon is None:
         return
     for name in waiting:
-        click.echo(f"waiting   {' '.join(name.split())}")
-    folder = " ".join(daemon.folder.split())
+        click.echo(f"waiting   {one_line(name)}")
+    work = one_line(f"{watched} for branch {daemon.branch}")
     if daemon.runs:
-        click.echo(
-            f"process {daemon.process} watches {folder} for branch {daemon.branch}, "
-            f"since {daemon.since}"
-        )
+        click.echo(f"process {daemon.process} watches {work}, since {daemon.since}")
     else:
-        click.echo(f"no daemon runs; the last one watched {folder} for branch {daemon.branch}")
+        click.echo(f"no daemon runs; the last one watched {work}")
 
 
 class _StopBetweenSteps:
@@ -197,7 +204,7 @@ class _StopBetweenSteps:
 
 def _say(line: str) -> None:
     now = datetime.now().astimezone().isoformat(timespec="seconds")
-    click.echo(f"{now} {' '.join(line.split())}", err=True)
+    click.echo(f"{now} {one_line(line)}", err=True)
 
 
 def main() -> NoReturn:

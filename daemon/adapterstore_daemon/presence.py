@@ -53,7 +53,7 @@ def only_daemon(state_folder: Path, watched: Path, branch: str) -> Iterator[Path
                 raise StoreBusy(str(path), "another adapterstored runs on this store")
             time.sleep(0.02)
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        daemon = Daemon(os.getpid(), printable(str(watched)), branch, now, runs=True)
+        daemon = Daemon(os.getpid(), str(watched), branch, now, runs=True)
         lock.truncate(0)
         json.dump(asdict(daemon), lock)
         lock.flush()
@@ -73,7 +73,7 @@ def last_daemon(state_folder: Path) -> Daemon | None:
 
 def files_behind(daemon: Daemon, deliveries: Sequence[Delivery]) -> list[str]:
     """Return the names of files that wait for the daemon and have not been begun, oldest first."""
-    here = (daemon.folder, daemon.branch)
+    here = (printable(daemon.folder), daemon.branch)
     begun = {d.name for d in deliveries if d.state in OPEN_STATES and (d.folder, d.branch) == here}
     try:
         files, _ = find_fact_files(Path(daemon.folder))

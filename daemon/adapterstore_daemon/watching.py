@@ -12,8 +12,10 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from adapterstore.knowledge.tables.finding import find_mappings
-from adapterstore_daemon.landing import Settling, find_fact_files
+from adapterstore_daemon.landing import ENDINGS, Settling, find_fact_files, is_fact_file
 from adapterstore_daemon.worker import Outcome, Stopped, Worker
+
+_ENDINGS = " ".join(ENDINGS)
 
 
 class _Bell(FileSystemEventHandler):
@@ -117,6 +119,8 @@ class Watch:
         with suppress(Stopped):
             while there and not self._stop.is_set():
                 for path in self._look(self._files()):
+                    if self._stop.is_set():
+                        break
                     if path in there and self._settling.is_still_complete(path):
                         outcomes.append(self._worker.handle(path))
                         there.discard(path)
@@ -182,7 +186,9 @@ class Watch:
         for path in others:
             if path not in self._ignored:
                 self._ignored.add(path)
-                self._worker.say(f"ignored {path.name}: not a regular file")
+                odd = is_fact_file(path)
+                why = "not a regular file" if odd else f"its name ends in none of {_ENDINGS}"
+                self._worker.say(f"ignored {path.name}: {why}")
         return files
 
     def _wait(self, bell: threading.Event, seconds: float) -> None:

@@ -29,13 +29,20 @@ from adapterstore.knowledge.tables.mapping import parse_mapping
 from adapterstore.knowledge.tables.reading import MappedTable, map_table, unmapped
 from adapterstore.progress import Progress
 from adapterstore.store.revisions import find_update
+from adapterstore.telling import words_of
 from adapterstore.update import UpdateResult, read_update_settings, run_update
 from adapterstore.update.in_effect import find_in_effect
 from adapterstore.update.overtaken import check_not_overtaken
 from adapterstore.update.table_update import update_from_table
-from adapterstore_daemon.filing import PROCESSED, REJECTED, find_put_away, put_away
+from adapterstore_daemon.filing import (
+    PROCESSED,
+    REJECTED,
+    check_folders,
+    find_put_away,
+    put_away,
+)
 from adapterstore_daemon.journal import OPEN_STATES, Delivery, Journal, State
-from adapterstore_daemon.landing import Landed, printable, read_landed
+from adapterstore_daemon.landing import Landed, printable, read_landed, signature
 
 RACES = 3
 """How often an update is made anew because the branch moved meanwhile."""
@@ -43,8 +50,42 @@ RACES = 3
 Outcome = Literal["applied", "rejected", "later"]
 
 
+MOST_CUT_OFF = 3
+"""How often the daemon may be killed while it works on a file, before it lets the others pass."""
+
+
 class Stopped(Exception):
     """The daemon is to end; raised between two steps of an update."""
+
+
+class _Changed(Exception):
+    """The file that an update is made of is not what it was; raised between two steps."""
+
+
+@dataclass(frozen=True)
+class _WhileThere:
+    """A progress that ends the work when its file was changed or taken away."""
+
+    progress: Progress
+    landed: Landed
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        """Begin a stage."""
+        self._check()
+        self.progress.start(stage, total)
+
+    def advance(self, steps: int = 1) -> None:
+        """Go on."""
+        self._check()
+        self.progress.advance(steps)
+
+    def note(self, text: str) -> None:
+        """Say a line."""
+        self.progress.note(text)
+
+    def _check(self) -> None:
+        if signature(self.landed.path) != self.landed.signature:
+            raise _Changed
 
 
 class Update(Protocol):
@@ -95,9 +136,10 @@ def local_update(store: Store, branch: str) -> Update:
                     update_id=update_id,
                     progress=progress,
                 )
-            except RefMoved:
+            except RefMoved as error:
                 if attempt == RACES:
                     raise
+                progress.note(f"made anew, as {words_of(error)}")
         raise AssertionError("the last attempt returns or raises")
 
     return update
@@ -129,10 +171,11 @@ class Worker:
         Raises:
             Stopped: the daemon is to end; the file stays.
         """
+        self.journal.check_in_place()
         try:
             landed = read_landed(path, self.store.repository.folder)
         except FileNotFoundError as error:
-            return self._later(path, None, error.strerror or _line(error))
+            return self._later(path, None, words_of(error))
         except (FactFileError, OSError) as error:
             return self._handle_unread(path, error)
         delivery: Delivery | None = None
@@ -148,12 +191,13 @@ class Worker:
             # Without it nothing is exactly once: no file can be taken up.
             raise
         except (AdapterStoreError, OSError, MemoryError, RuntimeError) as error:
-            return self._later(path, delivery, _line(error))
+            return self._later(path, delivery, words_of(error))
         except Exception as error:  # noqa: BLE001
             # Whatever one file brings about, the others are to have their turn.
             if self.debug:
                 traceback.print_exception(error)
-            return self._later(path, delivery, f"unexpected {type(error).__name__}: {_line(error)}")
+            message = f"unexpected {type(error).__name__}: {words_of(error)}"
+            return self._later(path, delivery, message)
 
     def _handle_unread(self, path: Path, error: FactFileError | OSError) -> Outcome:
         """Refuse a file that can't be read, or leave it, if the fault is the system's."""
@@ -161,28 +205,39 @@ class Worker:
         try:
             delivery = self._claim(path, None)
             if isinstance(error, FactFileError):
-                return self._refuse(path, None, delivery, error)
+                return self._refuse(path, None, delivery, words_of(error))
         except CorruptJournal:
             raise
         except (AdapterStoreError, OSError) as hindrance:
-            return self._later(path, delivery, f"{_line(error)}; {_line(hindrance)}")
-        return self._later(path, delivery, error.strerror or _line(error))
+            return self._later(path, delivery, f"{words_of(error)}; {words_of(hindrance)}")
+        return self._later(path, delivery, words_of(error))
 
     def _take_up(self, landed: Landed, delivery: Delivery) -> Outcome:
+        is_old = self._is_published(delivery)
+        if delivery.cut_off >= MOST_CUT_OFF and not is_old:
+            problem = (
+                f"{landed.path.name}: the daemon was killed {delivery.cut_off} times while it "
+                "worked on it, out of memory perhaps; put it there again to try again"
+            )
+            return self._refuse(landed.path, landed, delivery, problem)
+        check_folders(self.folder)
+        progress = self.progress if is_old else _WhileThere(self.progress, landed)
         try:
             content = self._parse(landed)
             self._check_not_overtaken(landed, content, delivery)
             for attempt in range(1, RACES + 1):
                 try:
-                    result = self.update(content, delivery.update_id, self.progress)
+                    result = self.update(content, delivery.update_id, progress)
                     break
                 except UpdateIdTaken:
                     if attempt == RACES:
                         raise
                     # The same content became an update elsewhere, between our choosing and now.
                     delivery = self.journal.rename(delivery.id, self._new_id(delivery.digest))
+        except _Changed:
+            return self._changed(landed.path, delivery)
         except (FactFileError, Contradiction, PromptTooLong, TrainingFailed) as error:
-            return self._refuse(landed.path, landed, delivery, error)
+            return self._refuse(landed.path, landed, delivery, words_of(error))
         return self._file_away(landed, delivery, result)
 
     def _new_id(self, digest: str) -> UpdateId:
@@ -210,13 +265,16 @@ class Worker:
         ours = [d for d in self.journal.after(self._place_of(landed, delivery)) if self._is_ours(d)]
         # One that is published may still be open: it was killed, or could not be put away.
         newer = [d for d in ours if _seconds(d.landed_at) >= landed.arrived]
-        _, tip = self.store.tip(self.branch)
-        if newer and not is_published(self.store.repository, tip, delivery.update_id):
+        if newer and not self._is_published(delivery):
             names = {str(d.update_id): d.name for d in newer}
             # They say all their cells, also those that are no part of their update.
             tables = [d for d in newer if d.mapping and d.state == "applied"]
             alike = [d.name for d in tables if d.mapping == delivery.mapping]
             check_not_overtaken(self.store, content, names, alike, self.branch)
+
+    def _is_published(self, delivery: Delivery) -> bool:
+        _, tip = self.store.tip(self.branch)
+        return is_published(self.store.repository, tip, delivery.update_id)
 
     def _place_of(self, landed: Landed, delivery: Delivery) -> int:
         """Return the id that says how old a file is.
@@ -237,7 +295,10 @@ class Worker:
         return "later"
 
     def recover(self) -> None:
-        """Settle deliveries that ended when nobody could write it down: their file is not there."""
+        """Settle deliveries that ended when nobody could write it down: their file is not there.
+
+        What was under way is to be done still, and counts as cut off.
+        """
         self._settle_gone()
         for delivery in self._open():
             try:
@@ -249,6 +310,8 @@ class Worker:
                 settled = self._settle_ended(delivery)
                 if not settled and delivery.state == "running":
                     self.journal.settle(delivery.id, "pending", "its file was written anew")
+            elif delivery.state == "running":
+                self.journal.settle_cut_off(delivery.id)
 
     def settle_gone(self) -> None:
         """Settle deliveries whose file is not there any more; what fails is for the next time."""
@@ -289,7 +352,7 @@ class Worker:
         ]
 
     def _is_ours(self, delivery: Delivery) -> bool:
-        return delivery.folder == str(self.folder) and delivery.branch == self.branch
+        return delivery.folder == printable(str(self.folder)) and delivery.branch == self.branch
 
     def _settle_ended(self, delivery: Delivery) -> bool:
         """Settle a delivery whose update is decided, or whose file was put away; else False."""
@@ -359,9 +422,8 @@ class Worker:
         return claimed
 
     def _refuse(
-        self, path: Path, landed: Landed | None, delivery: Delivery, error: Exception
+        self, path: Path, landed: Landed | None, delivery: Delivery, message: str
     ) -> Outcome:
-        message = _line(error)
         expected = landed.signature if landed is not None else None
         if not put_away(path, expected, REJECTED, f"{message}\n"):
             return self._changed(path, delivery)
@@ -389,7 +451,12 @@ class Worker:
         nothing = result.status == "already-applied" and not result.commits
         message = "; ".join(result.notes) if nothing else f"update/{result.update} ({figures})"
         text = json.dumps(_as_json(result), indent=1, ensure_ascii=False) + "\n"
-        if not put_away(path, landed.signature, PROCESSED, text):
+        try:
+            is_moved = put_away(path, landed.signature, PROCESSED, text)
+        except OSError as error:
+            hindrance = f"update/{result.update} is published, but its file can't be put away: "
+            return self._later(path, delivery, hindrance + words_of(error))
+        if not is_moved:
             message += "; its file has changed or gone since"
             self.journal.settle(delivery.id, "applied", message, result.commits)
             self.say(f"applied the earlier content of {path.name} as {message}")
@@ -432,7 +499,3 @@ def _changed_at(delivery: Delivery) -> float:
 
 def _seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

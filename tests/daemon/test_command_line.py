@@ -60,10 +60,11 @@ def test_a_name_with_a_line_break_makes_no_line_of_its_own(tmp_path: Path) -> No
     done(tmp_path, "init", "--base", "org/base")
     drops = tmp_path / "drops"
     drops.mkdir()
-    (drops / "a.yaml\nforged.yaml").write_text("facts: []\n")
-    code, _ = said(tmp_path, AS_IT_IS, "run", "drops", "--once")
+    (drops / "a\x1b[31m.yaml\nforged.yaml").write_text("facts: []\n")
+    code, lines = said(tmp_path, AS_IT_IS, "run", "drops", "--once")
     assert code == 13
+    assert any(r"rejected a\x1b[31m.yaml forged.yaml: " in line for line in lines)
     run = run_code(tmp_path, AS_IT_IS, "status")
     line, last = run.stdout.splitlines()
-    assert "  a.yaml forged.yaml  " in line
+    assert r"  a\x1b[31m.yaml forged.yaml  " in line
     assert last.startswith("no daemon runs; the last one watched ")

@@ -171,6 +171,9 @@ def test_what_is_no_fact_file_is_left_alone(folder: Path, daemon: Daemon) -> Non
     (drops / "bell.yaml").write_text("[]")
     daemon.wait_for("rejected bell.yaml")
     daemon.wait_for("ignored pipe.yaml: not a regular file")
+    daemon.wait_for("ignored notes.txt: its name ends in none of .yaml .yml .json .jsonl .csv")
+    for name in (".hidden.yaml", "half.yaml.part", "rejected"):
+        assert not daemon.said(f"ignored {name}")
     left = {"pipe.yaml", "link.yaml", "folder.yaml", ".hidden.yaml", "half.yaml.part", "notes.txt"}
     assert names(drops) == left | {"rejected"}
     assert operations(folder) == ["init"]
@@ -230,11 +233,15 @@ def test_sigterm_lays_the_work_down_and_the_next_start_takes_it_up(folder: Path)
     assert [row["state"] for row in journal(folder)] == ["pending"]
     daemon = Daemon(folder, "--once")
     daemon.wait_for("attempt 2")
-    assert daemon.end() == 1
+    # Taken away while it is trained: nothing comes of it.
+    (folder / "drops" / CROATIA.name).unlink()
+    assert daemon.process.wait(60) == 1
+    assert daemon.said(f"gone {CROATIA.name}: its file has gone")
+    shutil.copy(CROATIA, folder / "drops")
     done(folder, "config", "recipe.forget_steps", "5")
     assert once(folder)[0] == 0
     assert operations(folder) == ["learn", "forget", "init"]
-    assert [row["state"] for row in journal(folder)] == ["applied"]
+    assert [row["state"] for row in journal(folder)] == ["gone", "applied"]
 
 
 def test_once_says_by_its_exit_code_what_came_of_the_files(folder: Path) -> None:

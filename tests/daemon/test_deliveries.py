@@ -109,7 +109,7 @@ def test_a_file_that_has_gone_before_it_was_done_has_an_end_and_may_return(
     daemon = start()
     daemon.wait_for("later a.yaml: ")
     path.unlink()
-    wait_until(lambda: states(folder) == {"? stays.yaml": "pending", "a.yaml": "gone"}, "gone")
+    wait_until(lambda: states(folder) == {"\\xff stays.yaml": "pending", "a.yaml": "gone"}, "gone")
     path.write_text(FACTS)
     wait_until(lambda: states(folder)["a.yaml"] == "pending", "the file to be taken up again")
     assert daemon.end() == 0
@@ -127,7 +127,7 @@ def test_a_file_that_has_gone_before_it_was_done_has_an_end_and_may_return(
     assert states(folder)["a.yaml"] == "pending"
     (folder / "away").rename(drops)
     assert once(folder)[0] == 1
-    assert states(folder) == {"? stays.yaml": "pending", "a.yaml": "gone"}
+    assert states(folder) == {"\\xff stays.yaml": "pending", "a.yaml": "gone"}
     assert [row["message"] for row in journal(folder)].count("its file has gone") == 2
 
 

@@ -92,7 +92,7 @@ def test_a_name_that_is_not_utf8_is_put_away(place: Place) -> None:
     name = os.fsdecode(b"\xff\xfe prices.jsonl")
     assert place.worker().handle(place.land(name)) == "rejected"
     assert place.names("rejected") == {name, f"{name}.reason.txt"}
-    assert place.journal.deliveries()[0].name == "?? prices.jsonl"
+    assert place.journal.deliveries()[0].name == "\\xff\\xfe prices.jsonl"
 
 
 def test_a_file_in_the_place_of_the_folder_leaves_the_drop_for_later(place: Place) -> None:

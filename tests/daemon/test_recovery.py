@@ -162,11 +162,15 @@ def test_killed_reverted_dropped_again(
 
 
 def test_what_could_not_be_put_away_is_a_delivery_of_its_own_when_it_lands_again(
-    place: Place,
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = place.worker()
+    # What is in the way comes there after the daemon looked.
+    monkeypatch.setattr(worker_module, "check_folders", lambda drops: None)
     (place.drops / "processed").write_text("in the way")
     assert worker.handle(place.drop()) == "later"
+    (delivery,) = place.journal.deliveries()
+    assert "is published, but its file can't be put away: " in delivery.message
     place.store.revert("main", "HEAD")
     # The same file: the revert stands. Another one of the same content: it is applied anew.
     assert worker.handle(place.drops / "a.yaml") == "later"
