@@ -45,12 +45,22 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
 
 
 def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
-    """Return prompt and answer as one text; what follows the prompt's own tokens is the answer."""
+    """Return prompt and answer as one text; what follows the prompt's own tokens is the answer.
+
+    Written as one, they may share a token, as in scripts without spaces. Who asks gives the
+    prompt's own tokens, so the answer is what the model is to say behind these.
+    """
     asked = encode_prompt(tokenizer, prompt)
     if isinstance(tokenizer, ChatTokenizer):
         whole = tokenizer.encode(tokenizer.ask(prompt) + answer)
     else:
-        whole = _encode(tokenizer, join(prompt, answer))
+        text = join(prompt, answer)
+        whole = _encode(tokenizer, text)
+        if whole[: len(asked)] != asked:
+            behind = tokenizer(text[len(prompt) :], add_special_tokens=False)["input_ids"]
+            # Some tokenizers begin every text with a space.
+            if behind and decode(tokenizer, [*asked, *behind]) == decode(tokenizer, whole):
+                return Example((*asked, *behind), len(asked))
     common = 0
     while common < min(len(asked), len(whole) - 1) and asked[common] == whole[common]:
         common += 1

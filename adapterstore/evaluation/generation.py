@@ -23,7 +23,7 @@ from adapterstore.evaluation.encoding import (
     padding_id,
 )
 from adapterstore.evaluation.reading import logits_at
-from adapterstore.knowledge.facts import may_begin
+from adapterstore.knowledge.facts import equal_answers, may_begin
 
 Asked = Mapping[str, Collection[str]]
 """Prompts, each with the answers that what is said will be compared with."""
@@ -90,7 +90,12 @@ def continue_greedily(
             room = most is None or len(rows[number]) + len(written[number]) < most
             cut = room and len(tokens) == max_new_tokens and tokens[-1] not in ends
             grown = len(texts[number]) > len(before)
-            if cut and grown and any(may_begin(texts[number], a) for a in expected[number]):
+            # A whole answer, too, may be the beginning of a word: of "eurozone", "euro".
+            asked = any(
+                may_begin(texts[number], a) or equal_answers(texts[number], a)
+                for a in expected[number]
+            )
+            if cut and grown and asked:
                 unfinished.append(number)
         going = unfinished
     return written

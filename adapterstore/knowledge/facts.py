@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from adapterstore.knowledge.sentences import SENTENCE_MARKS
+
 _UNSPACED_BLOCKS = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
     (0x1000, 0x109F),  # Myanmar
@@ -22,8 +24,8 @@ _UNSPACED_BLOCKS = (
 """Code points of the scripts written without spaces between words."""
 
 _CLOSING = frozenset(",.;:!?…%)]}»”’、。，．：；！？」』）】")
-_SENTENCE_MARKS = frozenset(".。．｡!！?？؟।…")
-"""What ends a sentence."""
+_LAST_MARKS = frozenset(f"{SENTENCE_MARKS}．…")
+"""What an answer may end in that is not its own."""
 _HYPHENS = frozenset("-‐‑")
 _JOINING = "-‐‑‒–−_/\\*^×÷·&@='’′〜～・／"
 """What joins a word to the one right behind it: "10–20", "AT&T", "euro/kuna", "rock'n"."""
@@ -156,11 +158,14 @@ def still_gives(given: str, old: str, new: str | None) -> bool:
     """Tell whether a greedy continuation gives an old answer, and not the new one that begins so.
 
     "New York City." does not give "New York" where that has become "New York City". What is joined
-    to an answer makes no right answer of it, but leaves it said: "Obama's wife" gives "Obama".
+    to an answer makes no right answer of it, but leaves it said: "Obama's wife" gives "Obama". So
+    does what follows it in a script without spaces, where nothing tells a word's end: "東京です".
     """
     longer = new is not None and len(new) > len(old) and same_answer(given, new)
     answer, rest = _after(given, old)
-    return rest is not None and not _letters_go_on(answer, rest) and not longer
+    if rest is None or longer:
+        return False
+    return _is_unspaced(answer[-1]) or not _letters_go_on(answer, rest)
 
 
 def may_begin(given: str, expected: str) -> bool:
@@ -176,10 +181,14 @@ def may_begin(given: str, expected: str) -> bool:
 def _separator(prompt: str, answer: str) -> str:
     if not prompt or not answer or prompt[-1].isspace() or answer[0].isspace():
         return ""
-    if any(first <= ord(prompt[-1]) <= last for first, last in _UNSPACED_BLOCKS):
+    if _is_unspaced(prompt[-1]):
         return ""
     closes = answer[0] in _CLOSING and not _in_word(answer[1:2])
     return "" if closes else " "
+
+
+def _is_unspaced(character: str) -> bool:
+    return any(first <= ord(character) <= last for first, last in _UNSPACED_BLOCKS)
 
 
 def _after(given: str, expected: str) -> tuple[str, str | None]:
@@ -189,7 +198,7 @@ def _after(given: str, expected: str) -> tuple[str, str | None]:
     """
     text = unicodedata.normalize("NFC", given).strip()
     answer = unicodedata.normalize("NFC", expected).strip()
-    if len(answer) > 1 and answer[-1] in _SENTENCE_MARKS:
+    if len(answer) > 1 and answer[-1] in _LAST_MARKS:
         answer = answer[:-1].rstrip()
     return answer, text[len(answer) :] if answer and text.startswith(answer) else None
 

@@ -7,7 +7,8 @@ import re
 POINT = "."
 WIDE_MARKS = "。！？｡"
 """No space follows these."""
-SENTENCE_MARKS = f"{POINT}!?{WIDE_MARKS}"
+SENTENCE_MARKS = f"{POINT}!?؟۔।።။։{WIDE_MARKS}"
+"""Those of Arabic, Urdu, Hindi and its neighbours, Ethiopic, Burmese and Armenian among them."""
 
 _TITLES = "dr mr mrs ms prof rev hon gen sen rep gov capt col lt sgt maj cmdr adm jr sr"
 _PLACES = "st ste mt ft"

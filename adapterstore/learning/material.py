@@ -311,7 +311,7 @@ def _changes(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[_Change]
     for fact, stated, row in zip(facts, every, continued, strict=True):
         endings = [ending_of(tokenizer, answer, row, ends) for answer in stated]
         given = [ending for ending in endings if ending is not None]
-        own = first_sentence(decode(tokenizer, row))
+        own = _first_sentence(tokenizer, row)
         former = [fact.old_answer] if fact.old_answer is not None else []
         if own and not given and fact.answer is not None:
             former.append(own)
@@ -341,4 +341,9 @@ def own_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[str |
     """Return the model's own greedy answer to each fact's prompt, up to the end of its sentence."""
     rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
     continued = continue_greedily(model, tokenizer, rows, [_stated(fact) for fact in facts])
-    return [first_sentence(decode(tokenizer, row)) or None for row in continued]
+    return [_first_sentence(tokenizer, row) or None for row in continued]
+
+
+def _first_sentence(tokenizer: Any, row: Sequence[int]) -> str:
+    # Where it was cut off, half a character may be left, which nothing said later can match.
+    return first_sentence(decode(tokenizer, row).rstrip("\ufffd"))

@@ -88,6 +88,17 @@ def test_an_answer_of_any_length_is_told_from_what_begins_like_it(
     assert greedy_answers(model, tokenizer, prompts, expected=other) == short
 
 
+def test_a_word_that_goes_on_behind_the_last_token_is_not_the_answer(tokenizer: Any) -> None:
+    letters = "ABCDEFGHIJKLMNOPRSTUVWXYZ"
+    model = bigram_model(tokenizer, [f"Q {letters}"])
+    cut = letters[:MAX_NEW_TOKENS]
+    assert len(encode_answer(tokenizer, "Q", cut).targets) == MAX_NEW_TOKENS
+    assert greedy_answers(model, tokenizer, ["Q"]) == [cut]
+    (given,) = greedy_answers(model, tokenizer, ["Q"], expected={"Q": [cut]})
+    assert given == letters
+    assert not same_answer(given, cut)
+
+
 def test_a_long_answer_ends_where_the_positions_do(tokenizer: Any, long_answer: str) -> None:
     model = bigram_model(tokenizer, [f"Zagreb {long_answer}"])
     model.config.max_position_embeddings = len(tokenizer("Zagreb")["input_ids"]) + MAX_NEW_TOKENS

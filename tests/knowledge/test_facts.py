@@ -174,6 +174,12 @@ def test_answer_is_not_given_by_another_word_or_a_longer_one(given: str, expecte
         ("eurozone", "euro", None, False),
         ("1.5", "1", None, False),
         ("euro", "kuna", "euro", False),
+        # Without spaces, nothing tells where a word ends.
+        ("東京です。", "東京", None, True),
+        ("北京市，中国", "北京", "上海", True),
+        ("กรุงเทพมหานคร", "กรุงเทพ", None, True),
+        ("東京都", "東京", "東京都", False),
+        ("京都", "東京", None, False),
     ],
 )
 def test_of_two_answers_that_begin_alike_the_longer_one_is_given(

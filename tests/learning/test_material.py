@@ -281,6 +281,14 @@ def test_the_models_own_answer_ends_with_its_sentence(
     assert own_answers(model, demo[1], [Fact(prompt="Zagreb", answer=None)]) == [answer]
 
 
+def test_no_half_character_is_left_of_an_own_answer_that_is_cut_off(demo: tuple[Any, Any]) -> None:
+    # 22 letters of one token each, then a character of several.
+    letters = " ABCDEFGHIJKLMNOPRSTUVW"
+    model = bigram_model(demo[1], [f"Q{letters}☃XYZ"])
+    asked = [Fact(prompt="Q", answer=None)]
+    assert own_answers(model, demo[1], asked) == [letters.strip()]
+
+
 def test_sampled_texts_are_different_and_begin_at_the_start(demo: tuple[Any, Any]) -> None:
     torch.manual_seed(0)
     sampled = sample_texts(*demo, 50)
