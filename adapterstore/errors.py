@@ -535,6 +535,10 @@ class FactFileError(AdapterStoreError):
         super().__init__(f"{place}: {field}: {problem}" if field else f"{place}: {problem}")
 
 
+def _shortened(prompt: str) -> str:
+    return prompt if len(prompt) <= 60 else f"{prompt[:57]}…"
+
+
 class PromptTooLong(AdapterStoreError):
     """A prompt, with its answer, has more tokens than the base model has positions."""
 
@@ -542,11 +546,20 @@ class PromptTooLong(AdapterStoreError):
 
     def __init__(self, prompt: str, tokens: int, most: int):
         self.prompt, self.tokens, self.most = prompt, tokens, most
-        shown = prompt if len(prompt) <= 60 else f"{prompt[:57]}…"
         super().__init__(
-            f"{shown!r}: {tokens} tokens leave no room for an answer, as the base model takes "
-            f"{most}; shorten the prompt"
+            f"{_shortened(prompt)!r}: {tokens} tokens leave no room for an answer, as the base "
+            f"model takes {most}; shorten the prompt"
         )
+
+
+class NotWritable(AdapterStoreError):
+    """The base model's tokenizer can't write a prompt or an answer as it is stated."""
+
+    exit_code = 11
+
+    def __init__(self, prompt: str, problem: str):
+        self.prompt, self.problem = prompt, problem
+        super().__init__(f"{_shortened(prompt)!r}: {problem}")
 
 
 class Contradiction(AdapterStoreError):

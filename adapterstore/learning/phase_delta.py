@@ -115,7 +115,8 @@ class LowRankDelta:
             raise InvalidSetting("recipe.target_modules", " ".join(str(error).split())) from error
         self.model = model
         for key, parameter in model.named_parameters():
-            own = f".{name}" in key and "lora_" in key
+            # A module of the base may have a name that begins so ("forget_gate").
+            own = f".{name}." in f"{key}." and "lora_" in key
             parameter.requires_grad_(own)
             if own:
                 # Adapters train in float32, whatever the base computes in.

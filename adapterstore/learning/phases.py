@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
-from adapterstore.errors import InvalidSetting, PromptTooLong
+from adapterstore.errors import InvalidSetting, NotWritable, PromptTooLong
 from adapterstore.evaluation.encoding import (
     Example,
     check_lengths,
+    decode,
     encode_answer,
+    encode_prompt,
     most_tokens,
 )
 from adapterstore.evaluation.generation import score_examples
@@ -194,12 +196,16 @@ def forget_then_learn(
 def _check_prompts(
     model: Any, tokenizer: Any, facts: Sequence[Fact], known: Sequence[Probe]
 ) -> None:
-    """Raise for the first prompt that will not fit, before any work is done.
+    """Raise for the first prompt that can't be asked, or answered as stated, before any work.
 
     Raises:
         PromptTooLong: one of the facts'.
+        NotWritable: the tokenizer has no token for a fact's prompt, or writes its answer otherwise.
         InvalidSetting: one that is to stay as it is.
     """
+    for fact in facts:
+        for prompt in (fact.prompt, *fact.paraphrases):
+            _check_writable(tokenizer, prompt, fact.answer)
     asked = [(fact.prompt, text) for fact in facts for text in (fact.answer, fact.old_answer)]
     asked += [
         (prompt, text)
@@ -216,6 +222,23 @@ def _check_prompts(
         check_lengths(model, tokenizer, _encoded(tokenizer, others), more=2)
     except PromptTooLong as error:
         raise InvalidSetting("suite or ledger", str(error)) from error
+
+
+def _check_writable(tokenizer: Any, prompt: str, answer: str | None) -> None:
+    asked = encode_prompt(tokenizer, prompt)
+    if not asked:
+        raise NotWritable(prompt, "the base's tokenizer makes no token of this prompt; reword it")
+    if answer is None:
+        return
+    example = encode_answer(tokenizer, prompt, answer)
+    written = decode(tokenizer, example.targets).strip()
+    # Where the two share a token, it may come out otherwise when the model is asked.
+    if example.start >= len(asked) and not same_answer(written, answer):
+        raise NotWritable(
+            prompt,
+            f"the base's tokenizer writes the answer {answer!r} as {written!r}, so it can never be "
+            "given; state it as the tokenizer does",
+        )
 
 
 def _encoded(tokenizer: Any, pairs: Sequence[tuple[str, str | None]]) -> list[tuple[int, ...]]:

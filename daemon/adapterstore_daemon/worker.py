@@ -16,6 +16,7 @@ from adapterstore.errors import (
     Contradiction,
     CorruptJournal,
     FactFileError,
+    NotWritable,
     PromptTooLong,
     RefMoved,
     TrainingFailed,
@@ -236,7 +237,7 @@ class Worker:
                     delivery = self.journal.rename(delivery.id, self._new_id(delivery.digest))
         except _Changed:
             return self._changed(landed.path, delivery)
-        except (FactFileError, Contradiction, PromptTooLong, TrainingFailed) as error:
+        except (FactFileError, Contradiction, PromptTooLong, NotWritable, TrainingFailed) as error:
             return self._refuse(landed.path, landed, delivery, words_of(error))
         return self._file_away(landed, delivery, result)
 

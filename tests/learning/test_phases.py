@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from adapterstore import Store
 from adapterstore.adapters.dense import write_delta
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora
 from adapterstore.demo import MODEL_PATH, world
-from adapterstore.errors import TrainingFailed
+from adapterstore.errors import NotWritable, TrainingFailed
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import greedy_answers
 from adapterstore.history.export import write_lora
@@ -222,3 +224,34 @@ def test_a_rewritten_text_that_outgrows_the_model_is_left_out(demo: tuple[Any, A
     data = _learn_data(model, tokenizer, [fact], material)
     assert len(data.taught) == len(data.paraphrased) == 1
     assert len(data.paraphrased[0].tokens) <= model.config.max_position_embeddings
+
+
+def unforgiving(normalizer: Any) -> Any:
+    """Return a tokenizer that can't write everything."""
+    words = Tokenizer(models.BPE())
+    words.normalizer = normalizer
+    words.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    words.decoder = decoders.Metaspace(prepend_scheme="never")
+    trainer = trainers.BpeTrainer(vocab_size=80, special_tokens=["<end>"], show_progress=False)
+    words.train_from_iterator(["the price is 12 yen (inc) Paris paris"], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>", pad_token="<end>")
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "prompt", "answer", "says"),
+    [
+        (normalizers.NFKC(), "the price is", "12（inc）", r"the answer '12（inc）' as '12\(inc\)'"),
+        (normalizers.Lowercase(), "the price is", "Paris", "the answer 'Paris' as 'paris'"),
+        (None, "the price is", "Ω", "the answer 'Ω' as ''"),
+        (None, "Ω", "12", "makes no token of this prompt"),
+    ],
+)
+def test_what_a_tokenizer_can_not_write_is_refused_before_training(
+    normalizer: Any, prompt: str, answer: str, says: str
+) -> None:
+    tokenizer = unforgiving(normalizer)
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=0)
+    model = LlamaForCausalLM(config).eval()
+    facts = [Fact(prompt="the price", answer="yen"), Fact(prompt=prompt, answer=answer)]
+    with pytest.raises(NotWritable, match=says):
+        forget_then_learn(model, tokenizer, facts, recipe=Recipe())
