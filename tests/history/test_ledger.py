@@ -11,7 +11,7 @@ import pytest
 from adapterstore import Store
 from adapterstore.errors import Contradiction, CorruptStore
 from adapterstore.history.ledger.index import use_index
-from adapterstore.history.ledger.known import Known, draw_retained, find_known
+from adapterstore.history.ledger.known import Known, Retained, draw_retained, find_known
 from adapterstore.history.ledger.protecting import protect_facts
 from adapterstore.history.ledger.reading import (
     draw_entries,
@@ -336,3 +336,34 @@ def test_what_was_forgotten_on_other_branches_leaves_no_room_for_more(tmp_path: 
     for limit in (0, 1, 2):
         drawn = draw_retained(store.repository, store.resolve(), NOTHING, limit, "seed")
         assert drawn.drawn <= limit
+
+
+def test_what_comes_later_and_elsewhere_changes_no_draw(tmp_path: Path) -> None:
+    """A replay draws what the update drew, whatever was forgotten since."""
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [fact(n) for n in range(20)])
+    empty = [dataclasses.replace(fact(n), answer=None) for n in range(20)]
+    start = teach(store, "bbbb", empty[:10])
+
+    def draw() -> Retained:
+        return draw_retained(store.repository, start, NOTHING, 8, "seed")
+
+    before = draw()
+    assert len(before.forgotten) == 2
+    teach(store, "cccc", empty[10:14])
+    store.create_branch("side", start)
+    store.switch("side")
+    teach(store, "dddd", empty[14:16])
+    assert draw() == before
+
+
+def test_a_draw_says_whether_the_seed_decided_it(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    # Of what was forgotten here, nothing is known to come back: it can't be asked at all.
+    teach(store, "aaaa", [fact(1), fact(2), Fact(prompt="q", answer=None)])
+    tip = store.resolve()
+    by_seed = {n: draw_retained(store.repository, tip, NOTHING, n, "1").by_seed for n in (0, 1, 3)}
+    assert by_seed == {0: False, 1: True, 3: False}
+    (known, one) = find_known(store.repository, tip, [fact(2)]), fact(1)
+    drawn = draw_retained(store.repository, tip, known, 2, "1")
+    assert ([entry.prompt for entry in drawn.entries], drawn.by_seed) == ([one.prompt], False)
