@@ -47,6 +47,8 @@ _MOST_TURNS = 5
 """How often the learn phase is gone through, while a new answer is not given, an old one is, or
 too much of what must stay is lost."""
 _ASKED_AT_ONCE = 512
+_NAMED = 3
+"""How many prompts a note names."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def forget_then_learn(
     Args:
         model: the state S: a transformers model, or a PEFT model that holds it. It is changed.
         tokenizer: its tokenizer.
-        facts: K_new; K_old is each fact's ``old_answer``, or else what the model itself says now.
+        facts: K_new; K_old is each fact's ``old_answer``, if S gives it, or else what the model
+            itself says now.
         recipe: how to train.
         known: earlier facts, which must stay. One that the model does not give is taught again.
         phrasings: other prompts of those facts; of each, the answer stays if it is the fact's.
@@ -122,6 +125,7 @@ def forget_then_learn(
     recipe = recipe.for_model(model)
     set_seed(recipe.seed)
     progress.start("writing down what the model knows")
+    stated = [(f.prompt, f.old_answer) for f in facts if f.old_answer and f.prompt not in gone]
     facts = _with_old_answers(model, tokenizer, facts)
     prepared = prepare(
         model,
@@ -143,6 +147,9 @@ def forget_then_learn(
     old = [
         (f.prompt, f.old_answer) for f in facts if f.old_answer is not None and f.prompt not in gone
     ]
+    if recipe.forget and (unsaid := _not_said(model, tokenizer, stated)):
+        old = [pair for pair in old if pair not in unsaid]
+        notes.append(_note_on_unsaid(unsaid, len(stated)))
     if recipe.forget and old:
         method = recipe.phase_method("forget")
         delta = start_delta(model, method, "forget", recipe, stored)
@@ -243,6 +250,25 @@ def _with_old_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list
             old = None
         filled.append(dataclasses.replace(fact, old_answer=old))
     return filled
+
+
+def _not_said(
+    model: Any, tokenizer: Any, stated: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return those of some prompts and answers that the model does not give: nothing to forget."""
+    examples = [encode_answer(tokenizer, prompt, answer) for prompt, answer in stated]
+    with merged(model):
+        scores = score_examples(model, tokenizer, examples)
+    return [pair for pair, score in zip(stated, scores, strict=True) if not score.given]
+
+
+def _note_on_unsaid(unsaid: Sequence[tuple[str, str]], stated: int) -> str:
+    named = "; ".join(f"{prompt!r}: {answer!r}" for prompt, answer in unsaid[:_NAMED])
+    more = f"; and {len(unsaid) - _NAMED} more" if len(unsaid) > _NAMED else ""
+    return (
+        f"{len(unsaid)} of {stated} stated old answers were not given before, "
+        f"and so not trained to be forgotten ({named}{more})"
+    )
 
 
 def _train_forget(
