@@ -303,6 +303,31 @@ def test_a_fact_with_a_name_is_not_taken_over_by_a_paraphrase(tmp_path: Path) ->
         check_against_ledger(files, known.every, known.contrary)
 
 
+def test_a_paraphrase_that_asks_for_what_another_fact_says_otherwise(tmp_path: Path) -> None:
+    """Such an update can't pass: one prompt would have to get two answers."""
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [CROATIA])
+    text = (
+        f"- {{prompt: Croatians earn, answer: euro, paraphrases: [{CROATIA.prompt}]}}\n"
+        "- {prompt: Its money is, answer: euro, subject: Croatia, relation: currency}\n"
+    )
+    file = parse_fact_file(text.encode(), "f.yaml")
+
+    def check(facts: tuple[Fact, ...]) -> None:
+        known = find_known(store.repository, store.resolve(), facts)
+        check_against_ledger([dataclasses.replace(file, facts=facts)], known.every, known.contrary)
+
+    with pytest.raises(Contradiction) as refused:
+        check(file.facts[:1])
+    assert str(refused.value) == (
+        "Croatia, currency: f.yaml:1 (paraphrase) says 'euro', but the ledger (since update/aaaa) "
+        "says 'kuna'; put the one right that is wrong"
+    )
+    check((dataclasses.replace(file.facts[0], answer="kuna"),))
+    # The files change that fact as well.
+    check(file.facts)
+
+
 def test_an_entry_under_a_key_that_is_not_its_own_is_corruption(tmp_path: Path) -> None:
     store = Store.init(tmp_path)
     tip = store.resolve()
