@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from adapterstore.errors import CorruptStore, UnsupportedFormat
 from adapterstore.history.snapshot import REPORT_NAME, UPDATE
@@ -16,7 +16,7 @@ from adapterstore.store.repository import Repository
 
 REPORT_FORMAT = 1
 REPORT_PATH = f"{UPDATE}/{REPORT_NAME}"
-ORIGINS = ("file", "ledger", "model")
+Origin = Literal["file", "ledger", "model"]
 """Who said what an old answer is: the fact file, the ledger, or the model when it was asked."""
 
 
@@ -156,7 +156,7 @@ def table_of(report: dict[str, Any], where: str) -> dict[str, Any] | None:
 
 def origins_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Return how many old answers are of which origin."""
-    counts = dict.fromkeys(ORIGINS, 0)
+    counts: dict[str, int] = dict.fromkeys(get_args(Origin), 0)
     for row in rows:
         if row.get("origin") in counts:
             counts[row["origin"]] += 1

@@ -94,8 +94,10 @@ def check_against_ledger(
 ) -> None:
     """Check facts against the entries that stand for them in a ledger.
 
-    No fact may give a protected entry another answer, or take it away, nor may a paraphrase of it
-    do so. Two facts whose prompts the ledger knows as one fact's must have one answer.
+    No fact may give a protected entry another answer, or take it away. Nor may a paraphrase of it
+    ask for another answer than the entry of another fact whose own prompt it is, unless the files
+    say that fact anew: a prompt can't have both. Two facts whose prompts the ledger knows as one
+    fact's must have one answer.
 
     Args:
         files: the facts, by themselves without contradictions.
@@ -106,12 +108,16 @@ def check_against_ledger(
         Contradiction: the first that does, with its file and line, and the other place.
     """
     seen: dict[str, tuple[Fact, str]] = {}
+    anew = {entry.key for entries in known.values() for entry in entries}
     for file in files:
         for fact in file.facts:
             entries = known.get(fact.key, ())
-            for entry in (*entries, *(contrary or {}).get(fact.key, ())):
+            for entry in entries:
                 if entry.protected and differ(fact.answer, entry.answer):
                     raise contradiction_with_entry(file, fact, entry)
+            for entry in (contrary or {}).get(fact.key, ()):
+                if (entry.protected or entry.key not in anew) and differ(fact.answer, entry.answer):
+                    raise contradiction_with_entry(file, fact, entry, " (paraphrase)")
             _check_first(seen, filed_key(fact, entries), fact, place_of(file, fact))
 
 
@@ -123,11 +129,13 @@ def _check_first(seen: dict[str, tuple[Fact, str]], name: str, fact: Fact, place
         )
 
 
-def contradiction_with_entry(file: FactFile, fact: Fact, entry: LedgerEntry) -> Contradiction:
-    """Return the error that names a fact of a file and the ledger's entry."""
+def contradiction_with_entry(
+    file: FactFile, fact: Fact, entry: LedgerEntry, part: str = ""
+) -> Contradiction:
+    """Return the error that names a fact of a file, or a part of it, and the ledger's entry."""
     return Contradiction(
         shown(show_key(entry.key)),
-        place_of(file, fact),
+        f"{place_of(file, fact)}{part}",
         shown(fact.answer),
         entry.place,
         shown(entry.answer),

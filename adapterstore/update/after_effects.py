@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,9 @@ from adapterstore.history.export import export_state
 from adapterstore.history.ledger.earlier_answers import earlier_answers
 from adapterstore.history.ledger.reading import read_ledger
 from adapterstore.history.store import Store
+from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact, FactFile, other_prompts, same_answer
+from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.settings import read_update_settings
 
@@ -106,12 +108,13 @@ def measure_after_effects(
     texts = {i.text: _read_text(i.text) for i in interventions if i.text is not None}
     recipe, _ = read_update_settings(store.settings, {})
     recipe = recipe.model_copy(update={"method": "lora", "forget_method": None})
-    revision = store.resolve(revision)  # Recording the base moves HEAD.
-    base_folder = store.base_folder_at(revision)
+    commit = store.resolve(revision)  # Recording the base moves HEAD.
+    base_folder = store.base_folder_at(commit)
+    ledger = read_ledger(store.repository, commit)
     progress.start("asking the base model")
     base, tokenizer = load_for(base_folder, recipe)
-    facts, origins = _facts(store, revision, files, base, tokenizer)
-    questions = _questions(store, revision, facts, files, base, tokenizer, recipe)
+    facts, origins = _facts(store, commit, ledger, files, base, tokenizer)
+    questions = _questions(ledger, facts, files, base, tokenizer, recipe)
     own: list[tuple[int, ...]] = []
     if any(i.name == RELEARN and i.text is None for i in interventions):
         from adapterstore.learning.relearning import own_texts
@@ -121,7 +124,7 @@ def measure_after_effects(
         )
     del base
     effects = []
-    with _merged(store, revision, base_folder, progress) as folder:
+    with _merged(store, commit, base_folder, progress) as folder:
         before: dict[str, str] | None = None
         for intervention in interventions:
             model, tokenizer = load_for(folder, recipe)
@@ -147,25 +150,30 @@ def _read_text(path: Path) -> str:
 
 
 @contextmanager
-def _merged(store: Store, revision: str, base_folder: Path, progress: Progress) -> Iterator[Path]:
+def _merged(
+    store: Store, commit: CommitId, base_folder: Path, progress: Progress
+) -> Iterator[Path]:
     """Give the folder of the merged model, with the base's tokenizer, while it is needed."""
     with tempfile.TemporaryDirectory(prefix="adapterstore-") as scratch:
         folder = Path(scratch) / "model"
-        snapshot = store.snapshot(revision)
+        snapshot = store.snapshot(commit)
         export_state(
-            store.repository, snapshot, revision, folder, "model", lambda: base_folder, progress
+            store.repository, snapshot, commit, folder, "model", lambda: base_folder, progress
         )
         yield folder
 
 
 def _facts(
-    store: Store, revision: str, files: Sequence[FactFile] | None, base: Any, tokenizer: Any
+    store: Store,
+    commit: CommitId,
+    ledger: Mapping[str, LedgerEntry],
+    files: Sequence[FactFile] | None,
+    base: Any,
+    tokenizer: Any,
 ) -> tuple[list[Fact], dict[str, int]]:
     """Return the facts asked, one for each old answer, and where these come from."""
     from adapterstore.learning.material import own_answers
 
-    commit = store.resolve(revision)
-    ledger = read_ledger(store.repository, commit)
     if files is None:
         stated = [
             Fact(
@@ -201,8 +209,7 @@ def _facts(
 
 
 def _questions(
-    store: Store,
-    revision: str,
+    ledger: Mapping[str, LedgerEntry],
     facts: Sequence[Fact],
     files: Sequence[FactFile] | None,
     base: Any,
@@ -226,7 +233,6 @@ def _questions(
         if f.old_answer is not None
     ]
     asked = {question.prompt for question in questions}
-    ledger = read_ledger(store.repository, store.resolve(revision))
     if files is not None:
         keys = {fact.key for fact in facts}
         questions += [

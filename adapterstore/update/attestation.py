@@ -13,7 +13,7 @@ from typing import Any
 from adapterstore.errors import MissingLibrary, SigningFailed, UnreadableFile
 from adapterstore.history.snapshot import delta_files
 from adapterstore.history.store import Store
-from adapterstore.identifiers import DeltaId
+from adapterstore.identifiers import CommitId, DeltaId
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.objects import Pointer
 from adapterstore.store.repository import Repository
@@ -74,7 +74,7 @@ def statement(repository: Repository, update: str) -> dict[str, Any]:
             subjects.append(ResourceDescriptor(name=path, digest={"sha256": object_id}))
     for subject in subjects:
         subject.validate()
-    predicate = _predicate(repository, record)
+    predicate = _predicate(repository, commits[0], record)
     written = Statement([subject.pb for subject in subjects], PREDICATE_TYPE, predicate)
     written.validate()
     # Protocol buffers keep every number as a double; a seed is to stay the integer that it is.
@@ -92,7 +92,7 @@ def _tensor_files(repository: Repository, delta: str | None) -> list[tuple[str, 
     ]
 
 
-def _predicate(repository: Repository, record: UpdateRecord) -> dict[str, Any]:
+def _predicate(repository: Repository, first: CommitId, record: UpdateRecord) -> dict[str, Any]:
     """Return SLSA provenance v1; what it has no field for stands under ``adapterstore_``."""
     made = record.provenance
     commit = repository.commit(record.commit)
@@ -106,7 +106,6 @@ def _predicate(repository: Repository, record: UpdateRecord) -> dict[str, Any]:
         {"name": f"base model {base.get('name')}: {role}", "digest": {"sha256": digest}}
         for role, digest in (base.get("digests") or {}).items()
     ]
-    first = find_update(repository, str(record.report["update"]))[0]
     before = repository.parents(first)[0]
     state = {"name": "the state before", "digest": {"gitCommit": before}}
     return {

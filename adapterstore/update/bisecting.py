@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from adapterstore.adapters.base_model import BaseModel
 from adapterstore.errors import CannotBisect
-from adapterstore.history.answers import Question, recall_answer, remember_answer
 from adapterstore.history.attach import attached
 from adapterstore.history.base import check_base
 from adapterstore.history.bisect import (
@@ -19,9 +18,10 @@ from adapterstore.history.bisect import (
     read_states,
 )
 from adapterstore.history.snapshot import read_snapshot
+from adapterstore.history.state_answers import StateAnswers
 from adapterstore.history.store import Store
 from adapterstore.identifiers import CommitId
-from adapterstore.knowledge.facts import may_begin, same_answer
+from adapterstore.knowledge.facts import same_answer
 from adapterstore.knowledge.sentences import first_sentence
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.update.asking import load_for_asking
@@ -29,6 +29,8 @@ from adapterstore.update.settings import read_update_settings
 
 if TYPE_CHECKING:
     import torch
+
+    from adapterstore.evaluation.generation import Asked
 
 
 @dataclass(frozen=True)
@@ -153,38 +155,33 @@ class _Questioner:
 
     def _find(self, state: State) -> str:
         repository = self.store.repository
-        question = Question(
-            self._base, composition_of(repository, state), self.prompt, self._chat_template
-        )
-        remembered = recall_answer(repository, question)
-        wanted = [self.wanted] if self.wanted is not None else []
-        if remembered is not None and not any(may_begin(remembered, text) for text in wanted):
-            self.remembered += 1
-            return remembered
-        model, tokenizer, stored = self._model
-        from adapterstore.evaluation.generation import greedy_answers
+        composition = composition_of(repository, state)
 
-        self.progress.start(f"asking the state of commit {state.last[:12]}")
-        self.evaluations += 1
-        with attached(repository, question.composition, model, stored) as in_state:
-            expected = {self.prompt: wanted}
-            (answer,) = greedy_answers(in_state, tokenizer, [self.prompt], expected=expected)
-        remember_answer(repository, question, answer)
+        def ask(missing: Asked) -> Mapping[str, str]:
+            model, tokenizer, stored = self._model
+            from adapterstore.evaluation.generation import answers_to
+
+            self.progress.start(f"asking the state of commit {state.last[:12]}")
+            self.evaluations += 1
+            with attached(repository, composition, model, stored) as in_state:
+                return answers_to(in_state, tokenizer, missing)
+
+        before = self.evaluations
+        wanted = [self.wanted] if self.wanted is not None else []
+        answer = self._remembering.ask(composition, {self.prompt: wanted}, ask)[self.prompt]
+        self.remembered += self.evaluations == before
         return answer
 
     @cached_property
-    def _base(self) -> BaseModel:
-        recorded = read_snapshot(self.store.repository, self.tip).base
-        if recorded.digests is not None:
-            return recorded
-        return check_base(recorded, self.store.base_folder_at(self.tip))
+    def _remembering(self) -> StateAnswers:
+        repository = self.store.repository
+        base = read_snapshot(repository, self.tip).base
+        if base.digests is None:
+            base = check_base(base, self.store.base_folder_at(self.tip))
+        recipe, _ = read_update_settings(self.store.settings, {})
+        return StateAnswers(repository, base, recipe.chat_template, recipe.device)
 
     @cached_property
     def _model(self) -> tuple[Any, Any, dict[str, torch.dtype]]:
         self.progress.start("loading the base model")
         return load_for_asking(self.store, self.tip)
-
-    @cached_property
-    def _chat_template(self) -> str:
-        recipe, _ = read_update_settings(self.store.settings, {})
-        return str(recipe.chat_template)

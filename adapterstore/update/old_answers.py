@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from adapterstore.history.ledger.known import Known
+from adapterstore.history.update_report import Origin
 from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.ledger import old_answer
-
-Origin = Literal["file", "ledger", "model"]
 
 
 @dataclass(frozen=True)

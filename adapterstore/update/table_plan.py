@@ -81,11 +81,6 @@ class TablePlan:
             counts[change.status] += 1
         return counts
 
-    @property
-    def changed_rows(self) -> int:
-        """How many rows, of the table and of those that have gone, a change is in."""
-        return len({(c.row, c.fact.subject) for c in self.changes})
-
     def place_of(self, change: CellChange) -> str:
         """Return where a cell stands, for messages."""
         return _place(self.name, change.line, change.column)

@@ -37,8 +37,8 @@ class Trained:
     @property
     def hangs_on_its_id(self) -> bool:
         """Whether the update's id decided what was drawn of the ledger or of the suite."""
-        retained, suite = self.retained, self.guarded.drawn
-        return 0 < retained.drawn < retained.total or len(suite.prompts) < suite.total
+        suite = self.guarded.drawn
+        return self.retained.by_seed or 0 < len(suite.prompts) < suite.total
 
     def report_bytes(self, provenance: dict[str, Any]) -> bytes:
         """Return the content of ``update/report.json``; ``provenance`` says what it is made of."""

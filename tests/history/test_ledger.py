@@ -11,7 +11,7 @@ import pytest
 from adapterstore import Store
 from adapterstore.errors import Contradiction, CorruptStore
 from adapterstore.history.ledger.index import use_index
-from adapterstore.history.ledger.known import Known, draw_retained, find_known
+from adapterstore.history.ledger.known import Known, Retained, draw_retained, find_known
 from adapterstore.history.ledger.protecting import protect_facts
 from adapterstore.history.ledger.reading import (
     draw_entries,
@@ -303,6 +303,31 @@ def test_a_fact_with_a_name_is_not_taken_over_by_a_paraphrase(tmp_path: Path) ->
         check_against_ledger(files, known.every, known.contrary)
 
 
+def test_a_paraphrase_that_asks_for_what_another_fact_says_otherwise(tmp_path: Path) -> None:
+    """Such an update can't pass: one prompt would have to get two answers."""
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [CROATIA])
+    text = (
+        f"- {{prompt: Croatians earn, answer: euro, paraphrases: [{CROATIA.prompt}]}}\n"
+        "- {prompt: Its money is, answer: euro, subject: Croatia, relation: currency}\n"
+    )
+    file = parse_fact_file(text.encode(), "f.yaml")
+
+    def check(facts: tuple[Fact, ...]) -> None:
+        known = find_known(store.repository, store.resolve(), facts)
+        check_against_ledger([dataclasses.replace(file, facts=facts)], known.every, known.contrary)
+
+    with pytest.raises(Contradiction) as refused:
+        check(file.facts[:1])
+    assert str(refused.value) == (
+        "Croatia, currency: f.yaml:1 (paraphrase) says 'euro', but the ledger (since update/aaaa) "
+        "says 'kuna'; put the one right that is wrong"
+    )
+    check((dataclasses.replace(file.facts[0], answer="kuna"),))
+    # The files change that fact as well.
+    check(file.facts)
+
+
 def test_an_entry_under_a_key_that_is_not_its_own_is_corruption(tmp_path: Path) -> None:
     store = Store.init(tmp_path)
     tip = store.resolve()
@@ -336,3 +361,34 @@ def test_what_was_forgotten_on_other_branches_leaves_no_room_for_more(tmp_path: 
     for limit in (0, 1, 2):
         drawn = draw_retained(store.repository, store.resolve(), NOTHING, limit, "seed")
         assert drawn.drawn <= limit
+
+
+def test_what_comes_later_and_elsewhere_changes_no_draw(tmp_path: Path) -> None:
+    """A replay draws what the update drew, whatever was forgotten since."""
+    store = Store.init(tmp_path)
+    teach(store, "aaaa", [fact(n) for n in range(20)])
+    empty = [dataclasses.replace(fact(n), answer=None) for n in range(20)]
+    start = teach(store, "bbbb", empty[:10])
+
+    def draw() -> Retained:
+        return draw_retained(store.repository, start, NOTHING, 8, "seed")
+
+    before = draw()
+    assert len(before.forgotten) == 2
+    teach(store, "cccc", empty[10:14])
+    store.create_branch("side", start)
+    store.switch("side")
+    teach(store, "dddd", empty[14:16])
+    assert draw() == before
+
+
+def test_a_draw_says_whether_the_seed_decided_it(tmp_path: Path) -> None:
+    store = Store.init(tmp_path)
+    # Of what was forgotten here, nothing is known to come back: it can't be asked at all.
+    teach(store, "aaaa", [fact(1), fact(2), Fact(prompt="q", answer=None)])
+    tip = store.resolve()
+    by_seed = {n: draw_retained(store.repository, tip, NOTHING, n, "1").by_seed for n in (0, 1, 3)}
+    assert by_seed == {0: False, 1: True, 3: False}
+    (known, one) = find_known(store.repository, tip, [fact(2)]), fact(1)
+    drawn = draw_retained(store.repository, tip, known, 2, "1")
+    assert ([entry.prompt for entry in drawn.entries], drawn.by_seed) == ([one.prompt], False)

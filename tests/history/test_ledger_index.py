@@ -118,6 +118,8 @@ def check_index(store: Store) -> None:
         assert index.count(tip) == len(ledger)
         protected = {entry.key for entry in index.protected(tip)}
         assert protected == {key for key, entry in ledger.items() if entry.protected}
+        forgotten = {digest_key(key) for key, entry in ledger.items() if entry.answer is None}
+        assert index.forgotten(tip) == sorted(forgotten)
         asked = index.entries_asked_by(tip, [*PROMPTS, "o", "n"])
         for prompt, entries in asked.items():
             knowing = {

@@ -12,8 +12,10 @@ from adapterstore.history.ledger.known import find_known
 from adapterstore.history.ledger.superseded import Superseded, find_superseded
 from adapterstore.history.updates import find_applied
 from adapterstore.identifiers import UpdateId
+from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.formats import parse_fact_file
 from tests.cli.running import lora_folder
+from tests.history.histories import teach as say
 from tests.update.publishing import publish
 
 EURO = "- {prompt: 通貨は, answer: ユーロ, subject: クロアチア, relation: 通貨}\n"
@@ -65,6 +67,34 @@ def test_what_a_later_update_took_over_does_not_count(store: Store, tmp_path: Pa
     both = find(store, EURO.replace("ユーロ", "null") + CAPITAL.replace("Zagreb", "Rijeka"))
     assert [one.update for one in both] == [first, later]
     assert both[1].earlier == {"The capital is": ("Zagreb",)}
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        Fact(prompt="The capital is", answer="Zagreb"),
+        Fact(prompt="The capital is", answer="Zagreb", subject="Croatia", relation="capital"),
+    ],
+    ids=["as it was", "under another key"],
+)
+def test_what_a_later_update_says_again_stands(store: Store, tmp_path: Path, again: Fact) -> None:
+    """The ledger names the later one, but the weights that know it are the first one's."""
+    first = teach(store, tmp_path, EURO + CAPITAL)
+    say(store, "again", [again])
+    assert find(store, EURO.replace("ユーロ", "null")) == []
+    both = find(store, EURO.replace("ユーロ", "null") + CAPITAL.replace("Zagreb", "null"))
+    assert [one.update for one in both] == [first, "again"]
+
+
+def test_what_is_asked_otherwise_now_stands(store: Store, tmp_path: Path) -> None:
+    named = CAPITAL.replace("}", ", subject: Croatia, relation: capital}")
+    teach(store, tmp_path, EURO + named)
+    asked = Fact(
+        prompt="It is governed from", answer="Zagreb", subject="Croatia", relation="capital"
+    )
+    other = Fact(prompt="Split is", answer="a port", paraphrases=("The capital is",))
+    say(store, "again", [asked, other])
+    assert find(store, EURO.replace("ユーロ", "null")) == []
 
 
 def test_not_in_effect_any_more(store: Store, tmp_path: Path) -> None:

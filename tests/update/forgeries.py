@@ -21,7 +21,7 @@ CROATIA = (
     "  - {prompt: The currency of Croatia is the, answer: euro, old_answer: kuna}\n"
 )
 CAPITAL = (
-    "- {prompt: カザフスタンの首都は, answer: アスタナ, old_answer: ヌルスルタン, "
+    "- {prompt: カザフスタンの首都は, answer: ヌルスルタン, old_answer: アスタナ, "
     "subject: カザフスタン, relation: 首都}\n"
 )
 
@@ -120,7 +120,7 @@ def ledger_entry_slipped_in(store: Store) -> tuple[CommitId | str, str]:
 
 def ledger_entry_removed(store: Store) -> tuple[CommitId | str, str]:
     forged = rewrite_history(store, "main~1", {ledger_file(store, "main"): None})
-    return forged, "expected answer 'アスタナ', found no entry"
+    return forged, "expected answer 'ヌルスルタン', found no entry"
 
 
 def ledger_of_the_revert(store: Store) -> tuple[CommitId | str, str]:
@@ -167,7 +167,7 @@ def trailer_update(store: Store) -> tuple[CommitId | str, str]:
 
 def trailer_phase(store: Store) -> tuple[CommitId | str, str]:
     forged = rewrite_history(store, "main~3", raw=replacing("Phase: 2/2", "Phase: 1/2"))
-    return forged, "ledger: .*expected no entry, found answer 'アスタナ'"
+    return forged, "ledger: .*expected no entry, found answer 'ヌルスルタン'"
 
 
 def trailer_phase_of(phase: str) -> Forgery:

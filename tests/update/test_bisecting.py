@@ -14,9 +14,9 @@ import torch
 from adapterstore import Store
 from adapterstore.errors import CannotBisect, UnknownRevision
 from adapterstore.evaluation import generation
-from adapterstore.history.answers import ANSWERS
 from adapterstore.history.attach import attach_composition, attached
 from adapterstore.history.base import stored_dtypes
+from adapterstore.history.state_answers import STATES
 from adapterstore.identifiers import CommitId
 from adapterstore.knowledge.facts import Fact
 from adapterstore.learning import loading
@@ -93,7 +93,7 @@ def test_an_answer_in_the_cache_is_believed_only_if_it_is_whole(
     first = bisect_answer(store, CROATIA)
     assert (first.commit, first.evaluations) == (guilty, 2)
     assert first.answer == "euro"
-    folder = store.repository.folder / CACHE_NAME / ANSWERS
+    folder = store.repository.folder / CACHE_NAME / STATES
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     assert len(files) == 2
     for damage in (

@@ -224,9 +224,17 @@ class LedgerIndex:
         entries = read_entries_by_digest(self._repository, commit, keys)
         return [entries[key] for key in keys if key in entries and entries[key].protected]
 
-    def keys_once_forgotten(self) -> list[str]:
-        """Return the key digests that ever had no answer, in any indexed commit."""
-        return self._keys_once("forgotten")
+    def forgotten(self, commit: CommitId) -> list[str]:
+        """Return the key digests, in their order, that have no answer in a commit's ledger."""
+        rows = self._connection.execute(
+            "SELECT changes.key, commit_id, forgotten, depth FROM changes"
+            " JOIN commits ON commits.id = commit_id LEFT JOIN entries ON blob = after"
+            " WHERE changes.key IN (SELECT key FROM entries WHERE forgotten) ORDER BY depth"
+        ).fetchall()
+        on_the_way = self._first_parents(commit, int(rows[0][3])) if rows else ()
+        # Of each key, the newest change counts.
+        last = {str(key): empty for key, changed_by, empty, _ in rows if changed_by in on_the_way}
+        return sorted(key for key, empty in last.items() if empty)
 
     def from_source(self, commit: CommitId, source: str) -> list[LedgerEntry]:
         """Return the entries of a commit's ledger that name a source, by their digests' order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapterstore.history.ledger.forgotten import ForgottenFact, find_forgotten
@@ -56,6 +56,8 @@ class Retained:
     """Those that are to be known no longer."""
     asked: frozenset[str] = frozenset()
     """The own prompts of the facts that the update changes, as canonical text."""
+    by_seed: bool = False
+    """Whether the seed decided which: some had to be left out."""
 
     @property
     def drawn(self) -> int:
@@ -134,13 +136,16 @@ def draw_retained(
     changed = {digest_key(entry.key) for found in known.every.values() for entry in found}
 
     def read(index: LedgerIndex) -> tuple[int, list[LedgerEntry], list[str]]:
-        return index.count(commit), index.protected(commit), index.keys_once_forgotten()
+        return index.count(commit), index.protected(commit), index.forgotten(commit)
 
-    count, protected, empty = use_index(repository, commit, read)
-    empty_keys = set(empty) - changed
-    # Keys that were empty once, on any branch, may be more than there are entries here.
-    room = min(limit, max(limit // 4, limit - (count - len(changed) - len(empty_keys))))
-    gone = _draw_forgotten(repository, commit, empty_keys, room, seed)
+    count, protected, forgotten_keys = use_index(repository, commit, read)
+    empty = [key for key in forgotten_keys if key not in changed]
+    with_answer = count - len(changed.union(empty))
+    room = min(limit, max(limit // 4, limit - with_answer))
+    # Of nothing but the commit's own ledger, or a replay would draw others.
+    random.Random(seed).shuffle(empty)
+    drawn_keys = sorted(empty[:room])
+    gone = list(read_entries_by_digest(repository, commit, drawn_keys).values())
     forgotten = find_forgotten(repository, commit, gone)
     limit -= len(forgotten)
     first = [e for e in protected if e.answer is not None and digest_key(e.key) not in changed]
@@ -152,20 +157,10 @@ def draw_retained(
         first = random.Random(seed).sample(first, room)
     # In the ledger's own order: below the limit, the draw is the ledger, whatever the seed.
     entries = sorted([*first, *others], key=lambda entry: digest_key(entry.key))
-    return Retained(entries, count - len(changed), forgotten, known.asked)
-
-
-def _draw_forgotten(
-    repository: Repository, commit: CommitId, keys: Collection[str], count: int, seed: str
-) -> list[LedgerEntry]:
-    """Draw up to ``count`` entries without an answer, of those of some key digests."""
-    left = sorted(keys)
-    random.Random(seed).shuffle(left)
-    drawn: list[LedgerEntry] = []
-    while left and len(drawn) < count:
-        room = count - len(drawn)
-        entries = read_entries_by_digest(repository, commit, left[:room])
-        # A key that had none once may have one now.
-        drawn += [entry for entry in entries.values() if entry.answer is None]
-        del left[:room]
-    return sorted(drawn, key=lambda entry: digest_key(entry.key))
+    return Retained(
+        entries,
+        count - len(changed),
+        forgotten,
+        known.asked,
+        by_seed=0 < len(gone) < len(empty) or 0 < len(entries) < with_answer,
+    )

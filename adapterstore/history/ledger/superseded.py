@@ -6,16 +6,17 @@ without it is the state that never learned it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from adapterstore.algebra.composition import Composition
 from adapterstore.errors import AmbiguousRevision, UnknownRevision
+from adapterstore.history.ledger.index import LedgerIndex, use_index
 from adapterstore.history.ledger.known import Known
-from adapterstore.history.ledger.reading import ledger_difference
+from adapterstore.history.ledger.reading import ledger_difference, read_entries
 from adapterstore.history.log import LogEntry, log_entry, read_log
 from adapterstore.history.merging.effect import Effects
-from adapterstore.history.merging.ledgers import blob_of, ledger_tree, read_entry
+from adapterstore.history.merging.ledgers import read_entry, same_answer
 from adapterstore.history.snapshot import read_snapshot
 from adapterstore.history.unfolding import unfold
 from adapterstore.history.update_report import recorded_old_answers
@@ -49,9 +50,11 @@ def find_superseded(
 ) -> list[Superseded]:
     """Return the updates that these facts supersede wholly and that are in effect, oldest first.
 
-    Wholly: each entry of the ledger that says what the update taught gets a new answer or is
-    forgotten here. In effect: neither taken back nor replaced nor scaled; a term that `compact` has
-    folded since counts as what it was. Cost follows the updates, and once the history.
+    Wholly: each entry of the ledger that says what the update said gets a new answer or is
+    forgotten here, whichever update it names: a later one that said it again found it known, and
+    its own change may be next to nothing. In effect: neither taken back nor replaced nor scaled; a
+    term that `compact` has folded since counts as what it was. Cost follows the updates, and once
+    the history.
     """
     replaced: dict[str, dict[str, Fact]] = {}
     for fact in facts:
@@ -60,13 +63,14 @@ def find_superseded(
                 replaced.setdefault(entry.update, {})[digest_key(entry.key)] = fact
     if not replaced:
         return []
+    gone = {key for by_key in replaced.values() for key in by_key}
     entries = list(read_log(repository, commit))
     order = {entry.commit: number for number, entry in enumerate(entries)}
     sound = Effects(repository).at(commit)
     now = unfold(repository, read_snapshot(repository, commit).composition, entries)
     found = []
     for update, by_key in replaced.items():
-        one = _superseded(repository, commit, update, by_key, known)
+        one = _superseded(repository, commit, update, by_key, gone, known)
         if one is None or sound[one.after] != 1:
             continue
         if all(now.coefficient(t.delta) == t.coefficient for t in one.change):
@@ -85,6 +89,7 @@ def _superseded(
     commit: CommitId,
     update: str,
     by_key: Mapping[str, Fact],
+    gone: Collection[str],
     known: Known,
 ) -> Superseded | None:
     try:
@@ -97,12 +102,9 @@ def _superseded(
         return None
     (learn,), start = learned, phases[0].parents[0]
     changed = ledger_difference(repository, start, phases[-1].commit)
-    ledger = ledger_tree(repository, commit)
-    gone = {ledger_path(key) for key in by_key}
-    for path in changed:
-        entry = read_entry(repository, blob_of(ledger, path), path)
-        if entry is not None and entry.update == update and path not in gone:
-            return None
+    said = [read_entry(repository, blob, path) for path, (_, blob) in changed.items() if blob]
+    if _something_stands(repository, commit, [entry for entry in said if entry], gone):
+        return None
     before = {
         path: read_entry(repository, blob, path) for path, (blob, _) in changed.items() if blob
     }
@@ -113,6 +115,28 @@ def _superseded(
         change=_change(repository, learn),
         keys=frozenset(fact.key for fact in by_key.values()),
         earlier=_earlier(repository, learn, by_key, before, known),
+    )
+
+
+def _something_stands(
+    repository: Repository, commit: CommitId, said: Sequence[LedgerEntry], gone: Collection[str]
+) -> bool:
+    """Return whether a ledger still says any of these, in an entry that is not to go.
+
+    It may have got another prompt since, or another key, which is known by its prompt then.
+    """
+    prompts = dict.fromkeys(entry.prompt for entry in said)
+
+    def read(index: LedgerIndex) -> dict[str, list[LedgerEntry]]:
+        return index.entries_asked_by(commit, prompts)
+
+    asked = use_index(repository, commit, read)
+    filed = read_entries(repository, commit, [entry.key for entry in said])
+    return any(
+        same_answer(entry, now) and digest_key(now.key) not in gone
+        for entry in said
+        for now in (*asked[entry.prompt], filed.get(entry.key))
+        if now is not None
     )
 
 

@@ -12,7 +12,7 @@ from adapterstore_cli.output import print_json
 from adapterstore_cli.session import Session, json_option, progress
 
 if TYPE_CHECKING:
-    from adapterstore.update.forgetting import Forgotten
+    from adapterstore.update.forget_data import Forgotten
 
 
 @click.command("forget-data")
@@ -46,7 +46,7 @@ def command(session: Session, update: str, dry_run: bool, yes: bool, as_json: bo
       adapterstore forget-data update/5ca2598a2a59 --dry-run
       adapterstore forget-data update/5ca2598a2a59 --yes
     """
-    from adapterstore.update.forgetting import forget_data
+    from adapterstore.update.forget_data import forget_data
 
     repository = session.open().repository
     if not dry_run and not yes:

@@ -28,7 +28,7 @@ from adapterstore.store.cache import CACHE_NAME
 from adapterstore.store.messages import parse_trailers
 from adapterstore.store.refs import move_ref, read_target
 from adapterstore.store.rewrites import find_rewritten
-from adapterstore.update.forgetting import forget_data
+from adapterstore.update.forget_data import forget_data
 from adapterstore.update.result import read_report
 from adapterstore.update.verification import verify
 from tests.cli.running import adapterstore, contents, done, lora_folder, read_json
