@@ -21,6 +21,7 @@ SINGLE_NAME = "model.safetensors"
 INDEX_NAME = "model.safetensors.index.json"
 OUTPUT_WEIGHT = "lm_head.weight"
 """What transformers calls the output layer; not in the files where it is the embedding."""
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class ModelFolder:
             for name, shape in self.shapes.items()
             if len(shape) == 2 and shape[0] == rows and name != OUTPUT_WEIGHT
         ]
-        return found[0] if len(found) == 1 else None
+        # A small vocabulary may be as large as another dimension.
+        named = [name for name in found if name.endswith(_EMBEDDINGS)] or found
+        return named[0] if len(named) == 1 else None
 
     @property
     def _text_config(self) -> dict[str, Any]:

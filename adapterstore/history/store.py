@@ -366,6 +366,9 @@ class Store:
             NoSuchConflict: a fact that is not in conflict.
             NotFastForward: ``only``, and the branch has commits of its own.
             BaseModelMismatch: they are of different base models.
+            BaseModelUnavailable: a lossy merge of a LoRA on embedding or output layer, which the
+                base may tie.
+            InvalidSetting: the base does tie them.
             UnknownRevision: no such thing.
             RefMoved: see `commit`.
         """
@@ -382,6 +385,7 @@ class Store:
             aliases=self.settings.base_aliases,
             message=message,
             expect=expect,
+            base_folder=self._checked_folder,
             progress=progress,
         )
 
@@ -545,7 +549,11 @@ class Store:
         if base.digests is None and settings.base_path is not None and tip is not None:
             here = read_snapshot(self.repository, tip).base
             base = join_bases(base, here, settings.base_aliases)
-        folder = find_base(base, settings)
+        return self._checked_folder(base)
+
+    def _checked_folder(self, base: BaseModel) -> Path:
+        """Return the folder of a base's weights, compared with its record; nothing is recorded."""
+        folder = find_base(base, self.settings)
         check_base(base, folder, remembered_digest(self.repository.folder))
         return folder
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from adapterstore.adapters.dense import dense_leaf, difference
 from adapterstore.adapters.lora import lora_leaf, read_lora
 from adapterstore.adapters.merged import merge_into_base
+from adapterstore.adapters.model_folder import read_model_folder
 from adapterstore.algebra.coefficient import ONE
 from adapterstore.algebra.dense import Leaf
 from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
@@ -179,6 +181,47 @@ def test_a_dense_change_of_a_tied_output_layer_is_that_of_the_embedding(
     else:
         with pytest.raises(CannotExport, match=r"lm_head.weight: .* differently, .* one weight"):
             merge(tmp_path, (ONE, delta))
+
+
+def test_a_shared_weight_that_the_files_hold_twice_stays_one(tmp_path: Path) -> None:
+    """Qwen3's smaller models are laid out so; two that differ would be loaded as two."""
+    config = LlamaConfig(
+        vocab_size=11,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    base = tmp_path / "base"
+    model.save_pretrained(base)
+    stored = load_file(base / "model.safetensors")
+    twice = {**stored, "lm_head.weight": stored["model.embed_tokens.weight"].clone()}
+    save_file(twice, base / "model.safetensors", {"format": "pt"})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "tuned")
+    delta = dense_leaf(difference(base, tmp_path / "tuned", tmp_path / "delta", None))
+    (tmp_path / "made").mkdir()
+    merge_into_base(base, [(ONE, delta)], tmp_path / "made")
+    made = LlamaForCausalLM.from_pretrained(tmp_path / "made")
+    assert made.lm_head.weight is made.model.embed_tokens.weight
+    tokens = torch.arange(11)[None]
+    with torch.inference_mode():
+        assert torch.equal(made(tokens).logits, model.eval()(tokens).logits)
+
+
+def test_a_tie_is_seen_beside_weights_of_as_many_rows(tmp_path: Path) -> None:
+    shapes = {"model.embed_tokens.weight": (4, 4), "model.layers.0.mlp.up_proj.weight": (4, 4)}
+    folder = write_model(
+        tmp_path,
+        {name: torch.zeros(shape) for name, shape in shapes.items()},
+        tie_word_embeddings=True,
+        vocab_size=4,
+    )
+    assert read_model_folder(folder).tied_embedding == "model.embed_tokens.weight"
 
 
 def test_a_sum_beyond_the_dtype_of_the_base_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from adapterstore.history.fsck import fsck
 from adapterstore.history.leaves import open_leaves
 from adapterstore.history.merging.lossy import LossyMethod
 from adapterstore.knowledge.facts import Fact
+from tests.adapters.writing import embedding_tensors, lora_tensors, write_lora, write_model
 from tests.cli.running import lora_folder
 from tests.history.publishing import answers, publish
 
@@ -156,3 +157,30 @@ def test_where_no_weight_differs_there_is_nothing_to_weigh(store: Store) -> None
     publish(store, "bbbbbbbbbbbb", [Fact(prompt="Q", answer="1")], "y")
     with pytest.raises(InvalidSetting, match="neither side changes a weight"):
         store.merge("x", "y", lossy=LossyMethod("ties"))
+
+
+@pytest.mark.parametrize("module", ["model.embed_tokens", "lm_head"])
+def test_a_lora_on_one_of_two_tied_layers_is_not_merged_lossily(
+    tmp_path: Path, module: str
+) -> None:
+    """Its dense term would change both, and the error it states would be of one."""
+    embedding = {"model.embed_tokens.weight": torch.zeros(8, 8)}
+    query = {WEIGHTS[0]: torch.zeros(8, 8)}
+    base = write_model(
+        tmp_path / "base", {**embedding, **query}, tie_word_embeddings=True, vocab_size=8
+    )
+    store = Store.init(tmp_path, base=base)
+    store.create_branch("side")
+    tensors = (
+        embedding_tensors(module, rows=8, dimensions=8)
+        if module != "lm_head"
+        else lora_tensors(module, rows=8, columns=8)
+    )
+    store.add("main", write_lora(tmp_path / "a", tensors, base_model_name_or_path=None))
+    query_lora = lora_tensors(WEIGHTS[0].removesuffix(".weight"), rows=8, columns=8)
+    store.add("side", write_lora(tmp_path / "b", query_lora, base_model_name_or_path=None))
+    before = store.resolve("main")
+    with pytest.raises(InvalidSetting, match=r"method ties: a LoRA is on embedding .* one weight"):
+        store.merge("main", "side", lossy=LossyMethod("ties"))
+    assert store.resolve("main") == before
+    assert store.merge("main", "side").changed

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from adapterstore.adapters.dense import DenseDelta, write_delta
+from adapterstore.adapters.merged import changes_a_shared_layer, check_tied
+from adapterstore.adapters.model_folder import read_model_folder
 from adapterstore.algebra.coefficient import ONE, format_coefficient
 from adapterstore.algebra.composition import Composition, Term
-from adapterstore.algebra.dense import DenseSum
+from adapterstore.algebra.dense import DenseSum, Leaf
 from adapterstore.algebra.leaves import DenseWeight
-from adapterstore.errors import InvalidSetting
+from adapterstore.errors import CannotExport, InvalidSetting
 from adapterstore.history.ingest import store_dense
 from adapterstore.history.leaves import open_leaves
 from adapterstore.history.merging.ancestry import virtual_sum
@@ -82,7 +84,8 @@ def merge_lossily(
     merge: MergePlan,
     method: LossyMethod,
     base_name: str | None,
-    progress: Progress = NO_PROGRESS,
+    progress: Progress,
+    base_folder: Callable[[], Path],
 ) -> tuple[Composition, dict[str, str], str]:
     """Return comp(base) + 1·Δ, the trailers, and a note; Δ's tensor file is in the store.
 
@@ -92,7 +95,7 @@ def merge_lossily(
     """
     with repository.objects.scratch() as scratch:
         written, relative = write_lossy_delta(
-            repository, merge, method, base_name, scratch / "delta", progress
+            repository, merge, method, base_name, scratch / "delta", progress, base_folder
         )
         delta = store_dense(repository, written, (), progress, move=True)
     trailers = {**method.trailers(), "Delta": delta.delta, "Relative-Error": relative}
@@ -108,6 +111,7 @@ def write_lossy_delta(
     base_name: str | None,
     folder: Path,
     progress: Progress = NO_PROGRESS,
+    base_folder: Callable[[], Path] | None = None,
 ) -> tuple[DenseDelta, str]:
     """Write Δ as a delta folder; return it, and its relative error as the commit states it.
 
@@ -115,8 +119,12 @@ def write_lossy_delta(
     in float64 by peft, with random numbers of its own that follow from the seed and its name: the
     same merge gives the same bytes.
 
+    ``base_folder`` gives the base's weights: asked where a LoRA is on a layer that the base may
+    have tied to another (None: that was looked at when the merge was made).
+
     Raises:
-        InvalidSetting: neither side changes a weight.
+        InvalidSetting: neither side changes a weight; or the base ties a layer that a LoRA is on,
+            whose dense term would change both.
         CorruptStore, ObjectMissing: a delta is not what its id says.
         ShapeMismatch, NotLinear: the sides are of different models.
     """
@@ -130,7 +138,11 @@ def write_lossy_delta(
         open_leaves(repository, ours - start, progress) as left,
         open_leaves(repository, theirs - start, progress) as right,
     ):
-        DenseSum([*left.terms, *right.terms])  # Raises where the two sides disagree on a shape.
+        terms = [*left.terms, *right.terms]
+        shared = any(changes_a_shared_layer(leaf) for _, leaf in (*left.lora, *right.lora))
+        if base_folder is not None and shared:
+            _check_tied(terms, base_folder(), method)
+        DenseSum(terms)  # Raises where the two sides disagree on a shape.
         sums = DenseSum(left.terms), DenseSum(right.terms)
         weights = {
             name: sums[0][name] if name in sums[0] else sums[1][name]
@@ -146,6 +158,17 @@ def write_lossy_delta(
         dtypes = dict.fromkeys(merged, "F32")
         written = write_delta(folder, merged, base_name, dtypes, progress)
     return written, f"{loss.relative:.3g}"
+
+
+def _check_tied(terms: Sequence[tuple[Decimal, Leaf]], base: Path, method: LossyMethod) -> None:
+    try:
+        check_tied(terms, read_model_folder(base), method.name)
+    except CannotExport as error:
+        raise InvalidSetting(
+            f"method {method.name}",
+            "a LoRA is on embedding or output layer, which in this base are one weight, and a "
+            "dense term would change both; merge exactly, without --method",
+        ) from error
 
 
 class _Loss:

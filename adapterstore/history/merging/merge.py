@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
+from adapterstore.adapters.base_model import BaseModel
 from adapterstore.counting import counted
 from adapterstore.errors import InvalidSetting, MergeConflict, NotFastForward
 from adapterstore.history.advance import Forward, Result, advance
@@ -18,6 +20,9 @@ from adapterstore.history.snapshot import NewCommit, Snapshot, read_snapshot
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
+
+BaseFolder = Callable[[BaseModel], Path]
+"""Gives the folder of a base's weights, compared with its record."""
 
 _ADVICE = "choose for each: --ours or --theirs with the fact, or with 'all'"
 
@@ -34,6 +39,7 @@ def merge(
     aliases: Sequence[str] = (),
     message: str | None = None,
     expect: str | None = None,
+    base_folder: BaseFolder,
     progress: Progress = NO_PROGRESS,
 ) -> Result:
     """Merge a revision into a branch; see `Store.merge`."""
@@ -65,7 +71,10 @@ def merge(
         if merged.undecided:
             raise MergeConflict(merged.undecided, _ADVICE)
         subject = message or f"Merge {shown}"
-        new, said = _new_commit(repository, merged, tip, subject, shown, lossy, aliases, progress)
+        base = join_bases(tip.base, read_snapshot(repository, theirs).base, aliases)
+        new, said = _new_commit(
+            repository, merged, base, subject, shown, lossy, base_folder, progress
+        )
         notes.extend(said)
         return new
 
@@ -82,19 +91,20 @@ def merge(
 def _new_commit(
     repository: Repository,
     merged: MergePlan,
-    tip: Snapshot,
+    base: BaseModel,
     subject: str,
     operand: str,
     lossy: LossyMethod | None,
-    aliases: Sequence[str],
+    base_folder: BaseFolder,
     progress: Progress,
 ) -> tuple[NewCommit, list[str]]:
     """Return the commit of a merge, and what is to be said of it."""
-    base = join_bases(tip.base, read_snapshot(repository, merged.theirs).base, aliases)
     composition, notes = merged.composition, list(merged.notes)
     method: dict[str, str] = {}
     if lossy is not None:
-        composition, method, note = merge_lossily(repository, merged, lossy, base.name, progress)
+        composition, method, note = merge_lossily(
+            repository, merged, lossy, base.name, progress, lambda: base_folder(base)
+        )
         notes.append(note)
     suite = merge_suites(repository, merged.bases, merged.ours, merged.theirs)
     notes += suite.notes
