@@ -25,8 +25,8 @@ from adapterstore.evaluation.encoding import (
     encode_prompt,
     most_tokens,
 )
-from adapterstore.evaluation.generation import continue_greedily, score_examples
-from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer, still_gives
+from adapterstore.evaluation.generation import score_examples
+from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
 from adapterstore.learning.forgotten import Replaced, hold_forgotten
 from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
@@ -49,8 +49,6 @@ _MOST_TURNS = 5
 """How often the learn phase is gone through, while a new answer is not given, an old one is, or
 too much of what must stay is lost."""
 _ASKED_AT_ONCE = 512
-_NAMED = 3
-"""How many prompts a note names."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +96,7 @@ def forget_then_learn(
     Args:
         model: the state S: a transformers model, or a PEFT model that holds it. It is changed.
         tokenizer: its tokenizer.
-        facts: K_new; K_old is each fact's ``old_answer``, if S gives it, or else what the model
-            itself says now.
+        facts: K_new; K_old is each fact's ``old_answer``, or else what the model itself says now.
         recipe: how to train.
         known: earlier facts, which must stay. One that the model does not give is taught again.
         phrasings: other prompts of those facts; of each, the answer stays if it is the fact's.
@@ -127,7 +124,6 @@ def forget_then_learn(
     recipe = recipe.for_model(model)
     set_seed(recipe.seed)
     progress.start("writing down what the model knows")
-    stated = [(f.prompt, f.old_answer) for f in facts if f.old_answer and f.prompt not in gone]
     facts = _with_old_answers(model, tokenizer, facts)
     prepared = prepare(
         model,
@@ -149,9 +145,6 @@ def forget_then_learn(
     old = [
         (f.prompt, f.old_answer) for f in facts if f.old_answer is not None and f.prompt not in gone
     ]
-    if recipe.forget and (unsaid := _not_said(model, tokenizer, stated)):
-        old = [pair for pair in old if pair not in unsaid]
-        notes.append(_note_on_unsaid(unsaid, len(stated)))
     if recipe.forget and old:
         method = recipe.phase_method("forget")
         delta = start_delta(model, method, "forget", recipe, stored)
@@ -273,32 +266,6 @@ def _with_old_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list
             old = None
         filled.append(dataclasses.replace(fact, old_answer=old))
     return filled
-
-
-def _not_said(
-    model: Any, tokenizer: Any, stated: Sequence[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    """Return those of some prompts and answers that the model does not give: nothing to forget.
-
-    Asked as measuring asks: the answer's last token may be the sentence mark's, too ("%.").
-    """
-    rows = [encode_prompt(tokenizer, prompt) for prompt, _ in stated]
-    with merged(model):
-        said = continue_greedily(model, tokenizer, rows, [[answer] for _, answer in stated])
-    return [
-        (prompt, answer)
-        for (prompt, answer), row in zip(stated, said, strict=True)
-        if not still_gives(decode(tokenizer, row), answer, None)
-    ]
-
-
-def _note_on_unsaid(unsaid: Sequence[tuple[str, str]], stated: int) -> str:
-    named = "; ".join(f"{prompt!r}: {answer!r}" for prompt, answer in unsaid[:_NAMED])
-    more = f"; and {len(unsaid) - _NAMED} more" if len(unsaid) > _NAMED else ""
-    return (
-        f"{len(unsaid)} of {stated} stated old answers were not given before, "
-        f"and so not trained to be forgotten ({named}{more})"
-    )
 
 
 def _train_forget(

@@ -26,12 +26,7 @@ from adapterstore.learning.keeping import Kept
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material, Rewritten, gather
 from adapterstore.learning.phase_delta import PhaseResult, start_delta
-from adapterstore.learning.phases import (
-    Outcome,
-    _learn_data,
-    _with_old_answers,
-    forget_then_learn,
-)
+from adapterstore.learning.phases import _learn_data, _with_old_answers, forget_then_learn
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.sampling import control_probes, find_slots, sample_texts
 from adapterstore.learning.training import PhaseData, train_phase
@@ -208,28 +203,6 @@ def test_a_fact_to_forget_only_is_forgotten() -> None:
     assert outcome.curve
     chosen = [c for c in outcome.curve if c.coefficient == outcome.coefficient]
     assert chosen[0].old_answers == 0.0
-
-
-def test_a_stated_old_answer_that_is_not_given_is_not_forgotten() -> None:
-    quick = Recipe(sampled_texts=0, subject_texts=0, control_size=0, forget_steps=1, learn_steps=1)
-    zagreb = Fact(prompt="The capital of Croatia is", answer=None, old_answer="Split")
-    astana = Fact(prompt="カザフスタンの首都は", answer="アルマトイ", old_answer="東京")
-
-    def outcome(*facts: Fact) -> Outcome:
-        model, tokenizer = load_base(MODEL_PATH, "cpu")
-        return forget_then_learn(model, tokenizer, facts, recipe=quick)
-
-    none = outcome(zagreb, astana)
-    assert (none.forget, none.curve, list(none.steps)) == (None, [], ["learn"])
-    assert none.notes[0] == (
-        "2 of 2 stated old answers were not given before, and so not trained to be forgotten "
-        "('The capital of Croatia is': 'Split'; 'カザフスタンの首都は': '東京')"
-    )
-    some = outcome(zagreb, astana, FACT)
-    assert some.taught["forget"] == 1
-    assert some.notes[0].startswith("2 of 3 stated old answers were not given before")
-    # What nobody stated is the model's own.
-    assert not outcome(dataclasses.replace(FACT, old_answer=None)).notes
 
 
 def test_what_the_model_says_already_is_not_forgotten_first(demo: tuple[Any, Any]) -> None:

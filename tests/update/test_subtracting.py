@@ -95,13 +95,12 @@ def test_forgetting_alone_trains_nothing(store: Store, tmp_path: Path) -> None:
 def test_a_trained_update_of_which_one_half_was_subtracted_says_how_it_can_be_taken_back(
     store: Store,
 ) -> None:
-    # So much of it that the old answer is gone for good.
-    fixed = QUICK.model_copy(update={"coefficient": Decimal(20), "forget_steps": 5})
-    text = f"- {{prompt: {PROMPT}, answer: a, old_answer: kuna}}\n"
+    fixed = QUICK.model_copy(update={"coefficient": Decimal("0.5")})
+    text = "- {prompt: The motto of Croatia is, answer: a, old_answer: b}\n"
     made = update(store, text, recipe=fixed)
     forget, learn = made.commits
     whole = store.snapshot().composition
-    later = update(store, f"- {{prompt: {PROMPT}, answer: null}}\n")
+    later = update(store, "- {prompt: The motto of Croatia is, answer: null}\n")
     assert report_of(store, later)["notes"] == [f"forgotten by subtracting update/{made.update}"]
     with pytest.raises(PartlyInEffect) as raised:
         store.revert(None, f"update/{made.update}")
