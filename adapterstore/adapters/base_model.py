@@ -36,6 +36,9 @@ _TOKENIZER_FILES = (
     "spiece.model",
 )
 _CHAT_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+_CONV1D = frozenset({"c_attn", "q_attn", "c_proj", "c_fc"})
+"""What GPT-2 and its kin call their Conv1D layers, and GPTBigCode some of its linear ones."""
+_TWO_LAYOUTS = "an adapter of layers of both layouts can be saved as two"
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
 
     Raises:
         BaseModelMismatch: it names another base, or adapts a module that the base does not have.
-        NotLinear: a module is laid out the other way round than the adapter says.
+        NotLinear: a module is laid out the other way round than the adapter says, or may be.
         ShapeMismatch: a module has another shape.
     """
     label = str(adapter.folder)
@@ -231,12 +234,61 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
                     label,
                     f"{module.name} with fan_in_fan_out={adapter.fan_in_fan_out}",
                     f"the base keeps that weight as {base.shapes[stored]}, the other way round; "
-                    "an adapter of layers of both layouts can be saved as two",
+                    f"{_TWO_LAYOUTS}",
                 )
             # Packed weights of a quantized base have other shapes than the modules they stand for.
             raise ShapeMismatch(
                 module.name, f"base model {base.name!r}", base.shapes[stored], label, shape
             )
+    if base.quantization is None:
+        _check_square(base, adapter)
+
+
+def _check_square(base: BaseModel, adapter: LoraAdapter) -> None:
+    """Raise where a square weight, whose shape does not tell its layout, has the other one.
+
+    peft says one layout of all modules of an adapter: that of the one it came to last.
+    """
+    linear = [module for module in adapter.modules.values() if not module.embedding]
+    square = [module for module in linear if module.in_features == module.out_features]
+    has_conv1d = _has_conv1d(base)
+    for module in square:
+        named = _last(module.name) in _CONV1D
+        transposed = has_conv1d and named
+        if has_conv1d is not None and transposed != adapter.fan_in_fan_out:
+            kept = "(in, out)" if transposed else "(out, in)"
+            why = f"the base keeps that weight as {kept}, the other way round"
+        elif (
+            has_conv1d is None
+            and base.digests is None
+            and named
+            and not adapter.fan_in_fan_out
+            and any(_last(other.name) not in _CONV1D for other in linear)
+        ):
+            why = "the base may keep that weight as (in, out), and has not been seen yet"
+        else:
+            continue
+        raise NotLinear(
+            str(adapter.folder),
+            f"{module.name} with fan_in_fan_out={adapter.fan_in_fan_out}",
+            f"{why}; {_TWO_LAYOUTS}",
+        )
+
+
+def _has_conv1d(base: BaseModel) -> bool | None:
+    """Return whether a base's layers are GPT-2's, kept as (in, out); None if nothing tells.
+
+    Its c_attn gives queries, keys and values at once, or two of them, so it has more columns than
+    rows; as a linear layer it would have more rows.
+    """
+    for name, shape in base.shapes.items():
+        if len(shape) == 2 and shape[0] != shape[1] and name.endswith(".c_attn.weight"):
+            return bool(shape[0] < shape[1])
+    return None
+
+
+def _last(module: str) -> str:
+    return module.rpartition(".")[2]
 
 
 def _same_name(known: str, given: str) -> bool:

@@ -184,6 +184,30 @@ def test_a_module_of_another_shape_is_refused(tmp_path: Path) -> None:
         check_adapter_fits(base, adapter(tmp_path / "conv1d", fan_in_fan_out=True), aliases=[])
 
 
+C_ATTN, C_PROJ, PROJ = "h.0.attn.c_attn", "h.0.attn.c_proj", "h.0.attn.proj"
+
+
+@pytest.mark.parametrize(
+    ("c_attn", "module", "transposed"),
+    [([4, 12], C_PROJ, True), ([4, 12], PROJ, False), ([12, 4], C_PROJ, False)],
+)
+def test_the_layout_of_a_square_weight_follows_from_the_architecture(
+    tmp_path: Path, c_attn: list[int], module: str, transposed: bool
+) -> None:
+    shapes = {f"{C_ATTN}.weight": c_attn, f"{module}.weight": [4, 4]}
+    base = BaseModel(name="org/base", shapes=shapes, digests={})
+    square = lora_tensors(module, rows=4, columns=4)
+    right = adapter(tmp_path / "right", square, fan_in_fan_out=transposed)
+    wrong = adapter(tmp_path / "wrong", square, fan_in_fan_out=not transposed)
+    check_adapter_fits(base, right, aliases=[])
+    kept = r"\(in, out\)" if transposed else r"\(out, in\)"
+    with pytest.raises(NotLinear, match=f"{module} with .* keeps that weight as {kept}, the other"):
+        check_adapter_fits(base, wrong, aliases=[])
+    for unknown in (BaseModel(name="org/base"), dataclasses.replace(base, quantization={"b": 4})):
+        for either in (right, wrong):
+            check_adapter_fits(unknown, either, aliases=[])
+
+
 def test_an_embedding_has_the_shape_rows_by_dimensions(tmp_path: Path) -> None:
     base = described(tmp_path / "base")
     fits = adapter(tmp_path / "fits", embedding_tensors(rows=5, dimensions=3))
