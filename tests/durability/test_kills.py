@@ -6,6 +6,7 @@ fixed seed from the time that the command takes unharmed.
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -180,8 +181,8 @@ def operations(folder: Path) -> list[str | None]:
 
 
 def states(folder: Path) -> list[str]:
-    printed, _ = start(folder, "adapterstore_daemon", "status").communicate()
-    return [line.split()[1] for line in printed.decode().splitlines()]
+    printed, _ = start(folder, "adapterstore_daemon", "status", "--json").communicate()
+    return [row["state"] for row in json.loads(printed)["deliveries"]]
 
 
 def test_two_writers_at_once_both_land_or_one_says_why(tmp_path: Path, wide: Path) -> None:
