@@ -23,7 +23,7 @@ from adapterstore.evaluation.encoding import (
     padding_id,
 )
 from adapterstore.evaluation.reading import logits_at
-from adapterstore.knowledge.facts import equal_answers, may_begin
+from adapterstore.knowledge.facts import may_begin
 
 Asked = Mapping[str, Collection[str]]
 """Prompts, each with the answers that what is said will be compared with."""
@@ -90,12 +90,9 @@ def continue_greedily(
             room = most is None or len(rows[number]) + len(written[number]) < most
             cut = room and len(tokens) == max_new_tokens and tokens[-1] not in ends
             grown = len(texts[number]) > len(before)
-            # A whole answer, too, may be the beginning of a word: of "eurozone", "euro".
-            asked = any(
-                may_begin(texts[number], a) or equal_answers(texts[number], a)
-                for a in expected[number]
-            )
-            if cut and grown and asked:
+            # No further than a whole answer: one that was cut off here before, in the middle of a
+            # word, must be found again as it was.
+            if cut and grown and any(may_begin(texts[number], a) for a in expected[number]):
                 unfinished.append(number)
         going = unfinished
     return written
