@@ -238,7 +238,17 @@ def difference(
 
 def _pairs(base: ModelFolder, tuned: ModelFolder) -> dict[str, tuple[StoredWeight, StoredWeight]]:
     before, after = base.weights, tuned.weights
-    tied = {OUTPUT_WEIGHT} if base.ties_embeddings and tuned.ties_embeddings else set()
+    tied: set[str] = set()
+    if (embedding := base.tied_embedding) is not None:
+        tied = {OUTPUT_WEIGHT}
+        own = after.get(OUTPUT_WEIGHT)
+        if own is not None and embedding in after and not own.equals(after[embedding]):
+            raise MalformedAdapter(
+                str(tuned.folder),
+                f"has an output layer of its own ({OUTPUT_WEIGHT}), but that of {base.folder} is "
+                f"its embedding ({embedding}); tune the two as one weight, or start from a base "
+                "that is saved with two",
+            )
     for name in sorted((set(before) ^ set(after)) - tied):
         holder, lacking = (base, tuned) if name in before else (tuned, base)
         raise MalformedAdapter(

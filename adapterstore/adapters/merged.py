@@ -56,9 +56,8 @@ def merge_into_base(
     check_tied(terms, base, "model")
     changes = _place(DenseSum(terms), weights, base)
     embedding = base.tied_embedding
-    is_twice = embedding in changes and OUTPUT_WEIGHT in weights
     # The files may hold the one weight twice: two that differ would be two when they are loaded.
-    if embedding and is_twice and weights[OUTPUT_WEIGHT].load().equal(weights[embedding].load()):
+    if embedding in changes and OUTPUT_WEIGHT in weights:
         changes[OUTPUT_WEIGHT] = changes[embedding]
     progress.start("merging", len(weights))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ class StoredWeight:
 
     info: TensorInfo
     load: Callable[[], torch.Tensor]
+
+    def equals(self, other: StoredWeight) -> bool:
+        """Return whether another weight has the same dtype, shape and values."""
+        return self.info.dtype == other.info.dtype and self.load().equal(other.load())
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,24 @@ class ModelFolder:
             name: list(info.shape) for f in self.files.values() for name, info in f.tensors.items()
         }
 
-    @property
-    def ties_embeddings(self) -> bool:
-        """Whether the output layer may be left out of the files, being the embedding."""
-        return bool(self._text_config.get("tie_word_embeddings", True))
+    @cached_property
+    def tied_embedding(self) -> str | None:
+        """The embedding that serves as output layer too; None if the two are two weights.
+
+        Where the files hold an output layer of other values, transformers keeps it as a weight of
+        its own, whatever the config says.
+        """
+        if not self._text_config.get("tie_word_embeddings", True):
+            return None
+        embedding = self.embedding
+        if embedding is None or OUTPUT_WEIGHT not in self.shapes:
+            return embedding
+        weights = self.weights
+        return embedding if weights[OUTPUT_WEIGHT].equals(weights[embedding]) else None
 
     @property
-    def tied_embedding(self) -> str | None:
-        """The embedding that serves as output layer too; None if the two are two weights."""
-        if not self.ties_embeddings:
-            return None
+    def embedding(self) -> str | None:
+        """The weight with a row for each token of the vocabulary; None if that can't be told."""
         rows = self._text_config.get("vocab_size")
         found = [
             name

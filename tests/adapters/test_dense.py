@@ -164,6 +164,22 @@ def test_a_tied_output_layer_may_stand_in_one_of_the_two(tmp_path: Path) -> None
     assert set(delta.shapes) == {"model.embed_tokens.weight"}
 
 
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("config", [{"tie_word_embeddings": True}, {"tie_word_embeddings": False}])
+def test_an_output_layer_of_its_own_over_a_tied_base_is_refused(
+    tmp_path: Path, twice: bool, config: dict[str, bool]
+) -> None:
+    """transformers loads such files as two weights, whatever their config says."""
+    embedding = {"model.embed_tokens.weight": torch.ones(4, 2)}
+    output = {"lm_head.weight": torch.ones(4, 2)}
+    base = {**embedding, **output} if twice else embedding
+    write_model(tmp_path / "base", base, tie_word_embeddings=True, vocab_size=4)
+    tuned = {"lm_head.weight": torch.full((4, 2), 2.0), **embedding}
+    write_model(tmp_path / "tuned", tuned, vocab_size=4, **config)
+    with pytest.raises(MalformedAdapter, match=r"tuned: has an output layer of its own .*base is"):
+        difference(tmp_path / "base", tmp_path / "tuned", tmp_path / "delta", None)
+
+
 W = torch.ones(2, 3)
 V = torch.ones(2, 3)
 

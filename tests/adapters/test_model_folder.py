@@ -85,5 +85,10 @@ def test_the_embedding_that_is_the_output_layer_too(
     tmp_path: Path, config: dict[str, Any], tied: str | None
 ) -> None:
     weights = {"embed.weight": torch.ones(5, 3), "positions.weight": torch.ones(7, 3)}
-    model = read_model_folder(write_model(tmp_path, weights, **config))
+    model = read_model_folder(write_model(tmp_path / "once", weights, **config))
     assert model.tied_embedding == tied
+    # Files may hold it twice; of other values, it is loaded as a weight of its own.
+    for value, expected in ((1.0, tied), (2.0, None)):
+        twice = {**weights, "lm_head.weight": torch.full((5, 3), value)}
+        model = read_model_folder(write_model(tmp_path / str(value), twice, **config))
+        assert model.tied_embedding == expected
