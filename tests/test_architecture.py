@@ -34,8 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "history": LOWEST | {"store", "algebra", "adapters", "demo", "knowledge"},
     "knowledge": LOWEST,
     "evaluation": LOWEST | {"knowledge"},
-    # λ is an exact coefficient.
-    "learning": LOWEST | {"algebra", "knowledge", "evaluation"},
+    # λ is an exact coefficient; deltas go by the names of the base's files.
+    "learning": LOWEST | {"algebra", "adapters", "knowledge", "evaluation"},
     "update": LOWEST
     | {"store", "algebra", "adapters", "history", "knowledge", "evaluation", "learning"},
     "report": LOWEST | {"store", "algebra", "history", "knowledge"},
@@ -48,7 +48,8 @@ HOMES = {
     "watchdog": {"daemon"},
     "pygit2": {"store", "history"},
     "peft": {"history", "learning"},
-    "transformers": {"learning", "evaluation", "demo"},
+    # It knows which weights of a model are which of its files.
+    "transformers": {"learning", "evaluation", "demo", "adapters"},
     "rich": {"cli"},
     "matplotlib": {"report"},
     "pyarrow": {"knowledge"},

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from adapterstore.adapters.live_weights import LiveWeight, LiveWeights
 from adapterstore.algebra.composition import Composition
-from adapterstore.algebra.dense import DenseSum, dtype_of_weight, match_weight
+from adapterstore.algebra.dense import DenseSum, dtype_of_weight
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
 from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
@@ -77,7 +78,7 @@ def _attach(
     model: Any,
     leaves: Leaves,
     stored: Mapping[str, torch.dtype] | None = None,
-    copies: list[tuple[torch.Tensor, torch.Tensor]] | None = None,
+    copies: list[tuple[LiveWeight, torch.Tensor]] | None = None,
 ) -> Any:
     """Return a model in the state of opened terms, frozen and in eval mode; see `_add_dense`."""
     # What can be refused is refused before the model changes.
@@ -93,7 +94,7 @@ def _attach(
     return model.eval()
 
 
-def _find_changed(model: Any, leaves: Leaves) -> dict[str, torch.Tensor]:
+def _find_changed(model: Any, leaves: Leaves) -> dict[str, LiveWeight]:
     """Return the weights that dense terms change, by the terms' names, if all terms fit the model.
 
     Raises:
@@ -101,22 +102,24 @@ def _find_changed(model: Any, leaves: Leaves) -> dict[str, torch.Tensor]:
     """
     import torch
 
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    weights = LiveWeights(model)
     modules = dict(model.named_modules())
     own = {id(parameter): name for name, parameter in model.named_parameters()}
     wanted = [
         (leaf.label, name, w.shape) for _, leaf in leaves.dense for name, w in leaf.weights.items()
     ]
-    changed: dict[str, torch.Tensor] = {}
+    changed: dict[str, LiveWeight] = {}
     for label, name, shape in wanted:
-        held = match_weight(name, parameters)
-        if held is None:
+        weight = weights.find(name)
+        if weight is None:
             raise BaseModelMismatch(type(model).__name__, name, f"the model has no weight {name!r}")
-        changed[name] = parameters[held]
-        if tuple(changed[name].shape) != tuple(shape):
-            raise ShapeMismatch(name, "the model", tuple(changed[name].shape), label, shape)
-        main = own[id(changed[name])]
-        if held != main and all(match_weight(other, parameters) != main for _, other, _ in wanted):
+        changed[name] = weight
+        if weight.shape != tuple(shape):
+            raise ShapeMismatch(name, "the model", weight.shape, label, shape)
+    held = {weight.name for weight in changed.values()}
+    for name, weight in changed.items():
+        main = own[id(weight.parameter)]
+        if main not in held:
             raise CannotExport(
                 f"weight {name}",
                 f"in this model it is one weight with {main}, which the state does not change",
@@ -156,7 +159,7 @@ def attached(
     """
     import torch
 
-    copies: list[tuple[torch.Tensor, torch.Tensor]] = []
+    copies: list[tuple[LiveWeight, torch.Tensor]] = []
     wrapped = model
     try:
         with open_leaves(repository, composition, progress) as leaves:
@@ -166,8 +169,8 @@ def attached(
         if wrapped is not model:
             wrapped.unload()
         with torch.no_grad():
-            for parameter, copy in copies:
-                parameter.copy_(copy)
+            for weight, copy in copies:
+                weight.write(copy)
         setattr(model, _IN_A_STATE, False)
 
 
@@ -209,10 +212,10 @@ def base_beside(
 
 
 def _add_dense(
-    changed: Mapping[str, torch.Tensor],
+    changed: Mapping[str, LiveWeight],
     total: Mapping[str, DenseWeight],
     stored: Mapping[str, torch.dtype],
-    copies: list[tuple[torch.Tensor, torch.Tensor]] | None,
+    copies: list[tuple[LiveWeight, torch.Tensor]] | None,
 ) -> None:
     """Add differences to weights: in float64, rounded once as `attach_composition` says.
 
@@ -220,27 +223,28 @@ def _add_dense(
     """
     import torch
 
-    first: dict[int, str] = {}
+    first: dict[tuple[int, str | None], str] = {}
     with torch.no_grad():
-        for name, weight in total.items():
-            parameter = changed[name]
-            other = first.setdefault(id(parameter), name)
+        # Parts of one parameter come one after the other: their places are found once.
+        for name in sorted(total, key=lambda name: (changed[name].name, name)):
+            live, change = changed[name], total[name]
+            other = first.setdefault((id(live.parameter), live.part), name)
             if other != name:
                 # Tied weights are one tensor under two names: it changes once.
-                if not weight.load().equal(total[other].load()):
+                if not change.load().equal(total[other].load()):
                     raise CannotExport(
                         f"{other} and {name}",
                         "they are one weight of this model, and the state changes them differently",
                     )
                 continue
-            difference = weight.load().to(parameter.device, torch.float64)
-            exact = parameter.to(torch.float64) + difference
-            rounded = exact.to(dtype_of_weight(name, stored, parameter.dtype))
+            before = live.read()
+            exact = before.to(torch.float64) + change.load().to(before.device, torch.float64)
+            rounded = exact.to(dtype_of_weight(name, stored, before.dtype))
             if not bool(rounded.isfinite().all()):
                 raise CannotExport(f"weight {name}", f"the sum has values beyond {rounded.dtype}")
             if copies is not None:
-                copies.append((parameter, parameter.detach().clone()))
-            parameter.copy_(rounded)
+                copies.append((live, before.detach().clone()))
+            live.write(rounded)
 
 
 def _attach_lora(model: Any, lora: MaterializedLora) -> Any:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from adapterstore.adapters.live_weights import parts_in_files
 from adapterstore.algebra.dense import dtype_of_weight
 from adapterstore.errors import InvalidSetting
 from adapterstore.learning.loading import quantization
@@ -158,6 +159,8 @@ class LowRankDelta:
         )
         config = self.model.peft_config[self._name].to_dict()
         config["target_modules"] = sorted(config["target_modules"])
+        # peft sets it, to nothing, where the model fuses experts.
+        config["target_parameters"] = None
         config.update(inference_mode=True, base_model_name_or_path=None, auto_mapping=None)
         return PhaseResult(
             "lora", config, {k: v.detach().float().cpu().contiguous() for k, v in tensors.items()}
@@ -193,7 +196,8 @@ class DenseWeights:
                 "recipe.method", "full, but the base has no floating-point weights; use lora"
             )
         self._stored = {
-            key: dtype_of_weight(key, stored or {}, p.dtype) for key, p in self._weights.items()
+            key: dtype_of_weight(next(iter(self._parts(key, p))), stored or {}, p.dtype)
+            for key, p in self._weights.items()
         }
         if any(p.dtype != torch.float32 for p in self._weights.values()):
             # Steps of an optimizer are lost in 16 bits.
@@ -238,12 +242,22 @@ class DenseWeights:
                 self._weights[key].data.copy_(value)
 
     def result(self) -> PhaseResult:
-        """Return the differences that are not 0."""
+        """Return the differences that are not 0, of the weights as the base's files hold them."""
+        parts = (self._parts(key, delta) for key, delta in self._delta.items())
         return PhaseResult(
             "dense",
             None,
-            {key: d.float().cpu() for key, d in self._delta.items() if bool(d.any())},
+            {
+                name: d.float().cpu().contiguous()
+                for weights in parts
+                for name, d in weights.items()
+                if bool(d.any())
+            },
         )
+
+    def _parts(self, key: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        base = getattr(self.model, "get_base_model", lambda: self.model)()
+        return parts_in_files(base, key, tensor)
 
 
 def base_weight_name(key: str) -> str:

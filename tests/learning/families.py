@@ -44,6 +44,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 2,
         "max_position_embeddings": 128,
     },
+    # Its experts are two tensors in the model, and matrices of other names in the files.
+    "mixtral": {
+        **_LLAMA_LIKE,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": None,
+    },
     # Not in the table of architectures: every linear layer but the output.
     "stablelm": {**_NEOX_LIKE, "num_key_value_heads": 2},
 }

@@ -12,6 +12,8 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPP
 from transformers import AutoModelForCausalLM
 
 from adapterstore import Store
+from adapterstore.adapters.dense import read_delta
+from adapterstore.adapters.live_weights import LiveWeights
 from adapterstore.errors import InvalidSetting
 from adapterstore.evaluation.gate import Gate
 from adapterstore.knowledge.formats import parse_fact_file
@@ -21,7 +23,7 @@ from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.target_modules import find_targets, linear_modules
 from adapterstore.update import run_update
-from adapterstore.update.asking import ask
+from adapterstore.update.asking import ask, load_state
 from tests.learning.families import FAMILIES, family_model
 from tests.learning.tiny import TWO_STEPS
 
@@ -70,6 +72,50 @@ def test_an_update_changes_the_answer_and_stock_tools_load_it(
     store.export("HEAD", tmp_path / "model", "model")
     merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert torch.allclose(logits(merged, tokenizer), state, atol=TOLERANCE)
+
+
+def test_experts_that_the_model_fuses_are_changed_as_the_files_hold_them(tmp_path: Path) -> None:
+    base = family_model(tmp_path / "base", "mixtral", torch.bfloat16)
+    store = Store.init(tmp_path, base=str(base))
+    recipe = SHORT.model_copy(update={"method": "full"})
+    result = run_update(store, [FACTS], recipe=recipe, gate=NO_GATE)
+    assert result.report is not None
+    assert result.report.scores()["reliability"].value == 1.0
+
+    expert = "model.layers.0.block_sparse_moe.experts.3.w3.weight"
+    gate = "model.layers.1.block_sparse_moe.gate.weight"
+    store.export("HEAD", tmp_path / "delta", "delta")
+    assert {expert, gate} <= set(read_delta(tmp_path / "delta").shapes)
+    before = logits(*load_base(base, "cpu"))
+    model, tokenizer = load_state(store, "HEAD")
+    state = logits(model, tokenizer)
+    store.export("HEAD", tmp_path / "model", "model")
+    merged = load_base(tmp_path / "model", "cpu")[0]
+    assert float((state - before).abs().max()) > 100 * TOLERANCE
+    assert torch.equal(logits(merged, tokenizer), state)
+    # Somebody's own fine-tune of these files is the same change.
+    other = Store.init(tmp_path / "other", base=str(base))
+    other.commit(None, tmp_path / "model")
+    assert torch.equal(logits(*load_state(other, "HEAD")), state)
+
+
+def test_what_a_state_changed_of_fused_experts_is_put_back(tmp_path: Path) -> None:
+    base = family_model(tmp_path / "base", "mixtral")
+    model, _ = load_base(base, "cpu")
+    start = {name: p.clone() for name, p in model.named_parameters()}
+    for number in (1, 3):
+        weight = LiveWeights(model).find(f"layers.0.block_sparse_moe.experts.{number}.w1.weight")
+        assert weight is not None
+        assert weight.shape == (48, 32)
+        weight.write(torch.full(weight.shape, float(number)))
+    fused = "model.layers.0.mlp.experts.gate_up_proj"
+    changed = {n for n, p in model.named_parameters() if not torch.equal(p, start[n])}
+    assert changed == {fused}
+    values = model.get_parameter(fused)
+    assert values[1, :48].eq(1).all()
+    assert values[3, :48].eq(3).all()
+    assert torch.equal(values[:, 48:], start[fused][:, 48:])
+    assert torch.equal(values[::2], start[fused][::2])
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
