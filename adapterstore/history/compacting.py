@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def plan_compaction(
 ) -> Compaction | None:
     """Store one leaf for all low-rank terms of a state; None if there is nothing to fold.
 
-    Dense terms stay as they are: ranks are what a server counts.
+    Dense terms stay as they are: ranks are what a server counts. An adapter states one layout of
+    its layers' weights; of a sum with both (GPT-2's Conv1D layers, and an output layer), the terms
+    of the one with more ranks to fold are folded, and the others stay.
 
     Args:
         repository: the store; the new leaf's tensor file goes there.
@@ -92,10 +95,19 @@ def plan_compaction(
         CorruptStore: a delta's bytes are not what its id says.
     """
     summaries = {term: summarize_delta(repository, term.delta) for term in snapshot.composition}
-    folded = Composition.of(term for term, delta in summaries.items() if delta.kind == "lora")
-    before = sum(summaries[term].rank or 0 for term in folded)
-    if not folded.terms or (len(folded) == 1 and (rank is None or before <= rank)):
+    foldable = []
+    for transposed in (False, True):
+        alike = [
+            (term, delta.rank or 0)
+            for term, delta in summaries.items()
+            if delta.kind == "lora" and delta.fan_in_fan_out == transposed
+        ]
+        ranks = sum(rank for _, rank in alike)
+        if len(alike) > 1 or (alike and rank is not None and ranks > rank):
+            foldable.append((ranks, Composition.of(term for term, _ in alike)))
+    if not foldable:
         return None
+    before, folded = max(foldable, key=itemgetter(0))
     with open_leaves(repository, folded, progress) as leaves:
         compacted = compact_lora(leaves.lora, rank, progress)
     config = {**compacted.lora.config, "base_model_name_or_path": snapshot.base.name}

@@ -54,6 +54,8 @@ class DeltaSummary:
     """The largest rank that a module of a LoRA has."""
     size: int
     """Bytes of its tensor files."""
+    fan_in_fan_out: bool = False
+    """Whether a LoRA's layers keep their weights as (in, out)."""
 
 
 def summarize_delta(repository: Repository, delta: DeltaId) -> DeltaSummary:
@@ -65,7 +67,8 @@ def summarize_delta(repository: Repository, delta: DeltaId) -> DeltaSummary:
         if name.endswith(".safetensors")
     )
     if LORA_CONFIG in files:
-        return DeltaSummary("lora", _largest_rank(repository, delta, files), size)
+        transposed = bool(json.loads(files[LORA_CONFIG]).get("fan_in_fan_out"))
+        return DeltaSummary("lora", _largest_rank(repository, delta, files), size, transposed)
     if DELTA_CONFIG in files:
         return DeltaSummary("dense", None, size)
     raise CorruptStore(f"delta {delta}", "is neither an adapter nor a dense delta")

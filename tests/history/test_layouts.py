@@ -19,6 +19,8 @@ from transformers import (
 
 from adapterstore import Store
 from adapterstore.errors import NotLinear
+from adapterstore.history.compacting import compact
+from adapterstore.update.verification import verify
 
 SIZES = {"vocab_size": 19, "n_positions": 8, "n_embd": 12, "n_layer": 2, "n_head": 2}
 GPT2 = GPT2LMHeadModel, GPT2Config(**SIZES, tie_word_embeddings=False)
@@ -39,8 +41,9 @@ def write_base(folder: Path, kind: Kind) -> Path:
     return folder / "base"
 
 
-def write_adapter(folder: Path, kind: Kind, *modules: str) -> Path:
+def write_adapter(folder: Path, kind: Kind, *modules: str, seed: int = 0) -> Path:
     model = get_peft_model(make(kind), LoraConfig(r=2, target_modules=list(modules)))
+    torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_" in name:
@@ -90,3 +93,22 @@ def test_what_is_taken_is_what_peft_makes_of_it(
     made = kind[0].from_pretrained(tmp_path / "made", dtype=torch.float64).eval()
     assert float((logits(make(kind)) - logits(expected)).abs().max()) > 0.01
     torch.testing.assert_close(logits(made), logits(expected), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to")
+def test_terms_of_two_layouts_are_folded_one_layout_after_the_other(tmp_path: Path) -> None:
+    store = Store.init(tmp_path / "store", base=write_base(tmp_path, GPT2))
+    for seed, modules in enumerate([("attn.c_proj", "c_fc"), ("c_fc",), ("lm_head",)] * 2):
+        adapter = write_adapter(tmp_path / str(seed), GPT2, *modules, seed=seed)
+        store.add(None, adapter, coefficient="0.5")
+    folded = []
+    while (compaction := compact(store.repository, None)[1]) is not None:
+        folded.append((compaction.rank_before, compaction.rank))
+    assert folded == [(8, 8), (4, 4)]
+    assert len(store.snapshot().composition) == 2
+    assert verify(store).findings == []
+    for revision in ("HEAD", "HEAD~2"):
+        store.export(revision, tmp_path / revision, "model")
+    made, sums = (GPT2[0].from_pretrained(tmp_path / r).eval() for r in ("HEAD", "HEAD~2"))
+    assert float((logits(sums) - logits(make(GPT2).float())).abs().max()) > 0.01
+    torch.testing.assert_close(logits(made), logits(sums), rtol=1e-5, atol=1e-5)
