@@ -32,6 +32,7 @@ from adapterstore.adapters.tensor_file import (
 )
 from adapterstore.adapters.tensor_reader import TensorReader
 from adapterstore.adapters.tensor_writer import write_tensor_file
+from adapterstore.algebra.dense import match_weight
 from adapterstore.algebra.leaves import DenseLeaf, DenseWeight
 from adapterstore.errors import MalformedAdapter, ShapeMismatch, UnsupportedFormat
 from adapterstore.progress import NO_PROGRESS, Progress
@@ -237,10 +238,11 @@ def difference(
 
 
 def _pairs(base: ModelFolder, tuned: ModelFolder) -> dict[str, tuple[StoredWeight, StoredWeight]]:
-    before, after = base.weights, tuned.weights
-    tied: set[str] = set()
+    before = base.weights
+    after = _named_as(before, tuned)
+    left_out = {name for name in set(before) ^ set(after) if _is_buffer(name, before, after)}
     if (embedding := base.tied_embedding) is not None:
-        tied = {OUTPUT_WEIGHT}
+        left_out.add(OUTPUT_WEIGHT)
         own = after.get(OUTPUT_WEIGHT)
         if own is not None and embedding in after and not own.equals(after[embedding]):
             raise MalformedAdapter(
@@ -249,7 +251,7 @@ def _pairs(base: ModelFolder, tuned: ModelFolder) -> dict[str, tuple[StoredWeigh
                 f"its embedding ({embedding}); tune the two as one weight, or start from a base "
                 "that is saved with two",
             )
-    for name in sorted((set(before) ^ set(after)) - tied):
+    for name in sorted((set(before) ^ set(after)) - left_out):
         holder, lacking = (base, tuned) if name in before else (tuned, base)
         raise MalformedAdapter(
             str(lacking.folder), f"has no weight {name!r}, which {holder.folder} has"
@@ -261,6 +263,26 @@ def _pairs(base: ModelFolder, tuned: ModelFolder) -> dict[str, tuple[StoredWeigh
                 name, str(base.folder), left.info.shape, str(tuned.folder), right.info.shape
             )
     return pairs
+
+
+def _named_as(before: Mapping[str, StoredWeight], tuned: ModelFolder) -> dict[str, StoredWeight]:
+    """Return the tuned weights by the base's names: of GPT-2, the Hub's files lack the prefix."""
+    named: dict[str, StoredWeight] = {}
+    for name, weight in tuned.weights.items():
+        own = match_weight(name, before) or name
+        if own in named:
+            raise MalformedAdapter(str(tuned.folder), f"has two weights that may be {own!r}")
+        named[own] = weight
+    return named
+
+
+def _is_buffer(name: str, *weights: Mapping[str, StoredWeight]) -> bool:
+    """Tell what older releases of transformers saved beside the weights, and all compute anew."""
+    (info,) = (stored[name].info for stored in weights if name in stored)
+    if name.endswith((".attn.bias", ".attention.bias", ".masked_bias")):
+        # A mask, not the bias of a linear layer.
+        return len(info.shape) != 1
+    return name.endswith((".rotary_emb.inv_freq", ".position_ids"))
 
 
 def _difference_dtype(

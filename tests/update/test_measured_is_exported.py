@@ -63,20 +63,27 @@ def test_each_weight_is_rounded_to_its_own_dtype(mixed: Path, tmp_path: Path) ->
     assert not torch.equal(norm, norm.bfloat16().float()), "rounded as bf16 is"
 
 
-def test_a_base_whose_files_name_weights_without_the_models_prefix(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_a_base_whose_files_name_weights_without_the_models_prefix(
+    tmp_path: Path, prefix: str
+) -> None:
+    """As the Hub's GPT-2, which holds masks, too; what is tuned of it is saved with the prefix."""
     base = tiny_model(tmp_path / "base", "gpt2", torch.bfloat16)
     tensors = load_file(base / "model.safetensors")
     short = {name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
-    save_file(short, base / "model.safetensors", {"format": "pt"})
+    mask = {"h.0.attn.bias": torch.ones(1, 1, 128, 128, dtype=torch.bool).tril()}
     tuned = tmp_path / "tuned"
     shutil.copytree(base, tuned)
+    save_file({**short, **mask}, base / "model.safetensors", {"format": "pt"})
     short["h.0.mlp.c_fc.weight"] += 0.1
-    save_file(short, tuned / "model.safetensors", {"format": "pt"})
+    named = {f"{prefix}{name}": tensor for name, tensor in short.items()}
+    save_file(named, tuned / "model.safetensors", {"format": "pt"})
     store = Store.init(tmp_path / "work", base=str(base))
     store.commit(None, tuned)
     full_update(store)
     store.export("HEAD", tmp_path / "out", "model")
     exported = load_file(tmp_path / "out" / "model.safetensors")
+    assert torch.equal(exported.pop("h.0.attn.bias"), mask["h.0.attn.bias"])
     model, _ = load_state(store, "HEAD")
     measured = dict(model.named_parameters())
     assert {f"transformer.{name}" for name in exported} == set(measured)
