@@ -38,7 +38,7 @@ FILES = {
 }
 BASE_ANSWERS = {"croatia": "kuna", "ukraine": "キエフ", "dollar": "US dollar", "mali": "French"}
 """What the demo model says before any update. Both Zimbabwean files are about one fact."""
-FEWER_TEXTS = Recipe(sampled_texts=400, subject_texts=40, control_size=50, batch_size=8)
+FEWER_TEXTS = Recipe(sampled_texts=200, subject_texts=30, control_size=40, batch_size=8)
 """The default recipe, but for how much the model writes for itself, and how much a step takes."""
 LEAST_AFTER_REVERT = 0.9
 
