@@ -1,7 +1,8 @@
 """Quantise a model's weights as an inference server would; torchao does it.
 
 Round to nearest, symmetric, weights only: 8 bits with a scale for each output channel, 4 bits with
-one for each group of up to 32 inputs. Embeddings and the output layer stay as they are.
+one for each group of up to 32 inputs. Embeddings, the output layer and what routes between experts
+stay as they are.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def _quiet() -> Iterator[None]:
 def quantize(model: Any, bits: Bits) -> int:
     """Quantise every linear layer but the output layer, in place; return how many.
 
+    An expert's matrices of a mixture are layers, too; they are rounded to what they would be.
+
     Args:
         model: a transformers model without adapters; it computes in the dtype that it had.
         bits: of a weight.
@@ -55,8 +58,6 @@ def quantize(model: Any, bits: Bits) -> int:
     import torch
 
     check_can_quantize()
-    from torchao.quantization import IntxWeightOnlyConfig, PerAxis, PerGroup, quantize_
-
     stage = f"{bits}-bit quantisation"
     if (method := quantization(model.config)) is not None:
         raise TrainingFailed(stage, f"the base's weights are quantised already ({method})")
@@ -70,14 +71,43 @@ def quantize(model: Any, bits: Bits) -> int:
     if not layers:
         raise TrainingFailed(stage, "the model has no linear layers")
     for layer in layers:
-        if bits == 8:
-            config = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
-        else:
-            group = gcd(layer.in_features, GROUP)
-            four: Any = torch.int4  # type: ignore[attr-defined]
-            config = IntxWeightOnlyConfig(weight_dtype=four, granularity=PerGroup(group))
-        quantize_(layer, config)
-    return len(layers)
+        _quantize(layer, bits)
+    return len(layers) + sum(_round_experts(module, bits) for module in model.modules())
+
+
+def _quantize(layer: Any, bits: Bits) -> None:
+    """Quantise one linear layer, in place."""
+    import torch
+    from torchao.quantization import IntxWeightOnlyConfig, PerAxis, PerGroup, quantize_
+
+    if bits == 8:
+        config = IntxWeightOnlyConfig(weight_dtype=torch.int8, granularity=PerAxis(0))
+    else:
+        group = gcd(layer.in_features, GROUP)
+        four: Any = torch.int4  # type: ignore[attr-defined]
+        config = IntxWeightOnlyConfig(weight_dtype=four, granularity=PerGroup(group))
+    quantize_(layer, config)
+
+
+def _round_experts(module: Any, bits: Bits) -> int:
+    """Round the matrices that a module holds in one tensor, an expert each; return how many."""
+    import torch
+
+    count = 0
+    for parameter in module.parameters(recurse=False):
+        if parameter.dim() != 3 or not parameter.is_floating_point():
+            continue
+        for matrix in parameter.detach():
+            # Some models keep them as (in, out).
+            weight = matrix.T if getattr(module, "is_transposed", False) else matrix
+            outputs, inputs = weight.shape
+            linear = torch.nn.Linear(inputs, outputs, bias=False, device="meta")
+            linear.weight = torch.nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
+            _quantize(linear, bits)
+            rounded: Any = linear.weight
+            weight.copy_(rounded.dequantize())
+            count += 1
+    return count
 
 
 def _replace_transposed(model: Any) -> None:

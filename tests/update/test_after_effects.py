@@ -140,6 +140,20 @@ def test_gpt2s_layers_are_quantised_and_compute_what_their_weights_say(tmp_path:
     assert 0 < float((after - before).norm() / before.norm()) < 0.05
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_experts_of_a_mixture_are_quantised_too(tmp_path: Path, bits: Any) -> None:
+    base = family_model(tmp_path, "mixtral")
+    model, _ = load_base(base, "cpu")
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.dim() == 3}
+    assert len(before) == 4
+    # Of each of two layers: four of attention, and two fused matrices of four experts.
+    assert quantize(model, bits) == 2 * (4 + 2 * 4)
+    for name, old in before.items():
+        now = model.get_parameter(name).detach()
+        assert 0 < float((now - old).norm() / old.norm()) < {8: 0.02, 4: 0.15}[bits]
+        assert all(len(row.unique()) <= 2**bits for row in now[..., :16].flatten(0, 1))
+
+
 def test_a_model_without_linear_layers_is_refused() -> None:
     class Bare(torch.nn.Module):
         config = None
