@@ -32,7 +32,7 @@ class DenseSum(Mapping[str, DenseWeight]):
         self._shapes: dict[str, tuple[int, ...]] = {}
         first: dict[str, str] = {}
         for _, leaf in terms:
-            for name, shape in _shapes(leaf):
+            for name, shape in weight_shapes(leaf):
                 known = self._shapes.setdefault(name, shape)
                 other = first.setdefault(name, leaf.label)
                 if known != shape:
@@ -88,7 +88,8 @@ def low_rank_product(coefficient: Decimal, factors: LowRankFactors) -> torch.Ten
     return product.T if factors.transposed else product
 
 
-def _shapes(leaf: Leaf) -> Iterable[tuple[str, tuple[int, ...]]]:
+def weight_shapes(leaf: Leaf) -> Iterable[tuple[str, tuple[int, ...]]]:
+    """Return the names of the weights that a term changes, with their shapes."""
     if isinstance(leaf, LoraLeaf):
         return [(f"{name}.weight", f.weight_shape) for name, f in leaf.modules.items()]
     return [(name, weight.shape) for name, weight in leaf.weights.items()]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.adapters.live_weights import LiveWeight, LiveWeights
 from adapterstore.algebra.composition import Composition
-from adapterstore.algebra.dense import DenseSum, dtype_of_weight
+from adapterstore.algebra.dense import DenseSum, Leaf, dtype_of_weight, weight_shapes
 from adapterstore.algebra.leaves import DenseWeight
-from adapterstore.algebra.lowrank import MaterializedLora, materialize_lora
+from adapterstore.algebra.lowrank import LoraTerm, MaterializedLora, materialize_lora
 from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
 from adapterstore.history.leaves import Leaves, open_leaves, summarize_delta
 from adapterstore.progress import NO_PROGRESS, Progress
@@ -82,32 +84,62 @@ def _attach(
 ) -> Any:
     """Return a model in the state of opened terms, frozen and in eval mode; see `_add_dense`."""
     # What can be refused is refused before the model changes.
-    changed = _find_changed(model, leaves)
-    lora = materialize_lora(leaves.lora) if leaves.lora else None
-    if leaves.dense:
+    weights = LiveWeights(model)
+    beside, into = _place(model, weights, leaves)
+    changed = _find_changed(model, weights, beside, into)
+    lora = materialize_lora(beside) if beside else None
+    if into:
         # Whatever stops it half way, another state must not come on top.
         setattr(model, _IN_A_STATE, True)
-    _add_dense(changed, DenseSum(leaves.dense), stored or {}, copies)
+    _add_dense(changed, DenseSum(into), stored or {}, copies)
     if lora is not None:
         model = _attach_lora(model, lora)
     model.requires_grad_(False)
     return model.eval()
 
 
-def _find_changed(model: Any, leaves: Leaves) -> dict[str, LiveWeight]:
-    """Return the weights that dense terms change, by the terms' names, if all terms fit the model.
+def _place(
+    model: Any, weights: LiveWeights, leaves: Leaves
+) -> tuple[list[LoraTerm], list[tuple[Decimal, Leaf]]]:
+    """Return the terms that stand beside modules of a model, and those that go into its weights.
+
+    A LoRA of experts that the model fuses has no module to stand beside.
+    """
+    modules = {name for name, _ in model.named_modules()}
+    beside: list[LoraTerm] = []
+    into: list[tuple[Decimal, Leaf]] = [*leaves.dense]
+    for coefficient, leaf in leaves.lora:
+        fused = {
+            name: factors
+            for name, factors in leaf.modules.items()
+            if name not in modules
+            and (weight := weights.find(f"{name}.weight")) is not None
+            and weight.part is not None
+        }
+        others = {name: f for name, f in leaf.modules.items() if name not in fused}
+        if fused:
+            into.append((coefficient, dataclasses.replace(leaf, modules=fused)))
+        if others:
+            beside.append((coefficient, dataclasses.replace(leaf, modules=others)))
+    return beside, into
+
+
+def _find_changed(
+    model: Any,
+    weights: LiveWeights,
+    beside: Sequence[LoraTerm],
+    into: Sequence[tuple[Decimal, Leaf]],
+) -> dict[str, LiveWeight]:
+    """Return the weights that terms go into, by the terms' names, if all terms fit the model.
 
     Raises:
         BaseModelMismatch, ShapeMismatch: a weight or module is missing, or of another shape.
     """
     import torch
 
-    weights = LiveWeights(model)
     modules = dict(model.named_modules())
     own = {id(parameter): name for name, parameter in model.named_parameters()}
-    wanted = [
-        (leaf.label, name, w.shape) for _, leaf in leaves.dense for name, w in leaf.weights.items()
-    ]
+    wanted = [(leaf.label, *weight) for _, leaf in into for weight in weight_shapes(leaf)]
     changed: dict[str, LiveWeight] = {}
     for label, name, shape in wanted:
         weight = weights.find(name)
@@ -124,20 +156,19 @@ def _find_changed(model: Any, leaves: Leaves) -> dict[str, LiveWeight]:
                 f"weight {name}",
                 f"in this model it is one weight with {main}, which the state does not change",
             )
-    for _, leaf in leaves.lora:
-        for name, factors in leaf.modules.items():
+    for _, adapter in beside:
+        for name, factors in adapter.modules.items():
             if name not in modules:
                 raise BaseModelMismatch(
                     type(model).__name__, name, f"the model has no module {name!r}"
                 )
             # Quantised weights are packed, or have another name.
-            weight = getattr(modules[name], "weight", None)
-            if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
+            held_there = getattr(modules[name], "weight", None)
+            if not isinstance(held_there, torch.Tensor) or not held_there.is_floating_point():
                 continue
-            if tuple(weight.shape) != factors.weight_shape:
-                raise ShapeMismatch(
-                    name, "the model", tuple(weight.shape), leaf.label, factors.weight_shape
-                )
+            shape = tuple(held_there.shape)
+            if shape != factors.weight_shape:
+                raise ShapeMismatch(name, "the model", shape, adapter.label, factors.weight_shape)
     return changed
 
 

@@ -16,6 +16,7 @@ from adapterstore.adapters.dense import read_delta
 from adapterstore.adapters.live_weights import LiveWeights
 from adapterstore.errors import InvalidSetting
 from adapterstore.evaluation.gate import Gate
+from adapterstore.history.attach import attached
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.architectures import ARCHITECTURES, architecture_of
 from adapterstore.learning.loading import load_base
@@ -24,6 +25,7 @@ from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.target_modules import find_targets, linear_modules
 from adapterstore.update import run_update
 from adapterstore.update.asking import ask, load_state
+from tests.adapters.writing import write_lora
 from tests.learning.families import FAMILIES, family_model
 from tests.learning.tiny import TWO_STEPS
 
@@ -99,7 +101,35 @@ def test_experts_that_the_model_fuses_are_changed_as_the_files_hold_them(tmp_pat
     assert torch.equal(logits(*load_state(other, "HEAD")), state)
 
 
-def test_what_a_state_changed_of_fused_experts_is_put_back(tmp_path: Path) -> None:
+def test_an_adapter_of_experts_is_loaded_as_it_is_merged(tmp_path: Path) -> None:
+    """Adapters of earlier releases name each expert's matrix, as the files do."""
+    base = family_model(tmp_path / "base", "mixtral")
+    layer = "base_model.model.model.layers.0."
+    torch.manual_seed(1)
+    factors = {}
+    for module, out, into in (
+        ("block_sparse_moe.experts.0.w1", 48, 32),
+        ("block_sparse_moe.experts.0.w2", 32, 48),
+        ("block_sparse_moe.experts.2.w3", 48, 32),
+        ("self_attn.q_proj", 32, 32),
+    ):
+        factors[f"{layer}{module}.lora_A.weight"] = torch.randn(2, into)
+        factors[f"{layer}{module}.lora_B.weight"] = torch.randn(out, 2)
+    adapter = write_lora(tmp_path / "a", factors, r=2, lora_alpha=2, base_model_name_or_path="base")
+    store = Store.init(tmp_path, base=str(base))
+    store.add(None, adapter, coefficient="0.5")
+    model, tokenizer = load_base(base, "cpu")
+    before = logits(model, tokenizer)
+    with attached(store.repository, store.snapshot().composition, model) as state:
+        said = logits(state, tokenizer)
+    assert torch.equal(logits(model, tokenizer), before)
+    store.export("HEAD", tmp_path / "model", "model")
+    merged = logits(load_base(tmp_path / "model", "cpu")[0], tokenizer)
+    assert float((merged - before).abs().max()) > 0.1
+    assert torch.allclose(said, merged, atol=TOLERANCE)
+
+
+def test_a_weight_of_the_files_is_written_where_the_model_has_it(tmp_path: Path) -> None:
     base = family_model(tmp_path / "base", "mixtral")
     model, _ = load_base(base, "cpu")
     start = {name: p.clone() for name, p in model.named_parameters()}
