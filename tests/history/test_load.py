@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from adapterstore import Store
 from adapterstore.adapters.dense import write_delta
+from adapterstore.adapters.live_weights import LiveWeights
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.errors import (
     BaseModelMismatch,
@@ -349,4 +350,4 @@ def test_a_layer_that_keeps_its_weight_under_another_name_is_left_to_peft(store:
     with pytest.raises(AttributeError):
         _ = attention.q_proj.weight
     with open_leaves(store.repository, store.snapshot("main").composition) as leaves:
-        assert _find_changed(model, leaves) == {}
+        assert _find_changed(model, LiveWeights(model), leaves.lora, []) == {}
