@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adapterstore.algebra.leaves import DenseLeaf, DenseWeight, LoraLeaf, LowRankFactors
-from adapterstore.algebra.lowrank import check_terms_agree, scaled_b
+from adapterstore.algebra.lowrank import bare_name, check_terms_agree, scaled_b
 from adapterstore.errors import CannotExport, ShapeMismatch
 
 if TYPE_CHECKING:
@@ -107,9 +107,12 @@ def match_weight(name: str, names: Collection[str]) -> str | None:
     """Return which of ``names`` a weight's name stands for, or None.
 
     A checkpoint may leave out the prefix under which the model holds its body ("transformer."), or
-    have one more; the same name wins over both.
+    have one more; the same name wins over both. What the files of a model of several modalities
+    call "language_model.model." is "model.language_model." in the model.
     """
     if name in names:
         return name
     found = [c for c in names if c.endswith(f".{name}") or name.endswith(f".{c}")]
+    if not found:
+        found = [c for c in names if bare_name(c) == bare_name(name)]
     return found[0] if len(found) == 1 else None

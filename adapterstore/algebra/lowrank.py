@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.algebra.leaves import LoraLeaf, LowRankFactors
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 LoraTerm = tuple[Decimal, LoraLeaf]
+_BODIES = frozenset({"model", "transformer", "language_model", "text_model", "llm"})
 
 
 @dataclass(frozen=True)
@@ -133,22 +135,36 @@ def check_terms_agree(terms: Sequence[LoraTerm]) -> None:
                 raise ShapeMismatch(
                     name, label, other.weight_shape, leaf.label, factors.weight_shape
                 )
+    bare = {bare_name(name): name for name in seen}
     for name in seen:
-        _check_name(name, seen)
+        _check_name(name, seen, bare)
 
 
-def _check_name(name: str, seen: Mapping[str, tuple[str, LowRankFactors]]) -> None:
-    """Refuse a module that another term calls by a longer name: peft would drop one, silently."""
+def _check_name(
+    name: str,
+    seen: Mapping[str, tuple[str, LowRankFactors]],
+    bare: Mapping[tuple[str, ...], str],
+) -> None:
+    """Refuse a module that another term calls by another name: peft would drop one, silently."""
+    others = [bare[bare_name(name)]]
     shorter = name
     while "." in shorter:
         shorter = shorter.partition(".")[2]
-        if shorter in seen:
+        others.append(shorter)
+    for other in others:
+        if other != name and other in seen:
             raise NotLinear(
-                seen[shorter][0],
-                f"{shorter} beside {name} of {seen[name][0]}",
+                seen[other][0],
+                f"{other} beside {name} of {seen[name][0]}",
                 "they seem to be one module, of adapters made for two classes of the model; save "
                 "both for the same one",
             )
+
+
+@lru_cache(maxsize=1 << 16)
+def bare_name(name: str) -> tuple[str, ...]:
+    """Return the parts of a name without those that only say which part of a model holds a text."""
+    return tuple(part for part in name.split(".") if part not in _BODIES)
 
 
 def factors_of_module(terms: Sequence[LoraTerm], name: str) -> list[tuple[Decimal, LowRankFactors]]:

@@ -109,18 +109,18 @@ def _place(
     beside: list[LoraTerm] = []
     into: list[tuple[Decimal, Leaf]] = [*leaves.dense]
     for coefficient, leaf in leaves.lora:
-        fused = {
-            name: factors
-            for name, factors in leaf.modules.items()
-            if name not in modules
-            and (weight := weights.find(f"{name}.weight")) is not None
-            and weight.part is not None
-        }
-        others = {name: f for name, f in leaf.modules.items() if name not in fused}
+        fused, own = {}, {}
+        for name, factors in leaf.modules.items():
+            weight = weights.find(f"{name}.weight") if name not in modules else None
+            if weight is not None and weight.part is not None:
+                fused[name] = factors
+            else:
+                # An adapter of another release may name the module as the files do.
+                own[name if weight is None else weight.name.removesuffix(".weight")] = factors
         if fused:
             into.append((coefficient, dataclasses.replace(leaf, modules=fused)))
-        if others:
-            beside.append((coefficient, dataclasses.replace(leaf, modules=others)))
+        if own:
+            beside.append((coefficient, dataclasses.replace(leaf, modules=own)))
     return beside, into
 
 

@@ -193,6 +193,13 @@ def test_adapters_of_two_classes_of_a_model_are_not_summed_silently(
     store.add("main", adapter(tmp_path / "headless", 3, ("q_proj",), LlamaModel))
     with pytest.raises(NotLinear, match="one module, of adapters made for two classes"):
         store.export("main", tmp_path / "out", "lora")
+    # In a live model there is no doubt.
+    both = store.load("main", base())
+    alone = logits(store.load("HEAD~1", base()))
+    assert not logits(both).allclose(alone)
+    names = {name for name, _ in both.named_modules() if name.endswith("lora_A.default")}
+    assert len(names) == 4
+    assert max(both.get_submodule(name).weight.shape[0] for name in names) == 4
 
 
 def test_a_store_stays_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,10 +317,11 @@ def test_a_sum_that_can_not_be_loaded_leaves_the_model_as_it_was(
     tmp_path: Path, store: Store
 ) -> None:
     store.add("dense", adapter(tmp_path / "a2", 4, ("k_proj",)))
-    store.add("dense", adapter(tmp_path / "headless", 3, ("k_proj",), LlamaModel))
+    deeper = lora_tensors("model.layers.7.self_attn.k_proj", rows=16, columns=16)
+    store.add("dense", write_lora(tmp_path / "deeper", deeper, base_model_name_or_path=None))
     model = base()
     before = weights(model)
-    with pytest.raises((NotLinear, BaseModelMismatch)):
+    with pytest.raises(BaseModelMismatch, match=r"no module 'model\.layers\.7"):
         store.load("dense", model)
     assert same(weights(model), before)
     expected = logits(store.load("main", base()))
