@@ -15,7 +15,14 @@ from adapterstore.errors import CorruptStore, RefInUse, RefMoved, StoreBusy, Unk
 from adapterstore.identifiers import CommitId
 from adapterstore.store.durable import write_file
 from adapterstore.store.messages import one_line
-from adapterstore.store.reflog import carry_reflog, clear_stale_reflogs, remove_reflog
+from adapterstore.store.reflog import (
+    carry_reflog,
+    clear_stale_reflogs,
+    cut_reflogs,
+    reflog_sizes,
+    remove_reflog,
+)
+from adapterstore.store.refusals import git_writing, naming
 from adapterstore.store.repository import Repository
 
 LOCK_NAME = "adapterstore.lock"
@@ -232,15 +239,21 @@ def _locked(
     git_lock = repository.folder / f"{name}.lock"
     if git_lock.exists():
         raise _busy(git_lock)
-    _write_intent(lock, name, *more)
+    before: dict[str, int | None] = {}
     try:
-        with repository.git.transaction() as transaction:
+        with naming(repository.folder / LOCK_NAME):
+            _write_intent(lock, name, *more)
+        with git_writing(repository.folder), repository.git.transaction() as transaction:
             transaction.lock_ref(name)
             yield transaction
+            reflogs = {name, "HEAD"} if head_branch(repository) == name else {name}
+            before = reflog_sizes(repository, reflogs)
     except (OSError, pygit2.GitError) as error:
+        # libgit2 writes of a move before it moves the ref, which a full disk may then prevent.
+        cut_reflogs(repository, before)
         if git_lock.exists():
             raise _busy(git_lock) from error
-        raise OSError(str(error)) from error
+        raise (error if isinstance(error, OSError) else OSError(str(error))) from error
     finally:
         # Alive, we leave no lock behind: one that is there now is somebody else's.
         _write_intent(lock)
