@@ -55,6 +55,13 @@ def read_reflog(repository: Repository, name: str) -> list[ReflogEntry]:
     return entries
 
 
+def check_reflogs(repository: Repository, names: Iterable[str]) -> None:
+    """Raise `OSError` if one of these reflogs is there and can't be appended to."""
+    for path in (_path(repository, name) for name in names):
+        if path.exists():
+            path.open("ab").close()
+
+
 def reflog_sizes(repository: Repository, names: Iterable[str]) -> dict[str, int | None]:
     """Return how long reflogs are, in bytes (None: there is none)."""
     paths = {name: _path(repository, name) for name in names}

@@ -17,6 +17,7 @@ from adapterstore.store.durable import write_file
 from adapterstore.store.messages import one_line
 from adapterstore.store.reflog import (
     carry_reflog,
+    check_reflogs,
     clear_stale_reflogs,
     cut_reflogs,
     reflog_sizes,
@@ -145,6 +146,17 @@ def move_ref(
         _move(repository, lock, name, expected, new, message)
 
 
+def check_movable(repository: Repository, name: str) -> None:
+    """Take the locks of a move and give them back, so that hours of work do not end at one.
+
+    Raises:
+        StoreBusy: another process keeps a lock, or one that was killed has left git's.
+        OSError: there is no permission to write, or no space.
+    """
+    with store_lock(repository.folder) as lock, _locked(repository, lock, name):
+        check_reflogs(repository, _reflogs(repository, name))
+
+
 def delete_ref(repository: Repository, name: str, expected: str) -> None:
     """Remove a ref and its reflog, if it still names ``expected``; what it named stays.
 
@@ -246,8 +258,7 @@ def _locked(
         with git_writing(repository.folder), repository.git.transaction() as transaction:
             transaction.lock_ref(name)
             yield transaction
-            reflogs = {name, "HEAD"} if head_branch(repository) == name else {name}
-            before = reflog_sizes(repository, reflogs)
+            before = reflog_sizes(repository, _reflogs(repository, name))
     except (OSError, pygit2.GitError) as error:
         # libgit2 writes of a move before it moves the ref, which a full disk may then prevent.
         cut_reflogs(repository, before)
@@ -257,6 +268,11 @@ def _locked(
     finally:
         # Alive, we leave no lock behind: one that is there now is somebody else's.
         _write_intent(lock)
+
+
+def _reflogs(repository: Repository, name: str) -> set[str]:
+    """Return the names of the reflogs that a move of a ref goes to."""
+    return {name, "HEAD"} if head_branch(repository) == name else {name}
 
 
 def _busy(git_lock: Path) -> StoreBusy:

@@ -73,7 +73,10 @@ def git_writing(folder: Path, size: int = 0) -> Iterator[None]:
 
 
 def _try_to_write(folder: Path, size: int) -> None:
-    with naming(folder), tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(size))
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(size))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
