@@ -29,6 +29,7 @@ from adapterstore.errors import (
     UnsupportedFormat,
 )
 from adapterstore.identifiers import CommitId
+from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store import locks
 from adapterstore.store.durable import fsync_file, fsync_folder, put_file
 from adapterstore.store.messages import check_message
@@ -138,6 +139,8 @@ class Repository:
         self.objects = ObjectStore(folder / "lfs")
         self.sign: bool | None = None
         """Whether commits and tags are signed; None leaves it to git's configuration."""
+        self.waiting: Progress = NO_PROGRESS
+        """Told of a wait for another process; what it raises ends the wait."""
         self._alone: int | None = None
         """The thread that keeps all others away."""
         self._check_format()
@@ -314,7 +317,7 @@ class Repository:
         with suppress(OSError):
             # A clone has none, and what is written here may be pushed from here.
             _put_push_hook(self.folder)
-        return nullcontext() if self._is_alone() else locks.writing(self.folder)
+        return nullcontext() if self._is_alone() else locks.writing(self.folder, self.waiting)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -326,7 +329,7 @@ class Repository:
         if self._is_alone():
             yield
             return
-        with locks.collecting(self.folder):
+        with locks.collecting(self.folder, self.waiting):
             self._alone = threading.get_ident()
             try:
                 yield
