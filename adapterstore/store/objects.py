@@ -87,7 +87,7 @@ class ObjectStore:
         It is locked for as long, so that `gc` knows it from what a killed process left behind.
         """
         make_folder(self._temporary)
-        with TemporaryDirectory(dir=self._temporary) as folder, naming(Path(folder)):
+        with TemporaryDirectory(dir=self._temporary) as folder, naming(self._temporary):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 try_lock(handle, fcntl.LOCK_SH)

@@ -264,7 +264,9 @@ def _locked(
         cut_reflogs(repository, before)
         if git_lock.exists():
             raise _busy(git_lock) from error
-        raise (error if isinstance(error, OSError) else OSError(str(error))) from error
+        if isinstance(error, OSError):
+            raise
+        raise OSError(str(error)) from error
     finally:
         # Alive, we leave no lock behind: one that is there now is somebody else's.
         _write_intent(lock)
