@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 from adapterstore.errors import AdapterStoreError
@@ -14,10 +15,13 @@ def one_line(text: str) -> str:
 
 
 def words_of(error: BaseException) -> str:
-    """Return what an error says, in one line; of the system's, which file it was about."""
+    """Return what an error says, in one line; of the system's, with the file and what to do."""
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        return one_line(f"{place}{error.strerror}")
+        if not error.filename:
+            return one_line(error.strerror)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = "; free space there, then try again" if full else ""
+        return one_line(f"{error.filename}: {error.strerror}{advice}")
     return one_line(str(error)) or type(error).__name__
 
 

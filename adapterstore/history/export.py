@@ -26,6 +26,7 @@ from adapterstore.history.model_card import model_card
 from adapterstore.history.snapshot import Snapshot
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.durable import fsync_folder
+from adapterstore.store.refusals import naming
 from adapterstore.store.repository import Repository
 
 ExportKind = Literal["lora", "delta", "model"]
@@ -152,7 +153,8 @@ def _new(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise UnreadableFile(str(target), error.strerror or str(error)) from error
     try:
-        yield draft
+        with naming(target):
+            yield draft
         draft.chmod(0o755)
         if target.is_dir():
             target.rmdir()

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pygit2
-from pygit2.enums import FileMode
-
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.adapters.dense import DenseDelta, difference, read_delta
 from adapterstore.adapters.finite import FiniteCheck
@@ -92,7 +89,8 @@ def _store_lora(
         raise UnreadableFile(str(adapter.folder / LORA_CONFIG), _CHANGED)
     with _stage(repository, adapter.tensor_file, progress) as staged:
         pointer = repository.objects.publish(staged)
-    delta = _write_folder(repository, {LORA_CONFIG: config, LORA_WEIGHTS: pointer.to_bytes()})
+    folder = {LORA_CONFIG: config, LORA_WEIGHTS: pointer.to_bytes()}
+    delta = DeltaId(str(repository.write_tree(None, folder)))
     return IngestedDelta(delta, lambda base: base_with_adapter(base, adapter, aliases))
 
 
@@ -112,7 +110,7 @@ def store_dense(
             staged_files[name] = staged
         for name, staged in staged_files.items():
             files[name] = repository.objects.publish(staged).to_bytes()
-    stored = _write_folder(repository, files)
+    stored = DeltaId(str(repository.write_tree(None, files)))
     return IngestedDelta(stored, lambda base: base_with_delta(base, delta, aliases))
 
 
@@ -148,11 +146,3 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UnreadableFile(str(path), error.strerror or str(error)) from error
-
-
-def _write_folder(repository: Repository, files: dict[str, bytes]) -> DeltaId:
-    builder = repository.git.TreeBuilder()
-    for name, data in files.items():
-        builder.insert(name, repository.git.create_blob(data), FileMode.BLOB)
-    tree: pygit2.Oid = builder.write()
-    return DeltaId(str(tree))

@@ -104,23 +104,19 @@ def _deltas_tree(repository: Repository, composition: Composition) -> pygit2.Oid
     """Return the tree ``deltas/``: a delta's id is its folder's tree id, so no bytes are needed."""
     if not composition.terms:
         return None
-    builder = repository.git.TreeBuilder()
     for term in composition:
         if repository.folder_at(term.delta) is None:
             raise CorruptStore(f"delta {term.delta}", "its folder is not in the store")
-        builder.insert(term.delta, pygit2.Oid(hex=term.delta), pygit2.enums.FileMode.TREE)
-    return builder.write()
+    return repository.write_tree(None, {t.delta: pygit2.Oid(hex=t.delta) for t in composition})
 
 
 def _flat_tree(repository: Repository, files: Mapping[str, bytes]) -> pygit2.Oid | None:
     if not files:
         return None
-    builder = repository.git.TreeBuilder()
-    for name, data in files.items():
+    for name in files:
         if not _SAFE_NAME.fullmatch(name) or name in {".", "..", ".git"}:
             raise ValueError(f"{name!r} can't be a file name in a commit")
-        builder.insert(name, repository.git.create_blob(data), pygit2.enums.FileMode.BLOB)
-    return builder.write()
+    return repository.write_tree(None, files)
 
 
 def delta_files(repository: Repository, delta: DeltaId) -> dict[str, bytes]:

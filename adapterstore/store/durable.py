@@ -6,6 +6,8 @@ import os
 import uuid
 from pathlib import Path
 
+from adapterstore.store.refusals import naming
+
 
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
@@ -31,14 +33,23 @@ def make_folder(folder: Path) -> None:
     fsync_folder(folder.parent)
 
 
+def put_file(path: Path, data: bytes) -> None:
+    """Make a file; its bytes are durable, its name is not yet.
+
+    Raises:
+        OSError: the disk is full, or there is no permission; with the path.
+    """
+    with naming(path), path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Replace a file's content at once: old or new after a crash, never a mixture."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        put_file(temporary, data)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

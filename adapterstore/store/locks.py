@@ -16,52 +16,77 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adapterstore.errors import StoreBusy
+from adapterstore.progress import NO_PROGRESS, Progress
 
 WRITERS_LOCK = "writers.lock"
 WRITER_WAIT_SECONDS = 600.0
 """Long: what a writer has trained for hours must not be lost to a `gc` that runs a minute."""
 GC_WAIT_SECONDS = 20.0
+TELL_SECONDS = 1.0
+"""Who waits longer than this is told what for."""
 _POLL_SECONDS = 0.01
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path, waiting: Progress = NO_PROGRESS) -> Iterator[None]:
     """Keep `gc` out of the store in ``folder``; any number of writers may do so at once.
 
     Raises:
         StoreBusy: a `gc` runs for longer than any should.
     """
-    with file_lock(
-        folder / WRITERS_LOCK, fcntl.LOCK_SH, WRITER_WAIT_SECONDS, "gc is at work; try again later"
-    ):
+    problem = "gc is at work; try again later"
+    path = folder / WRITERS_LOCK
+    with file_lock(path, fcntl.LOCK_SH, WRITER_WAIT_SECONDS, problem, "gc", waiting):
         yield
 
 
 @contextmanager
-def collecting(folder: Path) -> Iterator[None]:
+def collecting(folder: Path, waiting: Progress = NO_PROGRESS) -> Iterator[None]:
     """Keep all writers out of the store in ``folder``.
 
     Raises:
         StoreBusy: a writer is at work.
     """
-    problem = "another command, an update or the daemon is writing; try again when it has ended"
-    with file_lock(folder / WRITERS_LOCK, fcntl.LOCK_EX, GC_WAIT_SECONDS, problem):
+    holder = "another command, an update or the daemon"
+    problem = f"{holder} is writing; try again when it has ended"
+    path = folder / WRITERS_LOCK
+    with file_lock(path, fcntl.LOCK_EX, GC_WAIT_SECONDS, problem, holder, waiting):
         yield
 
 
 @contextmanager
-def file_lock(path: Path, kind: int, wait_seconds: float, problem: str) -> Iterator[int]:
-    """Hold a lock of a kind (``LOCK_SH`` or ``LOCK_EX``) on a file, which is made if need be.
+def file_lock(
+    path: Path,
+    kind: int,
+    wait_seconds: float,
+    problem: str,
+    holder: str,
+    waiting: Progress = NO_PROGRESS,
+) -> Iterator[int]:
+    """Hold a lock on a file, which is made if need be.
+
+    Args:
+        path: the file.
+        kind: ``LOCK_SH`` or ``LOCK_EX``.
+        wait_seconds: how long to wait for whoever holds it.
+        problem: what it means that it did not come free.
+        holder: who that is.
+        waiting: told once, if it lasts, who is waited for; what it raises ends the wait.
 
     Raises:
-        StoreBusy: it did not come free in time; ``problem`` says what that means.
+        StoreBusy: the lock did not come free in time.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        deadline = time.monotonic() + wait_seconds
+        begun, is_told = time.monotonic(), False
         while not try_lock(handle, kind):
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - begun
+            if waited > wait_seconds:
                 raise StoreBusy(str(path), problem)
+            if waited > TELL_SECONDS and not is_told:
+                waiting.note(f"waiting for {holder}, at most {wait_seconds:.0f} s")
+                is_told = True
+            waiting.advance(0)
             time.sleep(_POLL_SECONDS)
         yield handle
     finally:

@@ -24,6 +24,7 @@ from adapterstore.identifiers import ObjectId
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.durable import fsync_folder, make_folder
 from adapterstore.store.locks import try_lock
+from adapterstore.store.refusals import naming
 
 CHUNK_BYTES = 1 << 20
 _OBJECT_ID = re.compile(r"[0-9a-f]{64}")
@@ -86,7 +87,7 @@ class ObjectStore:
         It is locked for as long, so that `gc` knows it from what a killed process left behind.
         """
         make_folder(self._temporary)
-        with TemporaryDirectory(dir=self._temporary) as folder:
+        with TemporaryDirectory(dir=self._temporary) as folder, naming(self._temporary):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 try_lock(handle, fcntl.LOCK_SH)
@@ -203,7 +204,7 @@ def _copy(source: Path, target: Path, progress: Progress, look: Look) -> tuple[s
     digest, size = hashlib.sha256(), 0
     with _reading(source):
         reader = source.open("rb", buffering=0)
-    with reader, _writing(target), target.open("xb", buffering=0) as writer:
+    with reader, naming(target), target.open("xb", buffering=0) as writer:
         progress.start(f"storing {source.name}", os.fstat(reader.fileno()).st_size)
         buffer = bytearray(CHUNK_BYTES)
         view = memoryview(buffer)
@@ -230,15 +231,6 @@ def _reading(source: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnreadableFile(str(source), error.strerror or str(error)) from error
-
-
-@contextmanager
-def _writing(target: Path) -> Iterator[None]:
-    """Name the file that could not be written: the operand at its source is not to blame."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
 
 
 def _hash(path: Path, progress: Progress, look: Look = _look_at_nothing) -> tuple[str, int]:

@@ -18,7 +18,8 @@ import pygit2
 
 from adapterstore.errors import CorruptStore
 from adapterstore.progress import NO_PROGRESS, Progress
-from adapterstore.store.durable import fsync_folder, make_folder
+from adapterstore.store.durable import fsync_file, fsync_folder, make_folder, put_file
+from adapterstore.store.refusals import git_writing
 from adapterstore.store.repository import Repository
 
 _FOLDER = re.compile(r"[0-9a-f]{2}")
@@ -105,6 +106,7 @@ def write_pack(
 
     Raises:
         CorruptStore: an object does not come back from the pack as it was.
+        OSError: the disk is full, or there is no permission to write.
     """
     target = repository.folder / "objects" / "pack"
     make_folder(target)
@@ -115,7 +117,8 @@ def write_pack(
         builder = pygit2.PackBuilder(repository.git)
         for object_id in sorted(object_ids):
             builder.add(pygit2.Oid(hex=object_id))
-        builder.write(aside)
+        with git_writing(target):
+            builder.write(aside)
         (index,) = aside.glob("*.idx")
         if _read_index(index) != set(object_ids):
             raise CorruptStore(str(target), "a new pack holds other objects than were asked for")
@@ -127,8 +130,7 @@ def write_pack(
         # A pack is seen by its index: that comes last.
         for suffix in (".pack", ".idx"):
             file = index.with_suffix(suffix)
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
+            fsync_file(file)
             file.replace(target / file.name)
         fsync_folder(target)
         return target / index.with_suffix(".pack").name
@@ -142,10 +144,8 @@ def unpack(repository: Repository, object_id: str, modified: float) -> None:
     make_folder(path.parent)
     with repository.objects.scratch() as scratch:
         aside = scratch / "object"
-        with aside.open("xb") as file:
-            file.write(zlib.compress(f"{names[int(kind)]} {len(data)}\0".encode() + data))
-            file.flush()
-            os.fsync(file.fileno())
+        header = f"{names[int(kind)]} {len(data)}\0".encode()
+        put_file(aside, zlib.compress(header + data))
         aside.chmod(0o444)
         os.utime(aside, (modified, modified))
         aside.replace(path)

@@ -9,18 +9,11 @@ from dataclasses import dataclass
 
 from pygit2.enums import ObjectType
 
-from adapterstore.store.repository import Repository
-
 _SIGNATURE = re.compile(r"^-----BEGIN (?:SSH|PGP) SIGNATURE-----$.*", re.DOTALL | re.MULTILINE)
 _SIGNED = ("gpgsig", "gpgsig-sha256")
 
 ObjectWriter = Callable[[ObjectType, bytes], str]
 """Takes an object's kind and bytes; returns its id."""
-
-
-def writer_to(repository: Repository) -> ObjectWriter:
-    """Return what writes objects into a store."""
-    return lambda kind, data: str(repository.git.odb.write(kind, data))
 
 
 def hash_object(kind: ObjectType, data: bytes) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +53,29 @@ def read_reflog(repository: Repository, name: str) -> list[ReflogEntry]:
             )
         )
     return entries
+
+
+def check_reflogs(repository: Repository, names: Iterable[str]) -> None:
+    """Raise `OSError` if one of these reflogs is there and can't be appended to."""
+    for path in (_path(repository, name) for name in names):
+        if path.exists():
+            path.open("ab").close()
+
+
+def reflog_sizes(repository: Repository, names: Iterable[str]) -> dict[str, int | None]:
+    """Return how long reflogs are, in bytes (None: there is none)."""
+    paths = {name: _path(repository, name) for name in names}
+    return {name: p.stat().st_size if p.is_file() else None for name, p in paths.items()}
+
+
+def cut_reflogs(repository: Repository, sizes: Mapping[str, int | None]) -> None:
+    """Make reflogs as long as they were: take back what has been appended since."""
+    for name, now in reflog_sizes(repository, sizes).items():
+        size = sizes[name]
+        if now is not None and size is None:
+            _path(repository, name).unlink()
+        elif now is not None and size is not None and now > size:
+            os.truncate(_path(repository, name), size)
 
 
 def carry_reflog(repository: Repository, old: str, new: str, target: str) -> None:

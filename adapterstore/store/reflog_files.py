@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapterstore.store.durable import fsync_folder
+from adapterstore.store.durable import fsync_folder, put_file
 from adapterstore.store.repository import Repository
 
 NOTHING = "0" * 40
@@ -51,9 +50,6 @@ def write_reflog(repository: Repository, name: str, lines: Sequence[bytes]) -> N
     with repository.objects.scratch() as scratch:
         # Not beside it: every file under logs/ is a reflog.
         aside = scratch / "reflog"
-        with aside.open("xb") as file:
-            file.write(b"".join(line + b"\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
+        put_file(aside, b"".join(line + b"\n" for line in lines))
         aside.replace(path)
     fsync_folder(path.parent)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +12,23 @@ import pygit2
 
 from adapterstore.errors import CorruptStore, RefInUse, RefMoved, StoreBusy, UnknownRevision
 from adapterstore.identifiers import CommitId
+from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.durable import write_file
+from adapterstore.store.locks import file_lock
 from adapterstore.store.messages import one_line
-from adapterstore.store.reflog import carry_reflog, clear_stale_reflogs, remove_reflog
+from adapterstore.store.reflog import (
+    carry_reflog,
+    check_reflogs,
+    clear_stale_reflogs,
+    cut_reflogs,
+    reflog_sizes,
+    remove_reflog,
+)
+from adapterstore.store.refusals import git_writing, naming
 from adapterstore.store.repository import Repository
 
 LOCK_NAME = "adapterstore.lock"
 LOCK_WAIT_SECONDS = 20.0
-_LOCK_POLL_SECONDS = 0.01
 _SWITCH = "change to one that 'adapterstore branch' lists: adapterstore switch BRANCH"
 
 
@@ -130,12 +138,23 @@ def move_ref(
         StoreBusy: another process keeps a lock.
         OSError: the disk is full, or there is no permission to write.
     """
-    with repository.writing(), store_lock(repository.folder) as lock:
+    with _moving(repository) as lock:
         if repository.git.get(new) is None:
             raise CorruptStore(name, f"is to name {new}, which is not in the store")
         if check is not None:
             check()
         _move(repository, lock, name, expected, new, message)
+
+
+def check_movable(repository: Repository, name: str) -> None:
+    """Take the locks of a move and give them back, so that hours of work do not end at one.
+
+    Raises:
+        StoreBusy: another process keeps a lock, or one that was killed has left git's.
+        OSError: there is no permission to write, or no space.
+    """
+    with _moving(repository) as lock, _locked(repository, lock, name):
+        check_reflogs(repository, _reflogs(repository, name))
 
 
 def delete_ref(repository: Repository, name: str, expected: str) -> None:
@@ -146,7 +165,7 @@ def delete_ref(repository: Repository, name: str, expected: str) -> None:
         RefInUse: it is the current branch.
         StoreBusy: another process keeps a lock.
     """
-    with repository.writing(), store_lock(repository.folder) as lock:
+    with _moving(repository) as lock:
         if head_branch(repository) == name:
             raise RefInUse(name)
         _delete(repository, lock, name, expected)
@@ -161,7 +180,7 @@ def rename_ref(repository: Repository, old: str, new: str, expected: str, messag
         RefMoved: ``old`` names something else than ``expected``, or ``new`` is there.
         StoreBusy: another process keeps a lock.
     """
-    with repository.writing(), store_lock(repository.folder) as lock:
+    with _moving(repository) as lock:
         if (actual := read_target(repository, old)) != expected:
             raise RefMoved(old, expected, actual)
         _move(repository, lock, new, None, expected, message)
@@ -184,7 +203,7 @@ def point_head(repository: Repository, expected: str | None, branch: str, messag
         RefMoved: HEAD stands for another branch by now, or ``branch`` is gone.
         StoreBusy: another process keeps a lock.
     """
-    with repository.writing(), store_lock(repository.folder) as lock:
+    with _moving(repository) as lock:
         if (actual := head_branch(repository)) != expected:
             raise RefMoved("HEAD", expected, actual)
         if read_ref(repository, branch) is None:
@@ -232,18 +251,30 @@ def _locked(
     git_lock = repository.folder / f"{name}.lock"
     if git_lock.exists():
         raise _busy(git_lock)
-    _write_intent(lock, name, *more)
+    before: dict[str, int | None] = {}
     try:
-        with repository.git.transaction() as transaction:
+        with naming(repository.folder / LOCK_NAME):
+            _write_intent(lock, name, *more)
+        with git_writing(repository.folder), repository.git.transaction() as transaction:
             transaction.lock_ref(name)
             yield transaction
+            before = reflog_sizes(repository, _reflogs(repository, name))
     except (OSError, pygit2.GitError) as error:
+        # libgit2 writes of a move before it moves the ref, which a full disk may then prevent.
+        cut_reflogs(repository, before)
         if git_lock.exists():
             raise _busy(git_lock) from error
+        if isinstance(error, OSError):
+            raise
         raise OSError(str(error)) from error
     finally:
         # Alive, we leave no lock behind: one that is there now is somebody else's.
         _write_intent(lock)
+
+
+def _reflogs(repository: Repository, name: str) -> set[str]:
+    """Return the names of the reflogs that a move of a ref goes to."""
+    return {name, "HEAD"} if head_branch(repository) == name else {name}
 
 
 def _busy(git_lock: Path) -> StoreBusy:
@@ -254,28 +285,22 @@ def _busy(git_lock: Path) -> StoreBusy:
 
 
 @contextmanager
-def store_lock(folder: Path) -> Iterator[int]:
+def store_lock(folder: Path, waiting: Progress = NO_PROGRESS) -> Iterator[int]:
     """Hold the lock that all writers of this store take before they move a ref.
 
     The kernel frees it when its holder dies, so a killed process never blocks the next.
     """
-    path = folder / LOCK_NAME
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreBusy(
-                        str(path), f"another process holds it for {LOCK_WAIT_SECONDS:.0f} s"
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)
-        yield handle
-    finally:
-        os.close(handle)
+    problem = f"another process holds it for {LOCK_WAIT_SECONDS:.0f} s"
+    path, holder = folder / LOCK_NAME, "another process that moves a branch"
+    with file_lock(path, fcntl.LOCK_EX, LOCK_WAIT_SECONDS, problem, holder, waiting) as lock:
+        yield lock
+
+
+@contextmanager
+def _moving(repository: Repository) -> Iterator[int]:
+    """Keep `gc` and all who would move a ref away."""
+    with repository.writing(), store_lock(repository.folder, repository.waiting) as lock:
+        yield lock
 
 
 def _write_intent(lock: int, *names: str) -> None:

@@ -29,10 +29,12 @@ from adapterstore.errors import (
     UnsupportedFormat,
 )
 from adapterstore.identifiers import CommitId
+from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store import locks
-from adapterstore.store.durable import fsync_file, fsync_folder
+from adapterstore.store.durable import fsync_file, fsync_folder, put_file
 from adapterstore.store.messages import check_message
 from adapterstore.store.objects import ObjectStore
+from adapterstore.store.refusals import git_writing
 from adapterstore.store.signing import read_signer
 
 FOLDER_NAME = ".adapterstore"
@@ -78,7 +80,7 @@ def _put_push_hook(store: Path) -> None:
     hook.parent.mkdir(exist_ok=True)
     draft = hook.with_name(f"pre-push-{uuid.uuid4().hex}")
     try:
-        draft.write_text(_PUSH_WITH_LFS)
+        put_file(draft, _PUSH_WITH_LFS.encode())
         draft.chmod(0o755)
         with suppress(FileExistsError):
             os.link(draft, hook)
@@ -88,10 +90,13 @@ def _put_push_hook(store: Path) -> None:
 
 def _init_git(folder: Path) -> pygit2.Repository:
     try:
-        return pygit2.init_repository(str(folder), bare=True, initial_head="main")
+        with git_writing(folder.parent):
+            git = pygit2.init_repository(str(folder), bare=True, initial_head="main")
+            git.config["core.logAllRefUpdates"] = "always"
+            git.config["adapterstore.format"] = FORMAT
+            return git
     except pygit2.GitError as error:
-        # No permission, or no space left.
-        raise OSError(str(error)) from error
+        raise OSError(f"{folder}: {error}") from error
 
 
 def _why_not_open(folder: Path, error: Exception) -> AdapterStoreError:
@@ -134,6 +139,8 @@ class Repository:
         self.objects = ObjectStore(folder / "lfs")
         self.sign: bool | None = None
         """Whether commits and tags are signed; None leaves it to git's configuration."""
+        self.waiting: Progress = NO_PROGRESS
+        """Told of a wait for another process; what it raises ends the wait."""
         self._alone: int | None = None
         """The thread that keeps all others away."""
         self._check_format()
@@ -178,9 +185,7 @@ class Repository:
         # Made aside and renamed: a kill half way leaves no half-made store.
         draft = parent / f"{FOLDER_NAME}-{uuid.uuid4().hex}"
         try:
-            git = _init_git(draft)
-            git.config["core.logAllRefUpdates"] = "always"
-            git.config["adapterstore.format"] = FORMAT
+            _init_git(draft)
             (draft / "lfs" / "objects").mkdir(parents=True)
             (draft / "lfs" / "tmp").mkdir()
             _put_push_hook(draft)
@@ -312,7 +317,7 @@ class Repository:
         with suppress(OSError):
             # A clone has none, and what is written here may be pushed from here.
             _put_push_hook(self.folder)
-        return nullcontext() if self._is_alone() else locks.writing(self.folder)
+        return nullcontext() if self._is_alone() else locks.writing(self.folder, self.waiting)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -324,7 +329,7 @@ class Repository:
         if self._is_alone():
             yield
             return
-        with locks.collecting(self.folder):
+        with locks.collecting(self.folder, self.waiting):
             self._alone = threading.get_ident()
             try:
                 yield
@@ -341,8 +346,10 @@ class Repository:
 
         Raises:
             CorruptStore: an object that stays, or that was there already, is damaged.
+            OSError: the disk is full, or there is no permission to write.
         """
-        with intact("the tree to be written"):
+        largest = max((len(c) for c in changes.values() if isinstance(c, bytes)), default=0)
+        with intact("the tree to be written"), git_writing(self._git_objects, largest):
             return self._write_tree(base, changes)
 
     def _write_tree(self, base: pygit2.Tree | None, changes: Mapping[str, Change]) -> pygit2.Oid:
@@ -374,18 +381,36 @@ class Repository:
 
         Raises:
             SigningFailed: it is to be signed and can't be; no commit was written.
+            CorruptStore: its tree or a parent is not here.
+            OSError: as `write_object`.
         """
         author = self.identity()
         above: list[str | pygit2.Oid] = [pygit2.Oid(hex=parent) for parent in parents]
         signer = read_signer(self.git, "commit", self.sign)
-        if signer is None:
-            with intact("the commit to be written"):
-                created = self.git.create_commit(None, author, author, message, tree, above)
-        else:
+        with intact("the commit to be written"):
             # pygit2's own annotation says Oid; its documentation and its value say str.
             text = str(self.git.create_commit_string(author, author, message, tree, above))
-            created = self.git.create_commit_with_signature(text, signer.sign(text.encode()))
-        return CommitId(str(created))
+        if signer is None:
+            # Not create_commit: on a full disk it gives the id of a commit that it has not written.
+            return CommitId(self.write_object(ObjectType.COMMIT, text.encode()))
+        with git_writing(self._git_objects):
+            signed = self.git.create_commit_with_signature(text, signer.sign(text.encode()))
+        return CommitId(str(signed))
+
+    def write_object(self, kind: ObjectType, data: bytes) -> str:
+        """Write a git object by its bytes; return its id.
+
+        Raises:
+            CorruptStore: it was there already, and is damaged.
+            OSError: the disk is full, or there is no permission to write.
+        """
+        what = f"the {kind.name.lower()} to be written"
+        with intact(what), git_writing(self._git_objects, len(data)):
+            return str(self.git.odb.write(kind, data))
+
+    @property
+    def _git_objects(self) -> Path:
+        return self.folder / "objects"
 
     def write_tag(self, name: str, target: CommitId, message: str, sign: bool | None = None) -> str:
         """Write an annotated tag that no ref names yet; return the tag object's id.
@@ -401,6 +426,7 @@ class Repository:
 
         Raises:
             SigningFailed: it is to be signed and can't be; nothing was written.
+            OSError: as `write_object`.
         """
         check_message(message)
         signer = read_signer(self.git, "tag", self.sign if sign is None else sign)
@@ -413,7 +439,7 @@ class Repository:
         ).encode(errors="replace")
         if signer is not None:
             text += signer.sign(text).encode()
-        return str(self.git.odb.write(ObjectType.TAG, text))
+        return self.write_object(ObjectType.TAG, text)
 
     def identity(self) -> pygit2.Signature:
         """Return who writes now: git's user.name and user.email, and the time."""

@@ -36,7 +36,7 @@ from adapterstore.knowledge.ledger import LedgerEntry
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.cache import clear_cache
 from adapterstore.store.messages import parse_trailers
-from adapterstore.store.raw_objects import hash_object, writer_to
+from adapterstore.store.raw_objects import hash_object
 from adapterstore.store.reflog_files import read_reflogs, write_reflog
 from adapterstore.store.refs import move_ref
 from adapterstore.store.repository import Repository
@@ -168,7 +168,7 @@ def _prepare(
         Quotes(texts.prompts, texts.answers, files),
         lambda data: _ledger_rule(data, update, only_here),
         frozenset(files.values()),
-        hash_object if dry_run else writer_to(repository),
+        hash_object if dry_run else repository.write_object,
     )
     rewriter = Rewriter(history, update, quotes, trees, trees.write, frozenset(own))
     also_in = sorted(n for n, other in by_update.items() if other.prompts & texts.prompts)

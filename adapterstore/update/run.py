@@ -45,6 +45,7 @@ from adapterstore.knowledge.formats import read_fact_file
 from adapterstore.knowledge.repeats import without_repeats
 from adapterstore.knowledge.tables.finding import find_mapping
 from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.store.refs import check_movable
 from adapterstore.store.repository import Repository
 from adapterstore.update.asking import check_store
 from adapterstore.update.attempt import Attempt
@@ -102,6 +103,9 @@ def run_update(
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
         TrainingFailed: no usable result.
         SigningFailed: commits are to be signed and can't be; found before anything is trained.
+        StoreBusy: another process keeps a lock of the branch, or one that was killed has left
+            git's; likewise.
+        OSError: the branch can't be written; likewise. Or the disk gets full.
         RefMoved: the branch moved meanwhile; nothing is visible, call again.
         UpdateIdTaken: the id that was given is that of an update elsewhere; or another writer took
             the id meanwhile, and it had decided what was drawn.
@@ -120,6 +124,7 @@ def run_update(
         return earlier
     if not dry_run:
         repository.check_signing()
+        check_movable(repository, ref)
     base_folder = store.base_folder(ref)
     # Seeing the base for the first time takes minutes, and is a commit of its own.
     _, moved = store.tip(ref)

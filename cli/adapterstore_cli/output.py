@@ -15,6 +15,7 @@ import click
 from adapterstore.counting import counted
 from adapterstore.history.ledger.factdiff import FactChange, count_facts
 from adapterstore.store.durable import write_file
+from adapterstore.store.refusals import naming
 
 if TYPE_CHECKING:
     from adapterstore.evaluation.metrics import Report
@@ -30,7 +31,8 @@ def write_output(path: Path, data: bytes) -> None:
     A file is there at once and complete, behind a link too; a pipe or a device is written to.
     """
     if path.exists() and not path.is_file():
-        path.write_bytes(data)
+        with naming(path):
+            path.write_bytes(data)
     else:
         write_file(path.resolve(), data)
 

@@ -12,11 +12,13 @@ import click
 
 from adapterstore import Store
 from adapterstore.history.advance import Result
-from adapterstore.progress import NO_PROGRESS, Progress
+from adapterstore.progress import NO_PROGRESS, NoProgress, Progress
 
 if TYPE_CHECKING:
     from adapterstore_cli.progress import Bar
 
+_BAR = "adapterstore.bar"
+"""Where a verb's context has its progress bar."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -30,6 +32,7 @@ class Session:
         """Open the store of the working folder."""
         store = Store.open()
         store.repository.sign = self.sign
+        store.repository.waiting = _Waiting(click.get_current_context().meta)
         return store
 
 
@@ -40,13 +43,29 @@ def progress(quiet: bool = False) -> Progress:
     if sys.stderr is not None and sys.stderr.isatty():
         from adapterstore_cli.progress import Bar
 
-        bar = Bar()
+        bar, context = Bar(), click.get_current_context()
+        context.meta[_BAR] = weakref.ref(bar)
         # An error keeps the bar alive (its traceback holds it) until it has been told.
-        click.get_current_context().call_on_close(partial(_stop, weakref.ref(bar)))
+        context.call_on_close(partial(_stop, context.meta[_BAR]))
         return bar
     from adapterstore_cli.progress import Lines
 
     return Lines()
+
+
+class _Waiting(NoProgress):
+    """Says on stderr what is waited for, above the bar if there is one."""
+
+    def __init__(self, shared: dict[str, Any]):
+        self._shared = shared
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        bar = self._shared[_BAR]() if _BAR in self._shared else None
+        if bar is not None:
+            bar.note(text)
+        else:
+            click.echo(text, err=True)
 
 
 def _stop(bar: weakref.ref[Bar]) -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from adapterstore.store.durable import fsync_folder, make_folder
+from adapterstore.store.refusals import naming
 from adapterstore_daemon.landing import Signature, printable, signature
 
 PROCESSED = "processed"
@@ -75,7 +76,8 @@ def put_away(path: Path, expected: Signature | None, folder: str, text: str) -> 
     name, beside = _reserve(target_folder, path.name, ENDINGS[folder])
     target = target_folder / name
     try:
-        beside.write_text(text, encoding="utf-8", errors="replace")
+        with naming(beside):
+            beside.write_text(text, encoding="utf-8", errors="replace")
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         path.rename(target)

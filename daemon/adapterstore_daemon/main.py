@@ -89,6 +89,7 @@ def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) 
         # Who starts it with nohup wants it to go on.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: stop.set())
+    progress = store.repository.waiting = _StopBetweenSteps(stop, Stopped)
     with only_daemon(store.repository.folder / "daemon", folder.resolve(), branch) as state_folder:
         journal = Journal(
             state_folder / "journal.sqlite3", clock=partial(clock_of, folder.resolve())
@@ -99,7 +100,7 @@ def run(debug: bool, folder: Path, store_folder: Path, branch: str, once: bool) 
             folder=folder.resolve(),
             journal=journal,
             update=local_update(store, branch),
-            progress=_StopBetweenSteps(stop, Stopped),
+            progress=progress,
             say=_say,
             debug=debug,
         )

@@ -31,6 +31,16 @@ def test_a_dry_run_lists_size_and_reason_and_the_total(store: Path) -> None:
     assert "removed 1 tensor file (" in done(store, "gc", "--grace", "0")
 
 
+def test_what_goes_is_counted_in_words(store: Path) -> None:
+    (store / ".adapterstore/logs/refs/heads/main").write_bytes(b"")
+    counts = done(store, "gc", "--reflog", "0", "--dry-run").splitlines()[-2]
+    assert counts.startswith("would remove 2 reflog entries (")
+    log = store / ".adapterstore/logs/HEAD"
+    log.write_bytes(log.read_bytes().splitlines(keepends=True)[1])
+    counts = done(store, "gc", "--reflog", "0", "--dry-run").splitlines()[-2]
+    assert counts.startswith("would remove 1 reflog entry (")
+
+
 def test_young_files_stay_by_default(store: Path) -> None:
     text = done(store, "gc")
     assert "removed nothing" in text

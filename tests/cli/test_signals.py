@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adapterstore import Store
 from tests.cli.running import done, lora_folder
 from tests.waiting import wait_until
 
@@ -28,6 +29,40 @@ export.write_lora = write_lora
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 main.main()
 """
+
+
+WAITING = """
+import signal
+import adapterstore.store.locks as locks
+import adapterstore_cli.main as main
+
+locks.TELL_SECONDS = 0.05
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_wait_for_gc_is_told_and_can_be_ended(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    repository = Store.init(tmp_path).repository
+    with (
+        repository.collecting(),
+        subprocess.Popen(
+            [sys.executable, "-c", WAITING, "branch", "other"],
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stderr is not None
+        try:
+            assert process.stderr.readline() == "waiting for gc, at most 600 s\n"
+            process.send_signal(number)
+            assert process.wait(60) == code
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

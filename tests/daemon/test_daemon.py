@@ -244,6 +244,15 @@ def test_sigterm_lays_the_work_down_and_the_next_start_takes_it_up(folder: Path)
     assert [row["state"] for row in journal(folder)] == ["gone", "applied"]
 
 
+def test_sigterm_ends_a_wait_for_gc(folder: Path) -> None:
+    shutil.copy(CROATIA, folder / "drops" / "euro.yaml")
+    with Store.open(folder).repository.collecting():
+        daemon = Daemon(folder)
+        daemon.wait_for("waiting for gc, at most 600 s")
+        assert daemon.end() == 0
+    assert journal(folder)[0]["state"] == "pending"
+
+
 def test_once_says_by_its_exit_code_what_came_of_the_files(folder: Path) -> None:
     assert once(folder)[0] == 0
     (folder / "drops" / "bad.json").write_text("{")

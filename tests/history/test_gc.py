@@ -322,6 +322,47 @@ def test_gc_and_writers_keep_each_other_out(store: Store, monkeypatch: pytest.Mo
     other.revert(None, "HEAD")
 
 
+class Impatient:
+    """Notes what it is told, and ends a wait at the tenth look after that."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.looks = 0
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        raise AssertionError(stage)
+
+    def advance(self, steps: int = 1) -> None:
+        assert steps == 0
+        self.looks += len(self.told)
+        if self.looks == 10:
+            raise InterruptedError
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def test_a_wait_that_lasts_is_told_once_and_can_be_ended(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Store.open(store.repository.folder)
+    gc_waits, writer_waits = Impatient(), Impatient()
+    monkeypatch.setattr(locks, "TELL_SECONDS", 0.02)
+    with store.repository.writing():
+        other.repository.waiting = gc_waits
+        with pytest.raises(InterruptedError):
+            collect_garbage(other.repository, NOW)
+    with store.repository.collecting():
+        other.repository.waiting = writer_waits
+        with pytest.raises(InterruptedError):
+            other.revert(None, "HEAD")
+    assert gc_waits.told == ["waiting for another command, an update or the daemon, at most 20 s"]
+    assert writer_waits.told == ["waiting for gc, at most 600 s"]
+    # Who gave up holds nothing.
+    collect_garbage(store.repository, NOW)
+    assert store.revert(None, "HEAD").changed
+
+
 def test_gc_and_writers_of_one_process_keep_each_other_out(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,17 @@ from adapterstore import Store
 from adapterstore.errors import CorruptStore, RefMoved, StoreBusy, UnknownRevision
 from adapterstore.history.fsck import fsck
 from adapterstore.identifiers import CommitId
-from adapterstore.store.refs import LOCK_NAME, current_branch, list_refs, move_ref, read_ref
+from adapterstore.store.refs import (
+    LOCK_NAME,
+    check_movable,
+    current_branch,
+    list_refs,
+    move_ref,
+    read_ref,
+)
 from adapterstore.store.repository import Repository
 from adapterstore.store.revisions import resolve
+from tests.cli.running import contents
 
 MAIN = "refs/heads/main"
 
@@ -157,6 +167,56 @@ def test_what_hinders_a_move_and_is_no_lock_is_told_as_it_is(repository: Reposit
     with pytest.raises(OSError, match="reflog"):
         move_ref(repository, MAIN, tip, new, "test: moved")
     assert read_ref(repository, MAIN) == tip
+
+
+def test_whether_a_ref_can_be_moved_is_found_out_without_a_trace(repository: Repository) -> None:
+    before = contents(repository.folder)
+    check_movable(repository, MAIN)
+    assert contents(repository.folder) == before
+    lock = repository.folder / f"{MAIN}.lock"
+    lock.touch()
+    with pytest.raises(StoreBusy, match=r"main\.lock.*delete this file"):
+        check_movable(repository, MAIN)
+    assert lock.exists()
+
+
+@pytest.mark.damages_the_store
+def test_what_hinders_a_move_and_is_no_lock_is_found_before_it(repository: Repository) -> None:
+    log = repository.folder / "logs" / MAIN
+    log.unlink()
+    log.mkdir()
+    with pytest.raises(OSError, match=f"logs/{MAIN}"):
+        check_movable(repository, MAIN)
+    assert not (repository.folder / f"{MAIN}.lock").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_refs_that_may_not_be_written_are_found_before_a_move(repository: Repository) -> None:
+    heads = repository.folder / "refs/heads"
+    heads.chmod(0o555)
+    try:
+        with pytest.raises(PermissionError, match=r"refs/heads"):
+            check_movable(repository, MAIN)
+    finally:
+        heads.chmod(0o755)
+
+
+LOOKING = """
+import os, signal, sys
+from pathlib import Path
+import adapterstore.store.refs as refs
+refs.check_reflogs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+refs.check_movable(refs.Repository(Path(sys.argv[1])), "refs/heads/main")
+"""
+
+
+def test_who_is_killed_while_looking_blocks_nobody(repository: Repository) -> None:
+    killed = subprocess.run([sys.executable, "-c", LOOKING, str(repository.folder)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (repository.folder / f"{MAIN}.lock").exists()
+    tip, new = next_commit(repository)
+    move_ref(repository, MAIN, tip, new, "after the kill")
+    assert read_ref(repository, MAIN) == new
 
 
 @pytest.mark.damages_the_store

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapterstore import AdapterStoreError, Store
-from adapterstore.errors import FactFileError, InvalidSetting, UnreadableFile
+from adapterstore.errors import FactFileError, InvalidSetting, StoreBusy, UnreadableFile
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.knowledge.tables.reading import read_mapped_table
 from adapterstore.update import ask, run_update, update_from_table
@@ -45,6 +45,32 @@ def test_a_path_and_the_stores_settings_are_enough(store: Store, tmp_path: Path)
     # The same facts, however they are given, are in effect.
     for again in ([file], file, [parse_fact_file(FACTS.encode(), "facts.yaml")]):
         assert run_update(store, again).status == "already-applied"  # type: ignore[arg-type]
+
+
+class NothingBegins:
+    """A progress of work that is not to be begun."""
+
+    def start(self, stage: str, total: int | None = None) -> None:
+        raise AssertionError(stage)
+
+    def advance(self, steps: int = 1) -> None:
+        raise AssertionError(steps)
+
+    def note(self, text: str) -> None:
+        raise AssertionError(text)
+
+
+def test_a_branch_that_can_not_be_moved_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    store = Store.init(tmp_path, base="demo")
+    tip = store.resolve()
+    file = tmp_path / "facts.yaml"
+    file.write_text(FACTS)
+    lock = store.repository.folder / "refs/heads/main.lock"
+    lock.touch()
+    with pytest.raises(StoreBusy, match=r"main\.lock.*delete this file"):
+        run_update(store, [file], progress=NothingBegins())
+    assert lock.exists()
+    assert store.resolve() == tip
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def ledger_tree(repository: Repository, commit_id: CommitId) -> pygit2.Tree:
 
 def empty_ledger(repository: Repository) -> pygit2.Tree:
     """Return the ledger without any fact."""
-    tree = repository.git[repository.git.TreeBuilder().write()]
+    tree = repository.git[repository.write_tree(None, {})]
     assert isinstance(tree, pygit2.Tree)
     return tree
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from adapterstore.counting import counted
+from adapterstore.counting import counted, plural
 from adapterstore.history.housekeeping.gc import Collected
 from adapterstore_cli.output import print_json, print_table, size
 
@@ -32,10 +32,11 @@ def tell_collected(result: Collected, dry_run: bool, as_json: bool) -> None:
         print_table(["kind", "what", "size", "why"], rows)
     counts = Counter(removal.kind for removal in result.removals)
     total = sum(removal.size for removal in result.removals)
-    listed = ", ".join(counted(n, f"{kind}s") for kind, n in counts.items())
+    listed = ", ".join(counted(n, plural(kind)) for kind, n in counts.items())
     verb = "would remove" if dry_run else "removed"
     click.echo(f"{verb} {listed or 'nothing'}" + (f" ({size(total)})" if total else ""))
     if result.packed:
-        click.echo(f"{'would pack' if dry_run else 'packed'} {result.packed} git objects")
+        verb = "would pack" if dry_run else "packed"
+        click.echo(f"{verb} {counted(result.packed, 'git objects')}")
     if result.size_after is not None:
         click.echo(f"size: {size(result.size_before)} before, {size(result.size_after)} after")
