@@ -47,7 +47,7 @@ HOMES = {
     "click": {"cli", "daemon"},
     "watchdog": {"daemon"},
     "pygit2": {"store", "history"},
-    "peft": {"history", "learning"},
+    "peft": {"history", "learning", "adapters"},
     # It knows which weights of a model are which of its files.
     "transformers": {"learning", "evaluation", "demo", "adapters"},
     "rich": {"cli"},

@@ -7,7 +7,7 @@ and dtypes go by the files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,29 @@ def parts_in_files(model: Any, name: str, tensor: torch.Tensor) -> dict[str, tor
         # Another prefix is no other name: see `match_weight`.
         return {name: tensor}
     return parts
+
+
+def taken_for_experts(model: Any, modules: Iterable[str]) -> set[str]:
+    """Return which modules peft takes for the experts of a mixture, by the ends of their names.
+
+    Of a kind of model whose experts transformers fuses, peft adapts these in the place of a dense
+    layer's or a shared expert's gate_proj, say, which is a linear module as ever.
+    """
+    from peft import LoraConfig
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    taken = set()
+    for name in modules:
+        config = LoraConfig(target_modules=[name])
+        try:
+            convert_peft_config_for_transformers(config, model, None)
+        except ValueError:
+            # It is one of two that peft fuses.
+            taken.add(name)
+        else:
+            if name not in (config.target_modules or ()):
+                taken.add(name)
+    return taken
 
 
 @dataclass(frozen=True)

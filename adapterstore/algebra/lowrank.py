@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 LoraTerm = tuple[Decimal, LoraLeaf]
-_BODIES = frozenset({"model", "transformer", "language_model", "text_model", "llm"})
+_BODIES = frozenset({"model", "transformer", "backbone", "language_model", "text_model", "llm"})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from adapterstore.adapters.live_weights import LiveWeight, LiveWeights
+from adapterstore.adapters.live_weights import LiveWeight, LiveWeights, taken_for_experts
 from adapterstore.algebra.composition import Composition
 from adapterstore.algebra.dense import DenseSum, Leaf, dtype_of_weight, weight_shapes
 from adapterstore.algebra.leaves import DenseWeight
@@ -103,16 +103,18 @@ def _place(
 ) -> tuple[list[LoraTerm], list[tuple[Decimal, Leaf]]]:
     """Return the terms that stand beside modules of a model, and those that go into its weights.
 
-    A LoRA of experts that the model fuses has no module to stand beside.
+    A LoRA of experts that the model fuses has no module to stand beside, nor has one of modules
+    that peft takes for such.
     """
     modules = {name for name, _ in model.named_modules()}
+    modules -= taken_for_experts(model, {name for _, leaf in leaves.lora for name in leaf.modules})
     beside: list[LoraTerm] = []
     into: list[tuple[Decimal, Leaf]] = [*leaves.dense]
     for coefficient, leaf in leaves.lora:
         fused, own = {}, {}
         for name, factors in leaf.modules.items():
             weight = weights.find(f"{name}.weight") if name not in modules else None
-            if weight is not None and weight.part is not None:
+            if weight is not None and (weight.part is not None or weight.name == f"{name}.weight"):
                 fused[name] = factors
             else:
                 # An adapter of another release may name the module as the files do.

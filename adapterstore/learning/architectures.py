@@ -70,6 +70,11 @@ ARCHITECTURES = {
     "gpt_neox": Architecture(_NEOX, _FUSED_RANK),
     "bloom": Architecture(_NEOX, _FUSED_RANK),
     "falcon": Architecture(_NEOX, _FUSED_RANK),
+    # peft refuses the output projection of their state-space layers.
+    "falcon_h1": Architecture((*_GATED, "in_proj")),
+    **dict.fromkeys(("mamba", "falcon_mamba"), Architecture(("in_proj", "x_proj", "dt_proj"))),
+    "mamba2": Architecture(("in_proj",)),
+    "nemotron_h": Architecture((*_GATED, "in_proj")),
 }
 """``model_type`` of transformers' configs → defaults."""
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from adapterstore.adapters.live_weights import parts_in_files
-from adapterstore.algebra.dense import dtype_of_weight
+from adapterstore.algebra.dense import dtype_of_weight, match_weight
 from adapterstore.errors import InvalidSetting
 from adapterstore.learning.loading import quantization
 from adapterstore.learning.recipe import Method, Recipe
-from adapterstore.learning.target_modules import are_transposed, find_targets
+from adapterstore.learning.target_modules import are_transposed, find_targets, without_place
 
 if TYPE_CHECKING:
     import torch
@@ -72,18 +73,25 @@ def start_delta(
     """
     model.requires_grad_(False)
     if method == "lora":
-        return LowRankDelta(model, name, recipe.for_model(model))
+        return LowRankDelta(model, name, recipe.for_model(model), stored)
     return DenseWeights(model, name, stored)
 
 
 class LowRankDelta:
     """A LoRA adapter, active beside those that make up the state."""
 
-    def __init__(self, model: Any, name: str, recipe: Recipe):
+    def __init__(
+        self, model: Any, name: str, recipe: Recipe, stored: Collection[str] | None = None
+    ):
         from peft import LoraConfig, PeftModel, get_peft_model
 
         assert recipe.target_modules != "auto"
         targets = find_targets(model, recipe.target_modules)
+        left_out = without_place(model, targets, stored)
+        if left_out and recipe.target_modules != "all-linear":
+            module = min(left_out)
+            raise InvalidSetting("recipe.target_modules", f"{module}: {left_out[module]}")
+        targets = [target for target in targets if target not in left_out]
         if not targets:
             raise InvalidSetting(*_nothing_to_adapt(recipe.target_modules))
         transposed = are_transposed(model, targets)
@@ -159,7 +167,7 @@ class LowRankDelta:
         )
         config = self.model.peft_config[self._name].to_dict()
         config["target_modules"] = sorted(config["target_modules"])
-        # peft sets it, to nothing, where the model fuses experts.
+        # peft sets it, to nothing, where the model fuses experts; see `without_place`.
         config["target_parameters"] = None
         config.update(inference_mode=True, base_model_name_or_path=None, auto_mapping=None)
         return PhaseResult(
@@ -195,8 +203,10 @@ class DenseWeights:
             raise InvalidSetting(
                 "recipe.method", "full, but the base has no floating-point weights; use lora"
             )
+        names = {key: list(self._parts(key, p)) for key, p in self._weights.items()}
+        _check_names(names, stored)
         self._stored = {
-            key: dtype_of_weight(next(iter(self._parts(key, p))), stored or {}, p.dtype)
+            key: dtype_of_weight(names[key][0], stored or {}, p.dtype)
             for key, p in self._weights.items()
         }
         if any(p.dtype != torch.float32 for p in self._weights.values()):
@@ -258,6 +268,24 @@ class DenseWeights:
     def _parts(self, key: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
         base = getattr(self.model, "get_base_model", lambda: self.model)()
         return parts_in_files(base, key, tensor)
+
+
+def _check_names(
+    names: Mapping[str, Sequence[str]], stored: Mapping[str, torch.dtype] | None
+) -> None:
+    """Raise `InvalidSetting` where a model's weights are not each one or more of the files'."""
+    seen: set[str] = set()
+    for name in chain.from_iterable(names.values()):
+        problem = None
+        if name in seen:
+            problem = f"several of the model's weights are one ({name})"
+        elif stored and match_weight(name, stored) is None:
+            problem = f"there is no {name}, as in the model"
+        if problem is not None:
+            raise InvalidSetting(
+                "recipe.method", f"full, but in the base's files {problem}; use lora"
+            )
+        seen.add(name)
 
 
 def base_weight_name(key: str) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
+
+from adapterstore.adapters.live_weights import taken_for_experts
+from adapterstore.algebra.dense import match_weight
 
 _NOT_TEXT = frozenset(
     {"vision_tower", "vision_model", "visual", "vision_embed_tokens", "audio_tower"}
@@ -39,6 +42,24 @@ def linear_modules(model: Any) -> list[str]:
     return names
 
 
+def without_place(
+    model: Any, names: Sequence[str], stored: Collection[str] | None
+) -> dict[str, str]:
+    """Return which modules can't be adapted, and why: module → reason.
+
+    Args:
+        model: a transformers model, or a PEFT model around one.
+        names: of modules.
+        stored: the names of the weights in the base's files (None: not known).
+    """
+    fused = taken_for_experts(model, names)
+    found = dict.fromkeys(fused, "peft takes it for the experts that the base fuses")
+    for name in names:
+        if stored and match_weight(f"{name}.weight", stored) is None:
+            found.setdefault(name, "the base's files have no weight of that name")
+    return found
+
+
 def are_transposed(model: Any, names: Sequence[str]) -> bool | None:
     """Return whether these modules keep their weights as (in, out); None: some do, some do not."""
     from transformers.pytorch_utils import Conv1D
@@ -56,4 +77,6 @@ def _is_linear(module: Any) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    return isinstance(module, (torch.nn.Linear, Conv1D))
+    # A router of experts may be built on a linear layer, and give more than that does.
+    own = type(module).__module__.startswith("transformers.models.")
+    return isinstance(module, (torch.nn.Linear, Conv1D)) and not own

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+)
 
 from adapterstore.demo import MODEL_PATH
 
@@ -51,6 +57,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "num_experts_per_tok": 2,
         "sliding_window": None,
     },
+    # Its first layer has no experts; peft takes the linear layers there for some.
+    "glm4_moe": {
+        **_LLAMA_LIKE,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "first_k_dense_replace": 1,
+        "n_group": 1,
+        "topk_group": 1,
+    },
     # Not in the table of architectures: every linear layer but the output.
     "stablelm": {**_NEOX_LIKE, "num_key_value_heads": 2},
 }
@@ -76,5 +92,38 @@ def family_model(
     torch.manual_seed(7)
     model: Any = AutoModelForCausalLM.from_config(config)
     model.to(dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def several_modalities(folder: Path) -> Path:
+    """Write a random Gemma 3 that reads images, too, and the demo's tokenizer."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_PATH)
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = Gemma3Config(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "initializer_range": 0.1,
+            **FAMILIES["gemma3_text"],
+            **special,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=1,
+        **special,
+    )
+    torch.manual_seed(7)
+    model: Any = Gemma3ForConditionalGeneration(config)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

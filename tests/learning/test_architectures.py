@@ -9,7 +9,8 @@ import pytest
 import torch
 from peft import PeftModel
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, Llama4TextConfig
 
 from adapterstore import Store
 from adapterstore.adapters.dense import read_delta
@@ -17,6 +18,7 @@ from adapterstore.adapters.live_weights import LiveWeights
 from adapterstore.errors import InvalidSetting
 from adapterstore.evaluation.gate import Gate
 from adapterstore.history.attach import attached
+from adapterstore.history.base import stored_dtypes
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.architectures import ARCHITECTURES, architecture_of
 from adapterstore.learning.loading import load_base
@@ -26,7 +28,7 @@ from adapterstore.learning.target_modules import find_targets, linear_modules
 from adapterstore.update import run_update
 from adapterstore.update.asking import ask, load_state
 from tests.adapters.writing import write_lora
-from tests.learning.families import FAMILIES, family_model
+from tests.learning.families import FAMILIES, family_model, several_modalities
 from tests.learning.tiny import TWO_STEPS
 
 PROMPT = "The currency of Croatia is the"
@@ -169,6 +171,68 @@ def test_the_defaults_of_an_architecture_are_modules_that_it_has(families: Path,
 def test_what_peft_would_adapt_is_among_it(kind: str) -> None:
     of_peft = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(kind, [])
     assert set(of_peft) <= set(ARCHITECTURES[kind].target_modules or ())
+
+
+def test_a_router_that_is_built_on_a_linear_layer_is_not_adapted() -> None:
+    config = Llama4TextConfig(
+        vocab_size=8,
+        hidden_size=32,
+        intermediate_size=16,
+        intermediate_size_mlp=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=16,
+        num_local_experts=2,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    names = {name.rpartition(".")[2] for name in linear_modules(model)}
+    assert names >= {"q_proj", "down_proj"}
+    assert "router" not in names
+
+
+def test_what_the_files_do_not_hold_as_the_model_does_is_refused_before_training(
+    families: Path,
+) -> None:
+    model, _ = load_base(families / "llama", "cpu")
+    stored = stored_dtypes(families / "llama")
+    named = "layers.0.self_attn.q_proj"
+    del stored[f"model.{named}.weight"]
+    with pytest.raises(InvalidSetting, match=rf"^recipe\.target_modules: model\.{named}: the base"):
+        start_delta(model, "lora", "learn", Recipe(), stored)
+    delta = start_delta(model, "lora", "learn", Recipe(target_modules="all-linear"), stored)
+    assert not [n for n, p in delta.model.named_parameters() if p.requires_grad and named in n]
+    with pytest.raises(InvalidSetting, match=rf"^recipe\.method: full, .* no model\.{named}"):
+        start_delta(load_base(families / "llama", "cpu")[0], "full", "learn", Recipe(), stored)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_text_of_a_model_of_several_modalities_is_changed(tmp_path: Path, method: str) -> None:
+    """As Gemma 3 from 4B on: what its files call language_model.model, it calls the other way."""
+    base = several_modalities(tmp_path / "base")
+    store = Store.init(tmp_path, base=str(base))
+    recipe = SHORT.model_copy(update={"method": method})
+    run_update(store, [FACTS], recipe=recipe, gate=NO_GATE)
+    model, tokenizer = load_state(store, "HEAD")
+    state = logits(model, tokenizer)
+    assert float((state - logits(*load_base(base, "cpu"))).abs().max()) > 100 * TOLERANCE
+    store.export("HEAD", tmp_path / "model", "model")
+    merged, _ = load_base(tmp_path / "model", "cpu")
+    assert torch.allclose(logits(merged, tokenizer), state, atol=TOLERANCE)
+    if method == "lora":
+        store.export("HEAD", tmp_path / "lora", "lora")
+        loaded: Any = PeftModel.from_pretrained(load_base(base, "cpu")[0], tmp_path / "lora")
+        assert torch.allclose(logits(loaded.eval(), tokenizer), state, atol=TOLERANCE)
+        # An adapter that names its modules as the files do, as earlier releases did.
+        weights = tmp_path / "lora" / "adapter_model.safetensors"
+        named = {
+            key.replace(".model.language_model.", ".language_model.model."): tensor
+            for key, tensor in load_file(weights).items()
+        }
+        save_file(named, weights, {"format": "pt"})
+        other = Store.init(tmp_path / "other", base=str(base))
+        other.commit(None, tmp_path / "lora")
+        assert torch.allclose(logits(*load_state(other, "HEAD")), state, atol=TOLERANCE)
 
 
 def test_wider_models_learn_more_slowly() -> None:
