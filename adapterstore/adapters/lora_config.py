@@ -89,7 +89,8 @@ def check_linear(config: dict[str, Any], label: str) -> None:
     for option in ("r", "lora_alpha"):
         if option not in config:
             raise MalformedAdapter(
-                label, f"its adapter_config.json has no {option!r}; save the adapter again with peft"
+                label,
+                f"its adapter_config.json has no {option!r}; save the adapter again with peft",
             )
     if not _is_rank(config.get("r")):
         raise MalformedAdapter(label, f"r={_short(config.get('r'))} is no rank")
