@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from adapterstore.adapters.lora import LoraAdapter, weight_shape
@@ -206,6 +206,8 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
 
     An adapter that names no base is taken by its shapes alone. A name fits if it is the base's,
     an alias, or a local path (a folder, or a snapshot in the Hub cache) that ends with one of them.
+    An alias that is an absolute path stands for that folder alone; a relative path fits if that
+    folder's path ends with it, for peft writes what the user gave, from wherever that was.
 
     Raises:
         BaseModelMismatch: it names another base, or adapts a module that the base does not have.
@@ -294,6 +296,12 @@ def _last(module: str) -> str:
 def _same_name(known: str, given: str) -> bool:
     if known == given:
         return True
+    if PurePath(known).is_absolute():
+        folder, parts = PureWindowsPath(known).parts, PureWindowsPath(given).parts
+        if not given.startswith(("/", "~")) and not PureWindowsPath(given).drive:
+            end = tuple(part for part in parts if part not in (".", ".."))
+            return bool(end) and folder[-len(end) :] == end
+        return folder == parts
     if not (given.startswith(("/", ".", "~")) or "\\" in given):
         return False
     # Takes both kinds of separators: adapters travel between systems.

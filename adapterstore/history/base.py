@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEMO_NAME = "demo"
 _NOT_NAMED = "not named yet"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def name_base(text: str, revision: str | None) -> tuple[BaseModel, Path | None]:
@@ -62,6 +64,20 @@ def find_base(base: BaseModel, settings: Settings) -> Path:
     if base.name == DEMO_NAME:
         return MODEL_PATH
     return _find_in_hub_cache(base.name, base.revision)
+
+
+def base_folders(base: BaseModel, settings: Settings) -> list[str]:
+    """Return the paths by which an adapter that was trained here may know the base."""
+    if (path := settings.base_path) is not None:
+        return list(dict.fromkeys([str(path), str(path.resolve())]))
+    return [str(MODEL_PATH)] if base.name == DEMO_NAME else []
+
+
+def name_for_peft(base: BaseModel, settings: Settings) -> str | None:
+    """Return by what peft can load the base: its name on the Hub; of a local one, its folder."""
+    if base.name is None or _HUB_NAME.fullmatch(base.name):
+        return base.name
+    return next(iter(base_folders(base, settings)), base.name)
 
 
 def _find_in_hub_cache(name: str, revision: str | None) -> Path:

@@ -18,7 +18,13 @@ from adapterstore.algebra.composition import Composition
 from adapterstore.errors import InvalidSetting, UnreadableFile
 from adapterstore.history import combining
 from adapterstore.history.advance import Result, advance, branch_tip
-from adapterstore.history.base import check_base, find_base, name_base
+from adapterstore.history.base import (
+    base_folders,
+    check_base,
+    find_base,
+    name_base,
+    name_for_peft,
+)
 from adapterstore.history.base_digests import remembered_digest
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
@@ -491,7 +497,7 @@ class Store:
             self.repository,
             path,
             base,
-            settings.base_aliases,
+            [*settings.base_aliases, *base_folders(base, settings)],
             lambda: self.base_folder(branch),
             progress,
         )
@@ -567,7 +573,9 @@ class Store:
     ) -> Exported:
         """Write a state as files that peft, transformers or a server load.
 
-        ``rank`` folds a lora to that rank, as `compact` does; the result states the error.
+        ``rank`` folds a lora to that rank, as `compact` does; the result states the error. A lora
+        names its base as peft can load it: by the name on the Hub, or, where the base is a local
+        folder, by that folder on this machine.
 
         Raises:
             CannotExport: the state has no such form.
@@ -587,7 +595,16 @@ class Store:
             lambda: self.base_folder_at(snapshot.commit),
             progress,
             rank,
+            self._name_for_peft(snapshot.base),
         )
+
+    def _name_for_peft(self, base: BaseModel) -> str | None:
+        branch = head_branch(self.repository)
+        tip = read_ref(self.repository, branch) if branch is not None else None
+        if tip is None or read_snapshot(self.repository, tip).base.name != base.name:
+            # The setting base.path is for the current branch's model.
+            return base.name
+        return name_for_peft(base, self.settings)
 
     def load(self, revision: str, model: Any) -> Any:
         """Return ``model`` (the base, loaded by the caller) in the state of a revision.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from adapterstore import Store
@@ -174,6 +174,28 @@ def test_a_saved_state_is_one_adapter(tmp_path: Path, store: Store) -> None:
     model.save_pretrained(tmp_path / "saved")
     again = PeftModel.from_pretrained(base(), tmp_path / "saved")
     assert logits(again).equal(logits(model))
+
+
+@pytest.mark.parametrize("trained_on", ["../models/llama", "{}/models/llama"])
+def test_peft_finds_the_local_base_of_an_export_and_the_store_that_of_an_adapter(
+    tmp_path: Path, trained_on: str
+) -> None:
+    folder = tmp_path / "models" / "llama"
+    base().save_pretrained(folder)
+    store = Store.init(tmp_path / "work")
+    store.commit(None, write_lora(tmp_path / "first", base_model_name_or_path="own-llama"))
+    store.settings.with_value("base.path", str(folder)).write()
+    path = write_lora(
+        tmp_path / "second",
+        lora_tensors("model.layers.0.self_attn.q_proj", rows=16, columns=16),
+        base_model_name_or_path=trained_on.format(tmp_path),
+        task_type="CAUSAL_LM",
+    )
+    store.commit(None, path)
+    store.export("HEAD", tmp_path / "out")
+    model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(model), logits(store.load("main", base())))
+    store.add(None, tmp_path / "out")
 
 
 def test_another_adapter_stacks_on_a_state(tmp_path: Path, store: Store) -> None:
