@@ -29,7 +29,8 @@ class StoredWeight:
     """One weight of a model folder."""
 
     info: TensorInfo
-    load: Callable[[], torch.Tensor]
+    load: Callable[..., torch.Tensor]
+    """See `TensorReader.load`."""
 
 
 @dataclass(frozen=True)

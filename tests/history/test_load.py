@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,31 @@ def test_a_model_in_a_state_is_not_taken_for_a_base(store: Store) -> None:
         assert logits(first).equal(expected["main"])
     second = store.load("other", first.unload())
     assert logits(second).equal(expected["other"])
+
+
+def test_a_model_with_a_state_merged_into_it_is_not_taken_for_a_base(
+    tmp_path: Path, store: Store
+) -> None:
+    base().save_pretrained(tmp_path / "base", max_shard_size="5KB")
+    store.settings.with_value("base.path", str(tmp_path / "base")).write()
+    merged = store.load("main", base()).merge_and_unload()
+    before = weights(merged)
+    for branch in ("main", "dense"):
+        with pytest.raises(BaseModelMismatch, match=r"not the one of the base in .*merged into"):
+            store.load(branch, merged)
+    assert same(weights(merged), before)
+    # Rounding alone is no other model.
+    store.load("main", base().bfloat16().float())
+    shutil.rmtree(tmp_path / "base")
+    store.load("main", merged)
+
+
+def test_a_model_without_values_is_refused(store: Store) -> None:
+    for branch in ("main", "dense"):
+        with pytest.raises(
+            BaseModelMismatch, match=r"has no values \('model.*' is on the meta dev"
+        ):
+            store.load(branch, base().to("meta"))
 
 
 def test_dense_terms_are_not_added_twice(store: Store) -> None:
