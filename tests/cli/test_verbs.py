@@ -75,6 +75,7 @@ def test_subtract_takes_an_operand_out(store: Path) -> None:
 def test_what_is_so_already_makes_no_commit(store: Path) -> None:
     assert done(store, "commit", "a").startswith("nothing to do")
     assert len(read_json(store, "log")) == 2
+    assert len(done(store, "log", "--oneline", "--max-count", "1").splitlines()) == 1
 
 
 def test_a_command_with_expect_runs_once_however_often_it_is_run(store: Path) -> None:
@@ -92,6 +93,8 @@ def test_a_command_with_expect_runs_once_however_often_it_is_run(store: Path) ->
 def test_diff_measures_each_module(store: Path) -> None:
     done(store, "add", "b")
     shown = read_json(store, "diff", "HEAD~1", "HEAD")
+    assert read_json(store, "diff", "HEAD~1..HEAD") == shown
+    assert adapterstore(store, "diff", "HEAD~1...HEAD").returncode == 4
     assert [t["left"] for t in shown["terms"]] == ["0"]
     assert [m["rank_right"] for m in shown["modules"]] == [5, 5]
     assert all(m["norm_difference"] > 0 for m in shown["modules"])
