@@ -66,18 +66,19 @@ def find_base(base: BaseModel, settings: Settings) -> Path:
     return _find_in_hub_cache(base.name, base.revision)
 
 
-def base_folders(base: BaseModel, settings: Settings) -> list[str]:
+def base_folders(base: BaseModel, settings: Settings) -> list[Path]:
     """Return the paths by which an adapter that was trained here may know the base."""
     if (path := settings.base_path) is not None:
-        return list(dict.fromkeys([str(path), str(path.resolve())]))
-    return [str(MODEL_PATH)] if base.name == DEMO_NAME else []
+        return [path, path.resolve()]
+    return [MODEL_PATH] if base.name == DEMO_NAME else []
 
 
 def name_for_peft(base: BaseModel, settings: Settings) -> str | None:
     """Return by what peft can load the base: its name on the Hub; of a local one, its folder."""
     if base.name is None or _HUB_NAME.fullmatch(base.name):
         return base.name
-    return next(iter(base_folders(base, settings)), base.name)
+    folders = base_folders(base, settings)
+    return str(folders[0].absolute()) if folders else base.name
 
 
 def _find_in_hub_cache(name: str, revision: str | None) -> Path:

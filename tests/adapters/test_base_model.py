@@ -179,7 +179,7 @@ def test_a_folder_is_known_by_its_path_and_by_the_end_of_it(
     base = BaseModel(name="org/base", shapes={Q: [3, 4]})
     found = adapter(tmp_path, base_model_name_or_path=given)
     with nullcontext() if fits else pytest.raises(BaseModelMismatch):
-        check_adapter_fits(base, found, aliases=["/data/models/llama"])
+        check_adapter_fits(base, found, aliases=[Path("/data/models/llama")])
 
 
 @pytest.mark.parametrize("given", ["org/other", "somebody/base", "base", "/data/base/other", "/"])
