@@ -125,12 +125,20 @@ class RefMoved(AdapterStoreError):
 
     exit_code = 5
 
-    def __init__(self, ref: str, expected: str | None, actual: str | None):
+    def __init__(self, ref: str, expected: str | None, actual: str | None, stated: bool = False):
+        """``stated``: it is the caller who said what to expect, so trying again is of no use."""
         self.ref, self.expected, self.actual = ref, expected, actual
-        super().__init__(
-            f"{ref} moved from {expected or 'nothing'} to {actual or 'nothing'} meanwhile; "
-            "nothing was changed: run the command again"
-        )
+        if stated:
+            problem = (
+                f"{ref} is at {actual}, not at {expected}, from where it was to move; nothing was "
+                "changed: see with 'adapterstore log' what came since"
+            )
+        else:
+            problem = (
+                f"{ref} moved from {expected or 'nothing'} to {actual or 'nothing'} meanwhile; "
+                "nothing was changed: run the command again"
+            )
+        super().__init__(problem)
 
 
 class UpdateIdTaken(AdapterStoreError):

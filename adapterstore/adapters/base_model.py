@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 from adapterstore.adapters.lora import LoraAdapter, weight_shape
@@ -24,6 +24,8 @@ from adapterstore.errors import (
 )
 
 FORMAT = 1
+Alias = str | PurePath
+"""Another name of a base model, or the folder with its weights."""
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -201,11 +203,13 @@ def _digest_shown(digest: str | None) -> str:
     return f"has SHA-256 {digest[:12]}" if digest is not None else "is not there"
 
 
-def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[str]) -> None:
+def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[Alias]) -> None:
     """Raise unless an adapter belongs to the base model, by name and by shapes.
 
     An adapter that names no base is taken by its shapes alone. A name fits if it is the base's,
     an alias, or a local path (a folder, or a snapshot in the Hub cache) that ends with one of them.
+    An alias that is a `Path` is the base's folder here: its own path fits, and a relative one with
+    which that ends, for peft writes what the user gave, from wherever that was.
 
     Raises:
         BaseModelMismatch: it names another base, or adapts a module that the base does not have.
@@ -214,7 +218,7 @@ def check_adapter_fits(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[
     """
     label = str(adapter.folder)
     if base.name is not None and adapter.base_name is not None:
-        known = [base.name, *aliases]
+        known: list[Alias] = [base.name, *aliases]
         if not any(_same_name(name, adapter.base_name) for name in known):
             raise BaseModelMismatch(base.name, adapter.base_name)
     for module in adapter.modules.values():
@@ -291,7 +295,13 @@ def _last(module: str) -> str:
     return module.rpartition(".")[2]
 
 
-def _same_name(known: str, given: str) -> bool:
+def _same_name(known: Alias, given: str) -> bool:
+    if isinstance(known, PurePath):
+        folder, parts = PureWindowsPath(known).parts, PureWindowsPath(given).parts
+        if not given.startswith(("/", "~")) and not PureWindowsPath(given).drive:
+            end = tuple(part for part in parts if part not in (".", ".."))
+            return bool(end) and folder[-len(end) :] == end
+        return folder == parts
     if known == given:
         return True
     if not (given.startswith(("/", ".", "~")) or "\\" in given):

@@ -46,9 +46,11 @@ _REFUSED = {
     "arrow_config": "Arrow routes between adapters for each token",
     "use_bdlora": "block-diagonal LoRA has another layout of its factors",
     "ensure_weight_tying": "tied adapters depend on how the base ties its weights",
+    "kasa_config": "KaSA changes the base's weights, and puts a diagonal between B and A",
 }
 
-_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+"""They set A and B, and leave the base's weights as they are."""
 
 
 def check_linear(config: dict[str, Any], label: str) -> None:
@@ -56,7 +58,7 @@ def check_linear(config: dict[str, Any], label: str) -> None:
 
     Raises:
         NotLinear: the option that makes it something else is named.
-        MalformedAdapter: ``r`` or ``lora_alpha`` is no number.
+        MalformedAdapter: ``r`` or ``lora_alpha`` is missing or no number.
     """
     kind = config.get("peft_type")
     if kind != "LORA":
@@ -68,7 +70,9 @@ def check_linear(config: dict[str, Any], label: str) -> None:
     if bias != "none":
         raise NotLinear(label, f"bias={_short(bias)}", "trained biases are not part of B·A")
     start = config.get("init_lora_weights", True)
-    if not any(start is plain or start == plain for plain in _PLAIN_STARTS):
+    # peft takes these names in any case.
+    plain_start = start.lower() if isinstance(start, str) else start
+    if not any(plain_start is plain or plain_start == plain for plain in _PLAIN_STARTS):
         raise NotLinear(
             label,
             f"init_lora_weights={_short(start)}",
@@ -81,6 +85,12 @@ def check_linear(config: dict[str, Any], label: str) -> None:
             name = option if option.isidentifier() and len(option) <= 60 else _short(option)
             raise NotLinear(
                 label, f"{name}={_short(config[option])}", "this release does not know the option"
+            )
+    for option in ("r", "lora_alpha"):
+        if option not in config:
+            raise MalformedAdapter(
+                label,
+                f"its adapter_config.json has no {option!r}; save the adapter again with peft",
             )
     if not _is_rank(config.get("r")):
         raise MalformedAdapter(label, f"r={_short(config.get('r'))} is no rank")

@@ -29,7 +29,8 @@ class StoredWeight:
     """One weight of a model folder."""
 
     info: TensorInfo
-    load: Callable[[], torch.Tensor]
+    load: Callable[..., torch.Tensor]
+    """See `TensorReader.load`."""
 
     def equals(self, other: StoredWeight) -> bool:
         """Return whether another weight has the same dtype, shape and values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,12 @@ class TensorReader:
         self._path = path
         self._header: TensorFile | None = None
 
-    def load(self, name: str) -> torch.Tensor:
+    def load(self, name: str, first: int | None = None) -> torch.Tensor:
         """Return one tensor as it is stored, in memory of its own.
+
+        Args:
+            name: which.
+            first: how many of its rows to read (None: all).
 
         Raises:
             UnreadableFile, MalformedTensorFile: the file can't be read, or is damaged.
@@ -38,7 +43,9 @@ class TensorReader:
         dtype = torch_dtype(info.dtype)
         if info.begin == info.end:
             return torch.empty(info.shape, dtype=dtype)
-        tensor = torch.empty(info.end - info.begin, dtype=torch.uint8)
+        shape = info.shape if first is None else (first, *info.shape[1:])
+        size = (info.end - info.begin) * prod(shape) // prod(info.shape)
+        tensor = torch.empty(size, dtype=torch.uint8)
         left = tensor.numpy().data
         try:
             with self._path.open("rb", buffering=0) as file:
@@ -49,4 +56,4 @@ class TensorReader:
             raise UnreadableFile(str(self._path), error.strerror or str(error)) from error
         if left:
             raise MalformedTensorFile(str(self._path), "it was cut short while it was read")
-        return tensor.view(dtype).reshape(info.shape)
+        return tensor.view(dtype).reshape(shape)

@@ -99,11 +99,18 @@ def _advance_from(
     plan: Plan,
 ) -> Result:
     expected = _with_its_base(repository, tip, expected)
-    new = plan(read_snapshot(repository, expected))
+    elsewhere = RefMoved(ref, expected, tip, stated=True)
+    try:
+        new = plan(read_snapshot(repository, expected))
+    except AdapterStoreError as error:
+        if tip == expected:
+            raise
+        # What is refused from there was not done by an earlier run.
+        raise elsewhere from error
     if new is None:
         # Nothing was to do there; where the branch has gone on, that has to hold of its tip, too.
         if tip != expected and not _is_as_asked(repository, tip, plan):
-            raise RefMoved(ref, expected, tip)
+            raise elsewhere
         return Result(tip, changed=False)
     commit, message = _write(repository, expected, new)
     if tip == expected:
@@ -114,7 +121,7 @@ def _advance_from(
     else:
         done = _find_twin(repository, tip, commit)
     if done is None:
-        raise RefMoved(ref, expected, tip)
+        raise elsewhere
     return Result(done, changed=False, notes=["an earlier run of this command did it already"])
 
 

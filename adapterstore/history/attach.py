@@ -6,14 +6,23 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapterstore.adapters.live_weights import LiveWeight, LiveWeights, taken_for_experts
+from adapterstore.adapters.model_folder import read_model_folder
+from adapterstore.adapters.tensor_file import FLOAT_DTYPES
 from adapterstore.algebra.composition import Composition
-from adapterstore.algebra.dense import DenseSum, Leaf, dtype_of_weight, weight_shapes
+from adapterstore.algebra.dense import (
+    DenseSum,
+    Leaf,
+    dtype_of_weight,
+    match_weight,
+    weight_shapes,
+)
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import LoraTerm, MaterializedLora, materialize_lora
-from adapterstore.errors import BaseModelMismatch, CannotExport, ShapeMismatch
+from adapterstore.errors import AdapterStoreError, BaseModelMismatch, CannotExport, ShapeMismatch
 from adapterstore.history.leaves import Leaves, open_leaves, summarize_delta
 from adapterstore.progress import NO_PROGRESS, Progress
 from adapterstore.store.repository import Repository
@@ -51,11 +60,17 @@ def attach_composition(
         return _attach(model, leaves, stored)
 
 
-def attach_to_base(repository: Repository, composition: Composition, model: Any) -> Any:
+def attach_to_base(
+    repository: Repository, composition: Composition, model: Any, base_folder: Path | None = None
+) -> Any:
     """Return somebody's model in the state of a composition, if it is a base; else change nothing.
 
+    Where ``base_folder`` has the base's weights, the first rows of those that the state changes are
+    compared with them: another state's change may have been merged into the model.
+
     Raises:
-        BaseModelMismatch: it is no model, has adapters, or is in a state with dense terms.
+        BaseModelMismatch: it is no model, has no values, has adapters, is in a state with dense
+            terms, or its weights are not the base's.
         AdapterStoreError: as `attach_composition`.
     """
     import torch
@@ -72,8 +87,53 @@ def attach_to_base(repository: Repository, composition: Composition, model: Any)
         raise BaseModelMismatch(
             kind, kind, f"{kind} {has}; a state is put on the base: unload() it, or load it anew"
         )
+    empty = (name for name, parameter in model.named_parameters() if parameter.is_meta)
+    # Layers that accelerate keeps elsewhere are on it, too, while they do not compute.
+    if (name := next(empty, None)) is not None and not hasattr(model, "hf_device_map"):
+        raise BaseModelMismatch(
+            kind, kind, f"{kind} has no values ({name!r} is on the meta device); load its weights"
+        )
     with open_leaves(repository, composition) as leaves:
+        if base_folder is not None:
+            _check_first_rows(model, leaves, base_folder)
         return _attach(model, leaves)
+
+
+def _check_first_rows(model: Any, leaves: Leaves, base_folder: Path) -> None:
+    """Raise if a weight that the leaves change begins otherwise than in the base's files.
+
+    What loading the base may make otherwise passes: packed weights, and rounding to 16 bits.
+    """
+    import torch
+
+    try:
+        folder = read_model_folder(base_folder)
+    except AdapterStoreError:
+        # A part of the model in the Hub cache, or pickled weights: nothing to compare with.
+        return
+    if folder.config.get("quantization_config") is not None:
+        return
+    stored, parameters = folder.weights, dict(model.named_parameters(remove_duplicate=False))
+    changed = {f"{name}.weight" for _, leaf in leaves.lora for name in leaf.modules}
+    changed |= {name for _, leaf in leaves.dense for name in leaf.weights}
+    for name in sorted(changed):
+        held, file = match_weight(name, parameters), match_weight(name, stored)
+        if held is None or file is None or type(parameters[held]) is not torch.nn.Parameter:
+            continue
+        here, there = parameters[held].detach(), stored[file]
+        floats = here.is_floating_point() and there.info.dtype in FLOAT_DTYPES
+        alike = here.dim() > 0 and tuple(here.shape) == there.info.shape
+        if here.is_meta or not floats or not alike:
+            continue
+        rows = there.load(first=1).to(torch.float32)
+        if not torch.allclose(here[:1].cpu().float(), rows, rtol=2**-8, atol=2**-20):
+            kind = type(model).__name__
+            raise BaseModelMismatch(
+                kind,
+                kind,
+                f"{kind}: its weight {held!r} is not the one of the base in {base_folder} (was "
+                "another state merged into it?); a state is put on the base: load it anew",
+            )
 
 
 def _attach(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapterstore.adapters.base_model import BaseModel, check_same_base, describe_base, file_digest
-from adapterstore.adapters.model_folder import read_model_folder
+from adapterstore.adapters.model_folder import CONFIG_NAME, read_model_folder
 from adapterstore.adapters.tensor_file import FLOAT_DTYPES
 from adapterstore.adapters.tensor_writer import torch_dtype
 from adapterstore.demo import MODEL_PATH
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 DEMO_NAME = "demo"
+_NOT_NAMED = "not named yet"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def name_base(text: str, revision: str | None) -> tuple[BaseModel, Path | None]:
@@ -50,14 +53,32 @@ def find_base(base: BaseModel, settings: Settings) -> Path:
         BaseModelUnavailable: not at hand.
     """
     if (path := settings.base_path) is not None:
+        name = base.name or _NOT_NAMED
         if not path.is_dir():
-            raise BaseModelUnavailable(str(base.name), f"base.path is {path}, which is no folder")
+            raise BaseModelUnavailable(name, f"base.path is {path}, which is no folder")
+        if not (path / CONFIG_NAME).is_file():
+            raise BaseModelUnavailable(name, f"base.path is {path}, which has no {CONFIG_NAME}")
         return path
     if base.name is None:
-        raise BaseModelUnavailable("not named yet", "commit an adapter that names its base")
+        raise BaseModelUnavailable(_NOT_NAMED, "commit an adapter that names its base")
     if base.name == DEMO_NAME:
         return MODEL_PATH
     return _find_in_hub_cache(base.name, base.revision)
+
+
+def base_folders(base: BaseModel, settings: Settings) -> list[Path]:
+    """Return the paths by which an adapter that was trained here may know the base."""
+    if (path := settings.base_path) is not None:
+        return [path, path.resolve()]
+    return [MODEL_PATH] if base.name == DEMO_NAME else []
+
+
+def name_for_peft(base: BaseModel, settings: Settings) -> str | None:
+    """Return by what peft can load the base: its name on the Hub; of a local one, its folder."""
+    if base.name is None or _HUB_NAME.fullmatch(base.name):
+        return base.name
+    folders = base_folders(base, settings)
+    return str(folders[0].absolute()) if folders else base.name
 
 
 def _find_in_hub_cache(name: str, revision: str | None) -> Path:

@@ -75,6 +75,7 @@ def export_state(
     base_folder: Callable[[], Path],
     progress: Progress = NO_PROGRESS,
     rank: int | None = None,
+    base_name: str | None = None,
 ) -> Exported:
     """Write a state into a folder that is not there yet, all of it or nothing.
 
@@ -88,6 +89,7 @@ def export_state(
             LoRA is on a layer that the base may have tied to another.
         progress: told of every tensor file.
         rank: of a lora, the most to keep; the best adapter of that rank is taken.
+        base_name: of a lora, what peft shall load the base by (None: the base's name in the store).
 
     Raises:
         CannotExport: the state has no such form, has no rank to keep, or the folder is there
@@ -101,16 +103,17 @@ def export_state(
     with open_leaves(repository, snapshot.composition, progress) as leaves, _new(target) as draft:
         chosen: ExportKind = kind or ("delta" if leaves.dense and rank is None else "lora")
         exported = Exported(chosen)
+        base_name = base_name or snapshot.base.name
         if rank is not None and chosen != "lora":
             raise CannotExport(f"{what} as {chosen} of rank {rank}", "only a lora has a rank")
         if chosen == "lora" and rank is not None:
             _check_lora(leaves, what)
             compacted = compact_lora(leaves.lora, rank, progress)
-            lora = _of_base(compacted.lora, snapshot.base.name)
+            lora = _of_base(compacted.lora, base_name)
             write_lora(lora, draft, progress)
             exported = Exported("lora", lora.rank, compacted.relative_error)
         elif chosen == "lora":
-            write_lora(lora_of(leaves, snapshot.base.name, what), draft, progress)
+            write_lora(lora_of(leaves, base_name, what), draft, progress)
         elif chosen == "delta":
             if not leaves.terms:
                 raise CannotExport(f"{what} as delta", "it is the base model itself, the empty sum")

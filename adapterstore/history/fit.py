@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from adapterstore.adapters.base_model import BaseModel, check_adapter_fits, check_same_base
+from adapterstore.adapters.base_model import Alias, BaseModel, check_adapter_fits, check_same_base
 from adapterstore.adapters.dense import DenseDelta
 from adapterstore.adapters.lora import LoraAdapter
 from adapterstore.errors import BaseModelMismatch, ShapeMismatch
 
 
-def base_with_adapter(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[str]) -> BaseModel:
+def base_with_adapter(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[Alias]) -> BaseModel:
     """Check an adapter against the base; return the base with the shapes that the adapter shows.
 
     While the base's weights have not been seen, its name and the shapes of its modules are what
@@ -33,7 +33,7 @@ def base_with_adapter(base: BaseModel, adapter: LoraAdapter, aliases: Sequence[s
     return _named(dataclasses.replace(base, shapes=shapes), adapter.base_name, adapter.revision)
 
 
-def base_with_delta(base: BaseModel, delta: DenseDelta, aliases: Sequence[str]) -> BaseModel:
+def base_with_delta(base: BaseModel, delta: DenseDelta, aliases: Sequence[Alias]) -> BaseModel:
     """Check a dense delta against the base; return the base with the shapes that it shows.
 
     Raises:

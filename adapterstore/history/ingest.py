@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapterstore.adapters.base_model import BaseModel
+from adapterstore.adapters.base_model import Alias, BaseModel
 from adapterstore.adapters.dense import DenseDelta, difference, read_delta
 from adapterstore.adapters.finite import FiniteCheck
 from adapterstore.adapters.lora import LoraAdapter, read_lora
@@ -47,7 +47,7 @@ def ingest(
     repository: Repository,
     path: Path,
     base: BaseModel,
-    aliases: Sequence[str],
+    aliases: Sequence[Alias],
     base_folder: Callable[[], Path],
     progress: Progress = NO_PROGRESS,
 ) -> IngestedDelta:
@@ -57,7 +57,7 @@ def ingest(
         repository: the store.
         path: the folder, or the safetensors file in it.
         base: what the store knows of its base model.
-        aliases: other names of the base model.
+        aliases: other names of the base model, and its folder.
         base_folder: gives the base's weights; asked only for a fine-tuned model, whose delta is
             tuned − base.
         progress: told of every byte.
@@ -82,7 +82,7 @@ def ingest(
 
 
 def _store_lora(
-    repository: Repository, adapter: LoraAdapter, aliases: Sequence[str], progress: Progress
+    repository: Repository, adapter: LoraAdapter, aliases: Sequence[Alias], progress: Progress
 ) -> IngestedDelta:
     config = _read_bytes(adapter.folder / LORA_CONFIG)
     if not _says(config, adapter.config):
@@ -97,7 +97,7 @@ def _store_lora(
 def store_dense(
     repository: Repository,
     delta: DenseDelta,
-    aliases: Sequence[str],
+    aliases: Sequence[Alias],
     progress: Progress,
     move: bool,
 ) -> IngestedDelta:

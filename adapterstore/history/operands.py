@@ -73,8 +73,8 @@ def resolve_commits(repository: Repository, revision: str, mainline: int | None 
         mainline: of a merge, the number of the parent that stays (from 1).
 
     Raises:
-        UnknownRevision: no such thing; A and B have no one commit where they part; ``mainline``
-            for what is no merge, or without such a parent.
+        UnknownRevision: no such thing; a range without a commit in it; A and B have no one commit
+            where they part; ``mainline`` for what is no merge, or without such a parent.
         AmbiguousRevision: an abbreviated id that begins several.
         MainlineNeeded: a merge, and no ``mainline``.
     """
@@ -84,6 +84,9 @@ def resolve_commits(repository: Repository, revision: str, mainline: int | None 
             raise UnknownRevision(revision, "is no merge, so it has no main line")
         change = resolve_change(repository, revision)
         assert change.before is not None
+        if is_ancestor(repository, change.after, change.before):
+            start, _, end = revision.partition("..")
+            raise UnknownRevision(revision, f"an empty range: {start!r} has all commits of {end!r}")
         if is_ancestor(repository, change.before, change.after):
             return change
         bases = merge_bases(repository, change.before, change.after)
@@ -134,6 +137,7 @@ def operand_path(repository: Repository, operand: str) -> Path | None:
     Raises:
         AmbiguousRevision: it could be either.
         UnknownRevision: it is neither.
+        UnreadableFile: it can only be a path, and nothing is there.
     """
     check_text(operand)
     if not operand.strip():
@@ -141,7 +145,10 @@ def operand_path(repository: Repository, operand: str) -> Path | None:
     path = Path(operand)
     # Not Path.exists: of a name that is too long it says that the system refused.
     there = os.path.lexists(path)
-    if there and (path.is_absolute() or operand.startswith(("./", "../"))):
+    # No name that git takes begins or ends so.
+    if path.is_absolute() or operand.startswith(("./", "../")) or operand.endswith("/"):
+        if not there:
+            raise UnreadableFile(operand, "no such file or folder")
         return path
     try:
         if ".." in operand or is_update(operand):

@@ -8,6 +8,7 @@ model = store.load("main", model)
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from decimal import Decimal
 from functools import wraps
 from pathlib import Path
@@ -15,10 +16,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from adapterstore.adapters.base_model import BaseModel
 from adapterstore.algebra.composition import Composition
-from adapterstore.errors import InvalidSetting, UnreadableFile
+from adapterstore.errors import BaseModelUnavailable, InvalidSetting, UnreadableFile
 from adapterstore.history import combining
 from adapterstore.history.advance import Result, advance, branch_tip
-from adapterstore.history.base import check_base, find_base, name_base
+from adapterstore.history.base import (
+    base_folders,
+    check_base,
+    find_base,
+    name_base,
+    name_for_peft,
+)
 from adapterstore.history.base_digests import remembered_digest
 from adapterstore.history.ingest import IngestedDelta, ingest
 from adapterstore.history.log import LogEntry, log_entry, read_log
@@ -491,7 +498,7 @@ class Store:
             self.repository,
             path,
             base,
-            settings.base_aliases,
+            [*settings.base_aliases, *base_folders(base, settings)],
             lambda: self.base_folder(branch),
             progress,
         )
@@ -567,7 +574,9 @@ class Store:
     ) -> Exported:
         """Write a state as files that peft, transformers or a server load.
 
-        ``rank`` folds a lora to that rank, as `compact` does; the result states the error.
+        ``rank`` folds a lora to that rank, as `compact` does; the result states the error. A lora
+        names its base as peft can load it: by the name on the Hub, or, where the base is a local
+        folder, by that folder on this machine.
 
         Raises:
             CannotExport: the state has no such form.
@@ -576,6 +585,7 @@ class Store:
                 the embedding or the output layer, which the base may tie; see `base_folder_at`.
         """
         snapshot = self.snapshot(revision)
+        base = snapshot.base
         from adapterstore.history.export import export_state
 
         return export_state(
@@ -587,6 +597,7 @@ class Store:
             lambda: self.base_folder_at(snapshot.commit),
             progress,
             rank,
+            name_for_peft(base, self.settings) if self._is_current_base(base) else base.name,
         )
 
     def load(self, revision: str, model: Any) -> Any:
@@ -601,20 +612,31 @@ class Store:
         and frozen, as peft's ``inference_mode`` leaves an adapter and its base: no parameter
         requires a gradient.
 
-        That the weights are the base's is taken on trust; names and shapes are compared. For
-        another state over the same model, take the first off again (``.unload()``), or, where it
-        has dense terms, load the base anew.
+        Names and shapes are compared with the base's; where its files are at hand, so are the first
+        rows of the weights that the state changes. For another state over the same model, take the
+        first off again (``.unload()``), or, where it has dense terms, load the base anew.
 
         Raises:
             BaseModelMismatch, ShapeMismatch: the model is not the deltas' base, or it is in a state
-                already, or has adapters; nothing was changed.
+                already, has adapters, or no values (torch's meta device); nothing was changed.
             CorruptStore: a delta's bytes are not what its id says.
             CannotExport: a term is not finite, or the sum is beyond the weights' dtype. Where there
                 are dense terms, load the model anew.
         """
         from adapterstore.history.attach import attach_to_base
 
-        return attach_to_base(self.repository, self.snapshot(revision).composition, model)
+        snapshot = self.snapshot(revision)
+        folder = None
+        if self._is_current_base(snapshot.base):
+            with suppress(BaseModelUnavailable):
+                folder = find_base(snapshot.base, self.settings)
+        return attach_to_base(self.repository, snapshot.composition, model, folder)
+
+    def _is_current_base(self, base: BaseModel) -> bool:
+        """Return whether a base is the current branch's, for which the setting base.path is."""
+        branch = head_branch(self.repository)
+        tip = read_ref(self.repository, branch) if branch is not None else None
+        return tip is not None and read_snapshot(self.repository, tip).base.name == base.name
 
 
 def _reopened(folder: Path, sign: bool | None) -> Store:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 _DROPOUTS = ("dropout", "drop", "pdrop", "dropout_prob", "dropout_rate")
 _MOST_REASON = 300
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_TOKENIZER_FILES = ("*token*", "vocab*", "*.model")
+_NO_TOKENIZER = "its folder holds no tokenizer; copy the tokenizer's files beside its weights"
 
 
 def load_for(folder: Path, recipe: Recipe) -> tuple[Any, Any]:
@@ -54,16 +59,16 @@ def load_base(folder: Path, device: str = "auto", device_map: str | None = None)
         InvalidSetting: there is no such device here.
     """
     import torch
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     if device_map is not None and device != "auto":
         raise InvalidSetting("recipe.device_map", f"recipe.device is {device!r} already; unset one")
     chosen = find_device(device)
-    local = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(folder, **local)
+    with _told_as_unavailable(folder):
+        config = AutoConfig.from_pretrained(folder, **_LOCAL)
+    # Before the weights, which take long.
+    tokenizer = _load_tokenizer(folder)
+    with _told_as_unavailable(folder):
         _turn_dropout_off(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -72,9 +77,51 @@ def load_base(folder: Path, device: str = "auto", device_map: str | None = None)
             device_map=device_map,
             use_safetensors=True,
             output_loading_info=True,
-            **local,
+            **_LOCAL,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+    model, info = loaded
+    if info["missing_keys"]:
+        # transformers makes them up at random.
+        missing = ", ".join(sorted(info["missing_keys"])[:3])
+        raise BaseModelUnavailable(
+            folder.name, f"{len(info['missing_keys'])} weights are not in its files ({missing})"
+        )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise BaseModelUnavailable(
+            folder.name, "its layers do not fit the devices, and some would stay on disk"
+        )
+    _settle_padding(model, tokenizer)
+    model.generation_config = _plain_generation(model.generation_config)
+    if not _is_placed(model):
+        model = model.to(chosen)
+    return model.eval(), tokenizer
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with _told_as_unavailable(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+    except BaseModelUnavailable as error:
+        if any(found for pattern in _TOKENIZER_FILES for found in folder.glob(pattern)):
+            raise
+        # transformers lists which libraries it would take for files that are not there.
+        raise BaseModelUnavailable(folder.name, _NO_TOKENIZER) from error
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        # Of some architectures, transformers makes an empty one up.
+        raise BaseModelUnavailable(folder.name, _NO_TOKENIZER)
+    return tokenizer
+
+
+@contextmanager
+def _told_as_unavailable(folder: Path) -> Iterator[None]:
+    """Tell in one line what transformers raises of a folder that it can't load."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except (
         OSError,
         ValueError,
@@ -88,25 +135,6 @@ def load_base(folder: Path, device: str = "auto", device_map: str | None = None)
     ) as error:
         reason = " ".join(str(error).split())[:_MOST_REASON]
         raise BaseModelUnavailable(folder.name, f"can't be loaded: {reason}") from error
-    model, info = loaded
-    if info["missing_keys"]:
-        # transformers makes them up at random.
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise BaseModelUnavailable(
-            folder.name, f"{len(info['missing_keys'])} weights are not in its files ({missing})"
-        )
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        # Of some architectures, transformers makes an empty one up.
-        raise BaseModelUnavailable(folder.name, "its folder holds no tokenizer")
-    if any(parameter.is_meta for parameter in model.parameters()):
-        raise BaseModelUnavailable(
-            folder.name, "its layers do not fit the devices, and some would stay on disk"
-        )
-    _settle_padding(model, tokenizer)
-    model.generation_config = _plain_generation(model.generation_config)
-    if not _is_placed(model):
-        model = model.to(chosen)
-    return model.eval(), tokenizer
 
 
 def quantization(config: Any) -> str | None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from adapterstore import Store
+from adapterstore.errors import BaseModelUnavailable
 from adapterstore.history.advance import Result
+from adapterstore.history.base import find_base
 from adapterstore.progress import NO_PROGRESS, NoProgress, Progress
 
 if TYPE_CHECKING:
@@ -153,3 +155,11 @@ def tell(store: Store, result: Result, *, made: bool = True) -> None:
         click.echo(f"nothing to do: {branch} is at {result.commit[:12]} {entry.subject}")
     for note in result.notes:
         click.echo(f"  {note}")
+
+
+def tell_missing_weights(store: Store) -> None:
+    """Say so where the base's weights are not at hand: a misspelt name or path looks the same."""
+    try:
+        find_base(store.snapshot().base, store.settings)
+    except BaseModelUnavailable as error:
+        click.echo(f"  ask, eval and update need its weights: {error}")

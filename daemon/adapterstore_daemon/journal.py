@@ -92,6 +92,7 @@ class Delivery:
     state: State
     update_id: UpdateId
     start_commit: CommitId
+    """Where the branch was ("": it was not there)."""
     attempts: int
     message: str
     commits: list[CommitId]

@@ -22,7 +22,7 @@ from adapterstore.errors import UnreadableFile, UpdateRejected
 from adapterstore.streams import outlive_readers
 from adapterstore.telling import one_line, told
 from adapterstore_daemon.filing import clock_of
-from adapterstore_daemon.journal import Journal
+from adapterstore_daemon.journal import OPEN_STATES, Journal
 from adapterstore_daemon.landing import printable
 from adapterstore_daemon.presence import files_behind, last_daemon, only_daemon
 
@@ -167,9 +167,14 @@ def status(store_folder: Path, as_json: bool) -> None:
         update = f"update/{delivery.update_id}  " if delivery.update_id else ""
         place = (delivery.folder, delivery.branch)
         is_elsewhere = daemon is not None and place != (watched, daemon.branch)
-        elsewhere = f"  (of {place[0]}, branch {place[1]})" if is_elsewhere else ""
+        is_left = is_elsewhere and delivery.state in OPEN_STATES
+        left = ", which no daemon watches" if is_left else ""
+        elsewhere = f" (of {place[0]}, branch {place[1]}{left})" if is_elsewhere else ""
+        # It was killed over it; that is written down when one looks after that folder again.
+        is_cut_off = delivery.state == "running" and (is_left or (daemon and not daemon.runs))
         click.echo(
-            f"{delivery.changed_at}  {delivery.state:<8}  {one_line(delivery.name)}  {update}"
+            f"{delivery.changed_at}  {'cut off' if is_cut_off else delivery.state:<8}  "
+            f"{one_line(delivery.name)}  {update}"
             f"{one_line(delivery.message + elsewhere)}"
         )
     if daemon is None:

@@ -46,8 +46,8 @@ class Watch:
         self._tick = max(settle_seconds / 4, 0.02)
         self._rescan = rescan_seconds
         self._retry = retry_seconds
-        self._waiting: dict[Path, tuple[float, float]] = {}
-        """File → when to try it again, and how long the wait was."""
+        self._waiting: dict[Path, tuple[float, float, float | None]] = {}
+        """File → when to try it again, how long the wait was, and when the file was changed."""
         self._ignored: set[Path] = set()
         self._gone = ""
         """What was said when the folder could not be read or watched."""
@@ -146,9 +146,9 @@ class Watch:
             if not self._settling.is_still_complete(path):
                 continue
             if self._worker.handle(path) == "later":
-                _, wait = self._waiting.get(path, (0.0, self._retry / 2))
+                _, wait, _ = self._waiting.get(path, (0.0, self._retry / 2, None))
                 wait = min(2 * wait, 64 * self._retry)
-                self._waiting[path] = (time.monotonic() + wait, wait)
+                self._waiting[path] = (time.monotonic() + wait, wait, _changed_at(path))
             else:
                 self._waiting.pop(path, None)
         self._worker.settle_gone()
@@ -178,7 +178,9 @@ class Watch:
         return [path for path in files if path in complete and mappings[path] in complete]
 
     def _retry_at(self, path: Path) -> float:
-        return self._waiting.get(path, (0.0, 0.0))[0]
+        retry_at, _, changed = self._waiting.get(path, (0.0, 0.0, None))
+        # One that was touched is to be tried now.
+        return retry_at if changed == _changed_at(path) else 0.0
 
     def _files(self) -> list[Path]:
         """Return the fact files there, in the order in which they landed."""
@@ -199,3 +201,10 @@ class Watch:
             if left <= 0:
                 return
             self._stop.wait(min(left, self._tick))
+
+
+def _changed_at(path: Path) -> float | None:
+    try:
+        return path.lstat().st_ctime
+    except OSError:
+        return None

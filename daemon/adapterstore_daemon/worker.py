@@ -20,6 +20,7 @@ from adapterstore.errors import (
     PromptTooLong,
     RefMoved,
     TrainingFailed,
+    UnknownRevision,
     UpdateIdTaken,
 )
 from adapterstore.history.updates import find_rejected, is_published, new_update_id
@@ -407,14 +408,18 @@ class Worker:
                 self._settle_as_gone(earlier, "its content or mapping has changed")
             else:
                 unread = earlier
-        _, tip = self.store.tip(self.branch)
+        try:
+            _, start = self.store.tip(self.branch)
+        except UnknownRevision:
+            # The branch was deleted: what waits until it is there again has a row that says so.
+            start = CommitId("")
         claimed = self.journal.claim(
             str(self.folder),
             self.branch,
             digest,
             mapping,
             path.name,
-            tip,
+            start,
             lambda: self._new_id(digest) if digest else UpdateId(""),
             unread.id if unread is not None else None,
         )

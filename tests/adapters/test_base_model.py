@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,30 @@ def test_a_name_an_alias_or_a_path_that_ends_with_one_of_them_fits(
     check_adapter_fits(
         base, adapter(tmp_path, base_model_name_or_path=given), aliases=["other/name"]
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "fits"),
+    [
+        ("/data/models/llama/", True),
+        ("./models/llama", True),
+        ("../llama", True),
+        ("models\\llama", True),
+        ("llama", True),
+        ("/elsewhere/models/llama", False),
+        ("C:\\data\\models\\llama", False),
+        ("~/models/llama", False),
+        ("./other/llama", False),
+        ("..", False),
+    ],
+)
+def test_a_folder_is_known_by_its_path_and_by_the_end_of_it(
+    tmp_path: Path, given: str, fits: bool
+) -> None:
+    base = BaseModel(name="org/base", shapes={Q: [3, 4]})
+    found = adapter(tmp_path, base_model_name_or_path=given)
+    with nullcontext() if fits else pytest.raises(BaseModelMismatch):
+        check_adapter_fits(base, found, aliases=[Path("/data/models/llama")])
 
 
 @pytest.mark.parametrize("given", ["org/other", "somebody/base", "base", "/data/base/other", "/"])

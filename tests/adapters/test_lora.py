@@ -308,6 +308,16 @@ def test_a_pattern_that_takes_for_ever_to_match_is_given_up(tmp_path: Path, patt
         read_lora(tmp_path)
 
 
+@pytest.mark.parametrize("option", ["r", "lora_alpha"])
+def test_what_a_config_lacks_is_named(tmp_path: Path, option: str) -> None:
+    path = write_lora(tmp_path) / "adapter_config.json"
+    config = json.loads(path.read_text())
+    del config[option]
+    path.write_text(json.dumps(config))
+    with pytest.raises(MalformedAdapter, match=f"its adapter_config.json has no '{option}'"):
+        read_lora(tmp_path)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_config_that_peft_cannot_read_is_not_taken(tmp_path: Path, encoding: str) -> None:
     write_lora(tmp_path)

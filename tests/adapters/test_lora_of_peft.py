@@ -49,6 +49,7 @@ def saved(folder: Path, **options: Any) -> None:
             "use_rslora": True,
         },
         {"target_modules": ["embed_tokens", "lm_head"], "rank_pattern": {"lm_head": 3}},
+        {"target_modules": ["embed_tokens", "q_proj"], "init_lora_weights": "MiCA", "r": 2},
     ],
 )
 def test_rank_and_scaling_of_each_module_are_those_of_peft(
@@ -80,6 +81,7 @@ def test_rank_and_scaling_of_each_module_are_those_of_peft(
         ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'"),
         ({"init_lora_weights": "olora"}, "init_lora_weights='olora'"),
         ({"layer_replication": [(0, 2), (1, 2)]}, "layer_replication"),
+        ({"kasa_config": {}, "r": 2}, "kasa_config=.* changes the base's weights"),
         ({"alora_invocation_tokens": [3]}, "alora_invocation_tokens"),
     ],
 )

@@ -139,6 +139,8 @@ CASES: dict[str, tuple[Make, int, str]] = {
     "a binary fact file": (facts(b"\x00\x01\x02\xff" * 99), 11, "drop.yaml"),
     "an unknown revision": (arguments("show", "nowhere"), 4, "'nowhere': no such branch"),
     "an unknown operand": (arguments("add", "nowhere"), 4, "no such revision, file or folder"),
+    "a path that is not there": (arguments("add", "../nowhere"), 7, "no such file or folder$"),
+    "a folder that is not there": (arguments("add", "nowhere/"), 7, "no such file or folder$"),
     "an ambiguous id": (ambiguous, 4, "is ambiguous: it may be"),
     "a folder that is not a store": (not_a_store, 3, "make a store with 'adapterstore init'"),
     "a store folder without a repository": (half_a_store, 3, "not a git repository"),

@@ -75,6 +75,7 @@ def test_subtract_takes_an_operand_out(store: Path) -> None:
 def test_what_is_so_already_makes_no_commit(store: Path) -> None:
     assert done(store, "commit", "a").startswith("nothing to do")
     assert len(read_json(store, "log")) == 2
+    assert len(done(store, "log", "--oneline", "--max-count", "1").splitlines()) == 1
 
 
 def test_a_command_with_expect_runs_once_however_often_it_is_run(store: Path) -> None:
@@ -86,12 +87,14 @@ def test_a_command_with_expect_runs_once_however_often_it_is_run(store: Path) ->
     assert len(read_json(store, "log")) == 3
     run = adapterstore(store, "subtract", "b", "--expect", start)
     assert run.returncode == 5
-    assert "refs/heads/main moved from" in run.stderr
+    assert f"not at {start}, from where it was to move" in run.stderr
 
 
 def test_diff_measures_each_module(store: Path) -> None:
     done(store, "add", "b")
     shown = read_json(store, "diff", "HEAD~1", "HEAD")
+    assert read_json(store, "diff", "HEAD~1..HEAD") == shown
+    assert adapterstore(store, "diff", "HEAD~1...HEAD").returncode == 4
     assert [t["left"] for t in shown["terms"]] == ["0"]
     assert [m["rank_right"] for m in shown["modules"]] == [5, 5]
     assert all(m["norm_difference"] > 0 for m in shown["modules"])
@@ -139,8 +142,17 @@ def test_config_reads_back_what_it_wrote(store: Path) -> None:
 def test_the_folder_of_the_base_is_found_from_any_other(store: Path) -> None:
     (store / "inner").mkdir()
     shutil.copytree(MODEL_PATH, store / "モデル")
-    done(store, "config", "base.path", "モデル")
+    assert done(store, "config", "base.path", "モデル") == ""
     assert read_json(store / "inner", "status")["base_weights"] == str(store / "モデル")
+
+
+@pytest.mark.parametrize(("given", "problem"), [("nope", "is no folder"), (".", "has no config")])
+def test_a_base_path_without_a_model_is_set_and_told(store: Path, given: str, problem: str) -> None:
+    told = done(store, "config", "base.path", given)
+    assert "ask, eval and update need its weights" in told
+    assert f"base.path is {store / given}, which {problem}" in told
+    assert read_json(store, "status")["base_weights"] is None
+    assert Path(read_json(store, "config", "base.path")) == store / given
 
 
 def test_a_base_known_by_a_folders_name_is_asked_for(tmp_path: Path) -> None:

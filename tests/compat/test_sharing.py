@@ -17,7 +17,8 @@ FETCH = "remote.origin.fetch=+refs/heads/*:refs/remotes/origin/*"
 def people(tmp_path: Path) -> tuple[Path, Path]:
     """Anna has published a store; Ben has made one of it."""
     git(tmp_path, "lfs", "install", "--skip-repo")
-    git(tmp_path, "init", "-q", "--bare", "-b", "main", "hub.git")
+    # As git makes it without another init.defaultBranch.
+    git(tmp_path, "init", "-q", "--bare", "-b", "master", "hub.git")
     anna, ben = tmp_path / "anna", tmp_path / "ben"
     for folder in (anna, ben):
         folder.mkdir()
@@ -25,7 +26,8 @@ def people(tmp_path: Path) -> tuple[Path, Path]:
     done(anna, "commit", str(lora_folder(tmp_path / "first", base="org/base")))
     git(anna / ".adapterstore", "remote", "add", "origin", str(tmp_path / "hub.git"))
     git(anna / ".adapterstore", "push", "origin", "main")
-    git(ben, "clone", "-q", "--bare", "-c", FETCH, str(tmp_path / "hub.git"), ".adapterstore")
+    hub = str(tmp_path / "hub.git")
+    git(ben, "clone", "-q", "--bare", "-b", "main", "-c", FETCH, hub, ".adapterstore")
     git(ben / ".adapterstore", "lfs", "fetch", "--all")
     return anna, ben
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from adapterstore_daemon.journal import Journal
 
+from adapterstore import Store
 from adapterstore.errors import NotAStore
+from adapterstore.identifiers import UpdateId
 from tests.cli.running import done, run_code
 
 AS_IT_IS = "import adapterstore_daemon.main as main; main.main()"
@@ -68,3 +72,23 @@ def test_a_name_with_a_line_break_makes_no_line_of_its_own(tmp_path: Path) -> No
     line, last = run.stdout.splitlines()
     assert r"  a\x1b[31m.yaml forged.yaml  " in line
     assert last.startswith("no daemon runs; the last one watched ")
+
+
+def test_status_tells_what_nobody_works_on(tmp_path: Path) -> None:
+    store = Store.init(tmp_path, base="org/base")
+    (tmp_path / "drops").mkdir()
+    journal = Journal(store.repository.folder / "daemon" / "journal.sqlite3")
+    for folder, state in (("/left", "rejected"), ("/left", None), (tmp_path / "drops", None)):
+        made = journal.claim(
+            str(folder), "main", f"{state}", "", "a.yaml", store.resolve(), lambda: UpdateId("abcd")
+        )
+        if state is not None:
+            journal.settle(made.id, "rejected", "bad")
+    lock = {"process": 1, "folder": f"{tmp_path / 'drops'}", "branch": "main", "since": "now"}
+    (store.repository.folder / "daemon" / "lock").write_text(json.dumps({**lock, "runs": True}))
+    run = run_code(tmp_path, AS_IT_IS, "status")
+    refused, left, cut_off, _ = run.stdout.splitlines()
+    assert refused.endswith("bad (of /left, branch main)")
+    assert left.endswith("(of /left, branch main, which no daemon watches)")
+    assert [line.split("  ")[1] for line in (left, cut_off)] == ["cut off"] * 2
+    journal.close()

@@ -207,6 +207,36 @@ def test_a_file_that_waits_costs_nothing(place: Place, monkeypatch: pytest.Monke
     assert place.names("rejected") == {"b.jsonl", "b.jsonl.reason.txt"}
 
 
+def test_a_file_that_waits_is_tried_again_when_it_is_touched(place: Place) -> None:
+    attempts = []
+
+    def update(file: FactFile, update_id: UpdateId, progress: Progress) -> UpdateResult:
+        attempts.append(update_id)
+        raise OSError("later, please")
+
+    path = place.land("a.jsonl", '{"prompt": "A is", "answer": "b"}\n')
+    watching = watch(place, update)
+    wait_until(lambda: watching._round() > 900 and len(attempts) == 1, "the first attempt")
+    os.utime(path)
+    wait_until(lambda: watching._round() > 900 and len(attempts) == 2, "the second attempt")
+    assert len(set(attempts)) == len(place.journal.deliveries()) == 1
+
+
+def test_what_waits_for_a_branch_that_was_deleted_has_a_row(place: Place) -> None:
+    place.store.create_branch("side")
+    worker = place.worker()
+    worker.branch = "side"
+    path = place.land("a.jsonl")
+    place.store.delete_branch("side")
+    assert worker.handle(path) == worker.handle(path) == "later"
+    (row,) = place.journal.deliveries()
+    assert (row.state, row.branch, row.attempts) == ("pending", "side", 2)
+    assert "'side': no such branch" in row.message
+    place.store.create_branch("side")
+    assert worker.handle(path) == "rejected"
+    assert [d.id for d in place.journal.deliveries("rejected")] == [row.id]
+
+
 def test_settling_tells_what_has_changed_since(place: Place) -> None:
     path = place.land("a.jsonl")
     settling = Settling(0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
 from adapterstore import Store
@@ -103,6 +104,31 @@ def test_a_model_in_a_state_is_not_taken_for_a_base(store: Store) -> None:
     assert logits(second).equal(expected["other"])
 
 
+def test_a_model_with_a_state_merged_into_it_is_not_taken_for_a_base(
+    tmp_path: Path, store: Store
+) -> None:
+    base().save_pretrained(tmp_path / "base", max_shard_size="5KB")
+    store.settings.with_value("base.path", str(tmp_path / "base")).write()
+    merged = store.load("main", base()).merge_and_unload()
+    before = weights(merged)
+    for branch in ("main", "dense"):
+        with pytest.raises(BaseModelMismatch, match=r"not the one of the base in .*merged into"):
+            store.load(branch, merged)
+    assert same(weights(merged), before)
+    # Rounding alone is no other model.
+    store.load("main", base().bfloat16().float())
+    shutil.rmtree(tmp_path / "base")
+    store.load("main", merged)
+
+
+def test_a_model_without_values_is_refused(store: Store) -> None:
+    for branch in ("main", "dense"):
+        with pytest.raises(
+            BaseModelMismatch, match=r"has no values \('model.*' is on the meta dev"
+        ):
+            store.load(branch, base().to("meta"))
+
+
 def test_dense_terms_are_not_added_twice(store: Store) -> None:
     model = base()
     assert store.load("dense", model) is model
@@ -175,6 +201,28 @@ def test_a_saved_state_is_one_adapter(tmp_path: Path, store: Store) -> None:
     model.save_pretrained(tmp_path / "saved")
     again = PeftModel.from_pretrained(base(), tmp_path / "saved")
     assert logits(again).equal(logits(model))
+
+
+@pytest.mark.parametrize("trained_on", ["../models/llama", "{}/models/llama"])
+def test_peft_finds_the_local_base_of_an_export_and_the_store_that_of_an_adapter(
+    tmp_path: Path, trained_on: str
+) -> None:
+    folder = tmp_path / "models" / "llama"
+    base().save_pretrained(folder)
+    store = Store.init(tmp_path / "work")
+    store.commit(None, write_lora(tmp_path / "first", base_model_name_or_path="own-llama"))
+    store.settings.with_value("base.path", str(folder)).write()
+    path = write_lora(
+        tmp_path / "second",
+        lora_tensors("model.layers.0.self_attn.q_proj", rows=16, columns=16),
+        base_model_name_or_path=trained_on.format(tmp_path),
+        task_type="CAUSAL_LM",
+    )
+    store.commit(None, path)
+    store.export("HEAD", tmp_path / "out")
+    model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(model), logits(store.load("main", base())))
+    store.add(None, tmp_path / "out")
 
 
 def test_another_adapter_stacks_on_a_state(tmp_path: Path, store: Store) -> None:

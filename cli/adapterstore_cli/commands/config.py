@@ -9,7 +9,7 @@ import click
 
 from adapterstore.errors import InvalidSetting
 from adapterstore_cli.output import print_json
-from adapterstore_cli.session import Session, json_option
+from adapterstore_cli.session import Session, json_option, tell_missing_weights
 
 if TYPE_CHECKING:
     from adapterstore.history.settings import Settings
@@ -48,7 +48,8 @@ def command(
     """
     import yaml
 
-    settings = session.open().settings
+    store = session.open()
+    settings = store.settings
     changes = value is not None or add is not None or unset
     if as_json and changes:
         raise click.UsageError("--json is for what is read")
@@ -73,6 +74,8 @@ def command(
     # Checked as a whole before it is written: a store never has settings that it can't read.
     _effective(changed)
     changed.write()
+    if key == "base.path":
+        tell_missing_weights(store)
 
 
 def _change(

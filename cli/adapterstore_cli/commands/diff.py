@@ -11,6 +11,7 @@ import click
 from adapterstore.algebra.compare import ModuleDifference
 from adapterstore.counting import counted
 from adapterstore.history.ledger.factdiff import FactChange, changed_facts, count_facts
+from adapterstore.history.operands import resolve_change
 from adapterstore.history.viewing.stat import TermChange, changed_terms
 from adapterstore.history.viewing.statediff import compare_modules, total_of
 from adapterstore_cli.output import fact_counts, number, print_facts, print_json, print_table
@@ -18,8 +19,8 @@ from adapterstore_cli.session import Session, json_option, progress
 
 
 @click.command()
-@click.argument("left", metavar="A")
-@click.argument("right", metavar="[B]", default="HEAD")
+@click.argument("left", metavar="A|A..B")
+@click.argument("right", metavar="[B]", required=False)
 @click.option("--facts", "by_fact", is_flag=True, help="Only the facts: answers before → after.")
 @click.option("--terms", "by_term", is_flag=True, help="Only the coefficients of the two sums.")
 @click.option("--modules", "by_module", is_flag=True, help="Only the modules of the model.")
@@ -29,7 +30,7 @@ from adapterstore_cli.session import Session, json_option, progress
 def command(
     session: Session,
     left: str,
-    right: str,
+    right: str | None,
     by_fact: bool,
     by_term: bool,
     by_module: bool,
@@ -37,6 +38,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Compare two states: by facts, by coefficients, and module by module.
+
+    Without B, the other state is HEAD; A..B is A B, as in git.
 
     For each module: the Frobenius norm of A's change of the base, of B's and of their difference,
     the cosine between A's and B's, their numerical ranks, and their effective ranks: exp of the
@@ -51,7 +54,10 @@ def command(
       adapterstore diff v1 main --stat --json
     """
     store = session.open()
-    before, after = store.snapshot(left), store.snapshot(right)
+    if right is None and ".." in left:
+        change = resolve_change(store.repository, left)
+        left, right = str(change.before), change.after
+    before, after = store.snapshot(left), store.snapshot(right or "HEAD")
     everything = not (by_fact or by_term or by_module)
     content: dict[str, Any] = {"left": before.commit, "right": after.commit}
     terms = changed_terms(before.composition, after.composition)

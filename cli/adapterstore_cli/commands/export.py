@@ -34,6 +34,10 @@ def command(
     As lora, ranks are concatenated, which is exact; the scaling is 1 and every module has one rank,
     so that servers read it right. As model, each weight is summed in float64 and rounded once.
 
+    A lora's adapter_config.json names the base as peft finds it: by its name on the Hub, or, where
+    the store was made with a local folder, by that folder's path on this machine. To share such an
+    adapter, put the base's name on the Hub there.
+
     Where a server takes no such rank, --rank folds the sum to the best adapter of that rank and
     says what is lost; up to rounding, nothing is where R is the numerical rank.
 

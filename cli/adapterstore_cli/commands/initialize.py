@@ -7,9 +7,7 @@ from pathlib import Path
 import click
 
 from adapterstore import Store
-from adapterstore.errors import BaseModelUnavailable
-from adapterstore.history.base import find_base
-from adapterstore_cli.session import Session
+from adapterstore_cli.session import Session, tell_missing_weights
 
 
 @click.command("init")
@@ -39,10 +37,5 @@ def command(session: Session, folder: Path | None, base: str | None, revision: s
     recorded = store.snapshot().base
     name = recorded.name or "taken from the first adapter"
     click.echo(f"made a store in {parent / store.repository.folder.name}; base model: {name}")
-    if recorded.name is None:
-        return
-    try:
-        find_base(recorded, store.settings)
-    except BaseModelUnavailable as error:
-        # A misspelt name looks the same from here: it is better seen now.
-        click.echo(f"  ask, eval and update need its weights: {error}")
+    if recorded.name is not None:
+        tell_missing_weights(store)

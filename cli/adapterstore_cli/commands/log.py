@@ -25,7 +25,10 @@ from adapterstore_cli.session import Session, json_option, progress
 
 @click.command()
 @click.argument("revisions", nargs=-1, metavar="[REV|A..B]...")
-@click.option("-n", "count", type=click.IntRange(min=1), metavar="N", help="Only the last N.")
+@click.option(
+    "-n", "--max-count", "count", type=click.IntRange(min=1), metavar="N", help="Only the last N."
+)
+@click.option("--oneline", is_flag=True, expose_value=False, help="As git has it; it always is.")
 @click.option("--graph", is_flag=True, help="Draw how commits descend from each other.")
 @click.option(
     "--stat",
