@@ -13,6 +13,8 @@ _NOT_TEXT = frozenset(
     | {"multi_modal_projector", "embed_vision", "embed_audio"}
 )
 """Parts of models of several modalities that a text never goes through."""
+_NOT_PLAIN = ("Router", "Grouped")
+"""Of linear layers whose class says so: they give more than W·x, or take x apart."""
 
 
 def find_targets(model: Any, wanted: Literal["all-linear"] | Sequence[str]) -> list[str]:
@@ -77,6 +79,5 @@ def _is_linear(module: Any) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    # A router of experts may be built on a linear layer, and give more than that does.
-    own = type(module).__module__.startswith("transformers.models.")
-    return isinstance(module, (torch.nn.Linear, Conv1D)) and not own
+    kind = type(module).__name__
+    return isinstance(module, (torch.nn.Linear, Conv1D)) and not any(w in kind for w in _NOT_PLAIN)
