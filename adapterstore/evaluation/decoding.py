@@ -53,12 +53,21 @@ def rows_at_once(model: Any, tokens: int, usual: int) -> int:
     config = _base(model).config.get_text_config()
     layers = getattr(config, "num_hidden_layers", 0)
     heads = getattr(config, "num_attention_heads", 0)
-    width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // max(heads, 1)
-    kept = getattr(config, "num_key_value_heads", None) or heads
+    width = _of_all(config, "head_dim") or getattr(config, "hidden_size", 0) // max(heads, 1)
+    kept = _of_all(config, "num_key_value_heads") or heads
     row = 2 * int(model.dtype.itemsize) * kept * width * layers * tokens
     if not row:
         return usual
     return max(1, min(max(usual, min(_MOST_ROWS, _USUAL_CACHE // row)), _MOST_CACHE // row))
+
+
+def _of_all(config: Any, name: str) -> Any:
+    """Return a value of a config; None where it has none, or one for each layer."""
+    try:
+        return getattr(config, name, None)
+    except RuntimeError:
+        # transformers' AmbiguousGlobalPerLayerAttributeError, of Gemma 4.
+        return None
 
 
 def write_on(
