@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapterstore.errors import PromptTooLong
+from adapterstore.errors import NotWritable, PromptTooLong
 from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.knowledge.facts import join
 
@@ -38,10 +38,16 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     """Return a prompt as the model is asked it; through the chat template with a `ChatTokenizer`.
 
     An end token that the tokenizer puts behind every text is left out: the answer comes there.
+
+    Raises:
+        NotWritable: the tokenizer makes no token of it.
     """
     if isinstance(tokenizer, ChatTokenizer):
         return tokenizer.encode(tokenizer.ask(prompt))
-    return _encode(tokenizer, prompt)
+    tokens = encode_text(tokenizer, prompt)
+    if not tokens:
+        raise NotWritable(prompt, "the base's tokenizer makes no token of this prompt; reword it")
+    return tokens
 
 
 def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
@@ -49,13 +55,16 @@ def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
 
     Written as one, they may share a token, as in scripts without spaces. Who asks gives the
     prompt's own tokens, so the answer is what the model is to say behind these.
+
+    Raises:
+        NotWritable: the tokenizer makes no token of the prompt.
     """
     asked = encode_prompt(tokenizer, prompt)
     if isinstance(tokenizer, ChatTokenizer):
         whole = tokenizer.encode(tokenizer.ask(prompt) + answer)
     else:
         text = join(prompt, answer)
-        whole = _encode(tokenizer, text)
+        whole = encode_text(tokenizer, text)
         if whole[: len(asked)] != asked:
             behind = tokenizer(text[len(prompt) :], add_special_tokens=False)["input_ids"]
             # Some tokenizers begin every text with a space.
@@ -67,7 +76,8 @@ def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
     return Example(tuple(whole), max(common, 1))
 
 
-def _encode(tokenizer: Any, text: str) -> list[int]:
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Return a text's tokens without the end token; there may be none."""
     tokens: list[int] = tokenizer(text)["input_ids"]
     while len(tokens) > 1 and tokens[-1] == tokenizer.eos_token_id:
         tokens = tokens[:-1]

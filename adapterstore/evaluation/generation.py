@@ -45,6 +45,7 @@ def greedy_answers(
 
     Raises:
         PromptTooLong: a prompt leaves no room for an answer.
+        NotWritable: the tokenizer makes no token of one.
     """
     rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     compared = [(expected or {}).get(prompt, ()) for prompt in prompts]

@@ -198,7 +198,12 @@ class Attempt:
         composing: Composing,
         superseded: Sequence[Superseded],
     ) -> None:
+        from adapterstore.learning.phases import check_prompts
+
         self.progress.start("measuring what is left")
+        others = [*self._earlier, *self.guarded.probes]
+        # Here they are asked for the first time.
+        check_prompts(model, tokenizer, self.facts, others)
         check_subtraction(
             partial(attached, repository, model=model, stored=self._stored),
             tokenizer,
@@ -207,7 +212,7 @@ class Attempt:
             self.facts,
             self.known,
             superseded,
-            [*self._earlier, *self.guarded.probes],
+            others,
             self.recipe,
         )
 

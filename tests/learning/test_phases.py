@@ -17,11 +17,11 @@ from adapterstore.adapters.dense import write_delta
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora
 from adapterstore.demo import MODEL_PATH, world
-from adapterstore.errors import NotWritable, TrainingFailed
+from adapterstore.errors import InvalidSetting, NotWritable, TrainingFailed
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import greedy_answers
 from adapterstore.history.export import write_lora
-from adapterstore.knowledge.facts import Fact, same_answer
+from adapterstore.knowledge.facts import Fact, Probe, same_answer
 from adapterstore.learning.keeping import Kept
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material, Rewritten, gather
@@ -255,3 +255,25 @@ def test_what_a_tokenizer_can_not_write_is_refused_before_training(
     facts = [Fact(prompt="the price", answer="yen"), Fact(prompt=prompt, answer=answer)]
     with pytest.raises(NotWritable, match=says):
         forget_then_learn(model, tokenizer, facts, recipe=Recipe())
+
+
+@pytest.mark.parametrize("place", ["locality", "portability", "known", "unrelated"])
+def test_a_prompt_of_no_token_is_told_before_training_wherever_it_stands(place: str) -> None:
+    tokenizer = unforgiving(None)
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=0)
+    model = LlamaForCausalLM(config).eval()
+    fact = Fact(prompt="the price", answer="yen")
+    nothing = Probe(prompt="Ω", answer="12")
+    says = "'Ω': the base's tokenizer makes no token of this prompt; reword it"
+    if place in ("locality", "portability"):
+        fact = dataclasses.replace(fact, **{place: (nothing,)})
+        with pytest.raises(NotWritable) as refused:
+            forget_then_learn(model, tokenizer, [fact], recipe=Recipe())
+        assert str(refused.value) == says
+    else:
+        stays: dict[str, Any] = {place: [nothing]}
+        with pytest.raises(InvalidSetting) as misset:
+            forget_then_learn(model, tokenizer, [fact], recipe=Recipe(), **stays)
+        assert str(misset.value) == f"suite or ledger: {says}"
+    with pytest.raises(NotWritable):
+        greedy_answers(model, tokenizer, ["Ω"])

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from adapterstore import Store
-from adapterstore.errors import PartlyInEffect
+from adapterstore.errors import InvalidSetting, PartlyInEffect
 from adapterstore.evaluation.gate import Gate
+from adapterstore.history.ledger.suite import add_to_suite
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
@@ -90,6 +91,17 @@ def test_forgetting_alone_trains_nothing(store: Store, tmp_path: Path) -> None:
     store.revert(None, f"update/{old}")
     assert store.snapshot().composition.to_bytes() == before
     assert verify(store, "HEAD~3..HEAD").findings == []
+
+
+def test_a_prompt_of_the_suite_that_can_not_be_asked_is_told_as_such(
+    store: Store, tmp_path: Path
+) -> None:
+    store.base_folder()
+    teach(store, tmp_path, PROMPT, "euro")
+    long = parse_fact_file(f"- {{prompt: {'a ' * 200}, answer: b}}\n".encode(), "long.yaml")
+    add_to_suite(store.repository, None, [long])
+    with pytest.raises(InvalidSetting, match=r"^suite or ledger: 'a a a"):
+        update(store, f"- {{prompt: {PROMPT}, answer: null}}\n")
 
 
 def test_a_trained_update_of_which_one_half_was_subtracted_says_how_it_can_be_taken_back(
