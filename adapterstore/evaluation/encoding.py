@@ -53,7 +53,8 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
 def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
     """Return prompt and answer as one text; what follows the prompt's own tokens is the answer.
 
-    Written as one, they may share a token, as in scripts without spaces. Who asks gives the
+    Written as one, they may share a token, as in scripts without spaces, and so may an answer and
+    what a chat template puts before it. Who asks gives the
     prompt's own tokens, so the answer is what the model is to say behind these.
 
     Raises:
@@ -61,15 +62,15 @@ def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
     """
     asked = encode_prompt(tokenizer, prompt)
     if isinstance(tokenizer, ChatTokenizer):
-        whole = tokenizer.encode(tokenizer.ask(prompt) + answer)
+        rest, whole = answer, tokenizer.encode(tokenizer.ask(prompt) + answer)
     else:
         text = join(prompt, answer)
-        whole = encode_text(tokenizer, text)
-        if whole[: len(asked)] != asked:
-            behind = tokenizer(text[len(prompt) :], add_special_tokens=False)["input_ids"]
-            # Some tokenizers begin every text with a space.
-            if behind and decode(tokenizer, [*asked, *behind]) == decode(tokenizer, whole):
-                return Example((*asked, *behind), len(asked))
+        rest, whole = text[len(prompt) :], encode_text(tokenizer, text)
+    if whole[: len(asked)] != asked:
+        behind = tokenizer(rest, add_special_tokens=False)["input_ids"]
+        # Some tokenizers begin every text with a space.
+        if behind and decode(tokenizer, [*asked, *behind]) == decode(tokenizer, whole):
+            return Example((*asked, *behind), len(asked))
     common = 0
     while common < min(len(asked), len(whole) - 1) and asked[common] == whole[common]:
         common += 1
