@@ -29,7 +29,7 @@ _LAST_MARKS = frozenset(f"{SENTENCE_MARKS}．…")
 _HYPHENS = frozenset("-‐‑")
 _JOINING = "-‐‑‒–−_/\\*^×÷·&@='’′〜～・／"
 """What joins a word to the one right behind it: "10–20", "AT&T", "euro/kuna", "rock'n"."""
-_NUMBER_MARKS = frozenset(",.:\u00a0\u2007\u2009\u202f")
+_NUMBER_MARKS = frozenset(",.:，．：\u00a0\u2007\u2009\u202f")
 """What joins digits; spaces that do not break are among them, and the thin one: "10 000"."""
 
 
@@ -160,12 +160,13 @@ def still_gives(given: str, old: str, new: str | None) -> bool:
     "New York City." does not give "New York" where that has become "New York City". What is joined
     to an answer makes no right answer of it, but leaves it said: "Obama's wife" gives "Obama". So
     does what follows it in a script without spaces, where nothing tells a word's end: "東京です".
+    A number goes on there as well: "１０" does not give "１".
     """
     longer = new is not None and len(new) > len(old) and same_answer(given, new)
     answer, rest = _after(given, old)
     if rest is None or longer:
         return False
-    return _is_unspaced(answer[-1]) or not _letters_go_on(answer, rest)
+    return _may_end(answer, rest) or not _letters_go_on(answer, rest)
 
 
 def may_begin(given: str, expected: str) -> bool:
@@ -224,6 +225,16 @@ def _letters_go_on(answer: str, rest: str) -> bool:
     if first in _NUMBER_MARKS:
         return answer[-1].isdigit() and second.isdigit()
     return _in_word(first)
+
+
+def _may_end(answer: str, rest: str) -> bool:
+    """Tell whether an answer may end here though letters follow, as in a script without spaces."""
+    return _hides_ends(answer[-1]) or (_in_word(rest[:1]) and _hides_ends(rest[:1]))
+
+
+def _hides_ends(character: str) -> bool:
+    """Tell whether nothing shows a word's end at a character: full-width Latin and digits do."""
+    return _is_unspaced(character) and unicodedata.category(character) not in ("Lu", "Ll", "Nd")
 
 
 def _in_word(character: str) -> bool:

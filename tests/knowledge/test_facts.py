@@ -126,6 +126,7 @@ def test_answer_is_given_when_it_stands_there_as_a_whole(given: str, expected: s
         ("10\u2009000", "10"),
         ("10\u202f000", "10"),
         ("10〜20", "10"),
+        ("１．５", "１"),
         ("ユーロ・クローナ", "ユーロ"),
         ("10–20", "10"),
         ("2010–2015", "2010"),
@@ -180,6 +181,16 @@ def test_answer_is_not_given_by_another_word_or_a_longer_one(given: str, expecte
         ("กรุงเทพมหานคร", "กรุงเทพ", None, True),
         ("東京都", "東京", "東京都", False),
         ("京都", "東京", None, False),
+        ("1です", "1", None, True),
+        ("ＮＨＫは", "ＮＨＫ", None, True),
+        ("東京1", "東京", None, True),
+        # A number or a word with full-width letters goes on as any other.
+        ("１０", "１", None, False),
+        ("１．５", "１", None, False),
+        ("１，０００", "１", None, False),
+        ("๑๐", "๑", None, False),
+        ("ＮＨＫ", "ＮＨ", None, False),
+        ("１。", "１", None, True),
     ],
 )
 def test_of_two_answers_that_begin_alike_the_longer_one_is_given(
