@@ -19,7 +19,7 @@ from adapterstore.evaluation.encoding import (
     most_tokens,
 )
 from adapterstore.evaluation.generation import continue_greedily
-from adapterstore.knowledge.facts import Fact, Probe, join, still_gives
+from adapterstore.knowledge.facts import Fact, Probe, join, may_mention, mentions, still_gives
 from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
 from adapterstore.learning.keeping import Ending, Kept, ending_of, keep, usual_ending
 from adapterstore.learning.recipe import Recipe
@@ -252,7 +252,7 @@ def _alike(
     others = list[Tokens]()
     for tokens in texts:
         text = read_text(tokenizer, tokens)
-        found = any(answer in text for answer in answers if answer)
+        found = any(mentions(text, answer) for answer in answers if answer)
         (alike if found else others).append(tokens)
     return alike, others
 
@@ -289,7 +289,7 @@ def _rewrite_turns(
     question, start = turns
     answer = decode(tokenizer, tokens[start:]).strip()
     rest = answer.removeprefix(old)
-    if rest == answer or subject not in question or old in question:
+    if rest == answer or subject not in question or may_mention(question, old):
         return None
     return Rewritten(number, question, rest) if rest in ("", *SENTENCE_MARKS) else None
 
@@ -299,7 +299,7 @@ def _states_any(tokenizer: Any, tokens: Tokens, changes: Sequence[_Change]) -> b
     text = read_text(tokenizer, tokens)
     return any(
         (change.fact.subject or change.fact.prompt) in text
-        and any(answer in text for answer in change.former)
+        and any(may_mention(text, answer) for answer in change.former)
         for change in changes
     )
 

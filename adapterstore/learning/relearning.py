@@ -12,7 +12,7 @@ from typing import Any
 from transformers import set_seed
 
 from adapterstore.evaluation.encoding import Example, encode_text, most_tokens
-from adapterstore.knowledge.facts import Fact
+from adapterstore.knowledge.facts import Fact, may_mention
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import MAX_TEXT_TOKENS, Tokens, read_text, sample_texts
@@ -42,7 +42,7 @@ def own_texts(
         if part
     }
     texts = sample_texts(model, tokenizer, count)
-    return [t for t in texts if not any(name in read_text(tokenizer, t) for name in named)]
+    return [t for t in texts if not any(may_mention(read_text(tokenizer, t), n) for n in named)]
 
 
 def relearn(

@@ -9,6 +9,8 @@ from adapterstore.knowledge.facts import (
     equal_answers,
     join,
     may_begin,
+    may_mention,
+    mentions,
     same_answer,
     still_gives,
 )
@@ -197,6 +199,38 @@ def test_of_two_answers_that_begin_alike_the_longer_one_is_given(
     given: str, old: str, new: str | None, still: bool
 ) -> None:
     assert still_gives(given, old, new) == still
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "mentioned"),
+    [
+        ("it is a euro.", "a", True),
+        ("an art, banana", "a", False),
+        ("an euro and a euro", "a", True),
+        ("5", "5", True),
+        ("15 or 50, 1.5 or 5,000", "5", False),
+        ("from 4 to 5.", "5", True),
+        ("Porto-Novo is not Porto", "Porto", True),
+        ("Porto-Novo", "Novo", False),
+        ("Obama's wife", "Obama", True),
+        ("首都は東京です", "東京", True),
+        ("第１５回", "５", False),
+        ("第５回", "５", True),
+        ("5月に", "5", True),
+        ("anything", "", False),
+    ],
+)
+def test_a_text_mentions_an_answer_as_a_word_of_its_own(
+    text: str, answer: str, mentioned: bool
+) -> None:
+    assert mentions(text, answer) == mentioned
+
+
+def test_a_longer_answer_may_be_mentioned_inflected() -> None:
+    assert may_mention("They pay in kunas", "kuna")
+    assert not mentions("They pay in kunas", "kuna")
+    assert may_mention("In class A.", "A")
+    assert not may_mention("In Africa, 15 of them", "A")
 
 
 @pytest.mark.parametrize(
