@@ -260,8 +260,12 @@ def _ends(answer: str, rest: str) -> bool:
 
 
 def _hides_ends(character: str) -> bool:
-    """Tell whether nothing shows a word's end at a character: full-width Latin and digits do."""
-    return _is_unspaced(character) and unicodedata.category(character) not in ("Lu", "Ll", "Nd")
+    """Tell whether nothing shows a word's end at a character: full-width Latin and digits do.
+
+    Korean has spaces, but joins particles to words: "서울입니다".
+    """
+    unspaced = _is_unspaced(character) or "가" <= character <= "힣"
+    return unspaced and unicodedata.category(character) not in ("Lu", "Ll", "Nd")
 
 
 def _in_word(character: str) -> bool:
