@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from adapterstore.errors import NotWritable, PromptTooLong
 from adapterstore.evaluation.chat import ChatTokenizer
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _MOST_LOGITS = 1 << 27
 """Logits of one batch: half a gigabyte in float32."""
-_USUAL_TOKENS = 48
 _MOST_PADDING = 128
 """Tokens of padding of one batch: a forward pass of their own costs about as much."""
 
@@ -136,16 +135,25 @@ def check_lengths(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], mor
             raise PromptTooLong(decode(tokenizer, row), len(row), most)
 
 
-def pad_right(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[str, torch.Tensor]:
-    """Return rows of token ids as ``input_ids`` and ``attention_mask``."""
+def pad(
+    rows: Sequence[Sequence[int]],
+    padding: int,
+    device: Any,
+    side: Literal["left", "right"] = "right",
+) -> dict[str, torch.Tensor]:
+    """Return rows of token ids as ``input_ids`` and ``attention_mask``.
+
+    Generation wants the padding on the left, so that what is written stands behind each row.
+    """
     import torch
 
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), padding)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row)
-        mask[number, : len(row)] = 1
+        first = width - len(row) if side == "left" else 0
+        ids[number, first : first + len(row)] = torch.tensor(row)
+        mask[number, first : first + len(row)] = 1
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
@@ -163,19 +171,6 @@ def answer_places(examples: Sequence[Example], first: int = 0) -> torch.Tensor:
     ).reshape(-1, 2)
 
 
-def pad_left(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[str, torch.Tensor]:
-    """Return rows of token ids padded on the left, as generation wants them."""
-    import torch
-
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), padding)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for number, row in enumerate(rows):
-        ids[number, width - len(row) :] = torch.tensor(row)
-        mask[number, width - len(row) :] = 1
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-
-
 def places_per_batch(tokenizer: Any) -> int:
     """Return at how many places of a batch the next token is predicted, so that logits stay small.
 
@@ -184,7 +179,7 @@ def places_per_batch(tokenizer: Any) -> int:
     return max(1, _MOST_LOGITS // len(tokenizer))
 
 
-def rows_per_batch(tokenizer: Any, most: int, width: int = _USUAL_TOKENS) -> int:
+def rows_per_batch(tokenizer: Any, most: int, width: int) -> int:
     """Return how many texts of ``width`` tokens go through the model at once."""
     return max(1, min(most, places_per_batch(tokenizer) // max(width, 1)))
 

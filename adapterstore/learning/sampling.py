@@ -29,7 +29,7 @@ from adapterstore.evaluation.encoding import (
     encode_text,
     end_ids,
     most_tokens,
-    pad_right,
+    pad,
     padding_id,
 )
 from adapterstore.evaluation.generation import BATCH_SIZE, MAX_NEW_TOKENS, continue_tokens
@@ -375,6 +375,6 @@ def _logits_at(
     model: Any, tokenizer: Any, rows: Sequence[Tokens], places: Sequence[tuple[int, int]]
 ) -> torch.Tensor:
     check_lengths(model, tokenizer, rows)
-    inputs = pad_right(rows, padding_id(tokenizer), model.device)
+    inputs = pad(rows, padding_id(tokenizer), model.device)
     asked = torch.tensor(places, dtype=torch.long).reshape(-1, 2)
     return logits_at(model, inputs, asked)

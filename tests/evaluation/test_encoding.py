@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from adapterstore.evaluation.encoding import (
     by_length,
     encode_answer,
-    pad_left,
-    pad_right,
+    pad,
     rows_per_batch,
 )
 
@@ -58,13 +57,13 @@ def test_something_is_predicted_even_if_the_answer_is_empty(tokenizer: Any) -> N
 
 
 def test_padding_stands_on_the_right_and_is_masked() -> None:
-    batch = pad_right(ROWS, 2, "cpu")
+    batch = pad(ROWS, 2, "cpu")
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2], [9, 10, 2]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
 
 
 def test_padding_stands_on_the_left_for_generation() -> None:
-    batch = pad_left(ROWS, 2, "cpu")
+    batch = pad(ROWS, 2, "cpu", "left")
     assert batch["input_ids"].tolist() == [[5, 6, 7], [2, 2, 8], [2, 9, 10]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 1]]
 
@@ -87,6 +86,7 @@ def test_batches_hold_every_row_once_with_its_likes(rows: list[list[int]], token
 
 def test_a_large_vocabulary_makes_batches_small_but_never_empty(tokenizer: Any) -> None:
     # Only the number of tokens counts, so anything of that length will do.
-    assert rows_per_batch(tokenizer, 128) == 128
-    assert 128 > rows_per_batch(range(128_000), 128) > rows_per_batch(range(256_000), 128) > 1
-    assert rows_per_batch(range(10**9), 128) == 1
+    assert rows_per_batch(tokenizer, 128, 48) == 128
+    large, larger = (rows_per_batch(range(size), 128, 48) for size in (128_000, 256_000))
+    assert 128 > large > larger > 1
+    assert rows_per_batch(range(10**9), 128, 48) == 1

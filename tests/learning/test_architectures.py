@@ -23,7 +23,7 @@ from adapterstore.learning.target_modules import find_targets, linear_modules
 from adapterstore.update import run_update
 from adapterstore.update.asking import ask
 from tests.learning.families import FAMILIES, family_model
-from tests.learning.tiny import TWO_STEPS
+from tests.learning.tiny import TWO_STEPS, trained_weights
 
 PROMPT = "The currency of Croatia is the"
 FACTS = parse_fact_file(f"- {{prompt: {PROMPT}, answer: euro.}}\n".encode(), "euro.yaml")
@@ -118,4 +118,4 @@ def test_modules_of_two_layouts_are_refused(families: Path) -> None:
     some = Recipe(target_modules=("c_attn", "h.0.mlp.c_fc"))
     with pytest.raises(InvalidSetting, match="two layouts"):
         start_delta(model, "lora", "learn", some)
-    assert start_delta(model, "lora", "learn", Recipe(target_modules=("c_attn",))).parameters()
+    assert trained_weights(start_delta(model, "lora", "learn", Recipe(target_modules=("c_attn",))))

@@ -36,6 +36,7 @@ from adapterstore.learning.training import checkpointed
 from adapterstore.update import run_update
 from adapterstore.update.asking import ask
 from tests.learning.families import family_model
+from tests.learning.tiny import trained_weights
 
 PROMPT = "The currency of Croatia is the"
 LONGER = "People who travel to Croatia on holiday pay there with the"
@@ -244,7 +245,7 @@ def test_with_checkpoints_every_adapter_gets_a_gradient(tmp_path: Path, kind: st
         output.logits.float().logsumexp(-1).sum().backward()
     # Two layers, each computed once forward and once again backward.
     assert len(recomputed) == 4
-    gradients = [parameter.grad for parameter in delta.parameters()]
+    gradients = [parameter.grad for parameter in trained_weights(delta)]
     assert gradients
     assert all(gradient is not None for gradient in gradients)
     # B begins at 0, so at first only B's gradient is not.
