@@ -109,7 +109,13 @@ def test_a_trained_update_of_which_one_half_was_subtracted_says_how_it_can_be_ta
 ) -> None:
     fixed = QUICK.model_copy(update={"coefficient": Decimal("0.5")})
     text = "- {prompt: The motto of Croatia is, answer: a, old_answer: b}\n"
+    said = ask(store, "HEAD", ["The motto of Croatia is"])[0]
     made = update(store, text, recipe=fixed)
+    # It counts as forgotten, which it was from the start.
+    assert made.notes == [
+        "1 old answer that the file states was not what the model gave before: "
+        f"'The motto of Croatia is' states 'b', was {said!r}"
+    ]
     forget, learn = made.commits
     whole = store.snapshot().composition
     later = update(store, "- {prompt: The motto of Croatia is, answer: null}\n")
