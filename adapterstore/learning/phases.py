@@ -27,6 +27,7 @@ from adapterstore.evaluation.encoding import (
 )
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
+from adapterstore.knowledge.sentences import SENTENCE_MARKS
 from adapterstore.learning.forgotten import Replaced, hold_forgotten
 from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
@@ -224,10 +225,12 @@ def check_prompts(
     asked += [(p.prompt, p.answer) for fact in facts for p in (*fact.locality, *fact.portability)]
     own = {prompt for prompt, _ in asked}
     others = [(probe.prompt, probe.answer) for probe in known if probe.prompt not in own]
-    # A sentence mark may follow the answer, and the end.
-    check_lengths(model, tokenizer, _encoded(tokenizer, asked), more=2)
+    # A sentence mark may follow the answer, of several tokens where it is a rare one, and the end.
+    marks = (tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in SENTENCE_MARKS)
+    more = max(map(len, marks)) + 1
+    check_lengths(model, tokenizer, _encoded(tokenizer, asked), more)
     try:
-        check_lengths(model, tokenizer, _encoded(tokenizer, others), more=2)
+        check_lengths(model, tokenizer, _encoded(tokenizer, others), more)
     except (NotWritable, PromptTooLong) as error:
         raise InvalidSetting("suite or ledger", str(error)) from error
 
