@@ -67,9 +67,10 @@ def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
         rest, whole = text[len(prompt) :], encode_text(tokenizer, text)
     if whole[: len(asked)] != asked:
         behind = tokenizer(rest, add_special_tokens=False)["input_ids"]
-        # Some tokenizers begin every text with a space.
-        if behind and decode(tokenizer, [*asked, *behind]) == decode(tokenizer, whole):
-            return Example((*asked, *behind), len(asked))
+        # Some tokenizers begin every text with a space, which may be a token of its own.
+        for own in (behind, behind[1:]):
+            if own and decode(tokenizer, [*asked, *own]) == decode(tokenizer, whole):
+                return Example((*asked, *own), len(asked))
     common = 0
     while common < min(len(asked), len(whole) - 1) and asked[common] == whole[common]:
         common += 1

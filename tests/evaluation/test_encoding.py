@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from adapterstore.evaluation.encoding import (
+    Example,
     by_length,
     encode_answer,
     pad,
@@ -49,6 +52,21 @@ def test_where_a_token_would_lie_over_the_border_the_prompt_is_as_it_is_asked(
 
     assert list(example.tokens[: example.start]) == asked
     assert tokenizer.decode(example.targets) == answer
+
+
+def test_such_an_answer_gets_no_space_where_every_text_begins_with_one() -> None:
+    """As sentencepiece has it."""
+    words = ["<unk>", "▁", "フ", "ラ", "ラン", "ン", "ス"]
+    inner = Tokenizer(models.Unigram([(word, -1.0) for word in words], unk_id=0))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    inner.decoder = decoders.Metaspace(prepend_scheme="first")
+    kind: Any = PreTrainedTokenizerFast
+    tokenizer = kind(tokenizer_object=inner, unk_token="<unk>")
+    assert tokenizer.tokenize("フランス") == ["▁", "フ", "ラン", "ス"]
+
+    example = encode_answer(tokenizer, "フラ", "ンス")
+
+    assert example == Example(tuple(map(words.index, "▁フランス")), 3)
 
 
 def test_something_is_predicted_even_if_the_answer_is_empty(tokenizer: Any) -> None:
