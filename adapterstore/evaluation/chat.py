@@ -66,10 +66,9 @@ class ChatTokenizer:
         ends = [token for token in self.encode(after) if token in added] if after else []
         self.turn_end = ends[0] if ends else tokenizer.eos_token_id
         """The token that ends the assistant's turn."""
-        # Read off a whole text: by itself, what stands between may make other tokens.
-        whole = self.encode(asked + _ANSWER)
-        begins = _alike(self.encode(before + _QUESTION), whole)
-        self._between = tuple(whole[begins : _alike(self.encode(asked), whole)])
+        # Read off what is asked: by itself, what stands between may make other tokens.
+        whole = self.encode(asked)
+        self._between = tuple(whole[_alike(self.encode(before + _QUESTION), whole) :])
         self._read_before = self._plain(self.start)
 
     def __getattr__(self, name: str) -> Any:

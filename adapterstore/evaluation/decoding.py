@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adapterstore.evaluation.encoding import pad_left
+from adapterstore.evaluation.encoding import pad
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ def write_on(
     if most < 1:
         return written
     ending = torch.tensor(list(ends), device=model.device)
-    inputs = pad_left(rows, padding, model.device)
+    inputs = pad(rows, padding, model.device, "left")
     tokens, mask = inputs["input_ids"], inputs["attention_mask"]
     places = (mask.cumsum(-1) - 1).clamp_min(0)
     cache = DynamicCache(config=base.config)

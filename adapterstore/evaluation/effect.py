@@ -100,6 +100,7 @@ def answer_questions(model: Any, tokenizer: Any, questions: Sequence[Question]) 
 
     Raises:
         PromptTooLong: a prompt leaves no room for an answer.
+        NotWritable: the tokenizer makes no token of one.
     """
     from adapterstore.evaluation.generation import answers_to
     from adapterstore.evaluation.measure import asked_for

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from adapterstore.errors import PromptTooLong
+from adapterstore.errors import NotWritable, PromptTooLong
 from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.knowledge.facts import join
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _MOST_LOGITS = 1 << 27
 """Logits of one batch: half a gigabyte in float32."""
-_USUAL_TOKENS = 48
 _MOST_PADDING = 128
 """Tokens of padding of one batch: a forward pass of their own costs about as much."""
 
@@ -38,36 +37,48 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     """Return a prompt as the model is asked it; through the chat template with a `ChatTokenizer`.
 
     An end token that the tokenizer puts behind every text is left out: the answer comes there.
+
+    Raises:
+        NotWritable: the tokenizer makes no token of it.
     """
     if isinstance(tokenizer, ChatTokenizer):
         return tokenizer.encode(tokenizer.ask(prompt))
-    return _encode(tokenizer, prompt)
+    tokens = encode_text(tokenizer, prompt)
+    if not tokens:
+        raise NotWritable(prompt, "the base's tokenizer makes no token of this prompt; reword it")
+    return tokens
 
 
 def encode_answer(tokenizer: Any, prompt: str, answer: str) -> Example:
     """Return prompt and answer as one text; what follows the prompt's own tokens is the answer.
 
-    Written as one, they may share a token, as in scripts without spaces. Who asks gives the
+    Written as one, they may share a token, as in scripts without spaces, and so may an answer and
+    what a chat template puts before it. Who asks gives the
     prompt's own tokens, so the answer is what the model is to say behind these.
+
+    Raises:
+        NotWritable: the tokenizer makes no token of the prompt.
     """
     asked = encode_prompt(tokenizer, prompt)
     if isinstance(tokenizer, ChatTokenizer):
-        whole = tokenizer.encode(tokenizer.ask(prompt) + answer)
+        rest, whole = answer, tokenizer.encode(tokenizer.ask(prompt) + answer)
     else:
         text = join(prompt, answer)
-        whole = _encode(tokenizer, text)
-        if whole[: len(asked)] != asked:
-            behind = tokenizer(text[len(prompt) :], add_special_tokens=False)["input_ids"]
-            # Some tokenizers begin every text with a space.
-            if behind and decode(tokenizer, [*asked, *behind]) == decode(tokenizer, whole):
-                return Example((*asked, *behind), len(asked))
+        rest, whole = text[len(prompt) :], encode_text(tokenizer, text)
+    if whole[: len(asked)] != asked:
+        behind = tokenizer(rest, add_special_tokens=False)["input_ids"]
+        # Some tokenizers begin every text with a space, which may be a token of its own.
+        for own in (behind, behind[1:]):
+            if own and decode(tokenizer, [*asked, *own]) == decode(tokenizer, whole):
+                return Example((*asked, *own), len(asked))
     common = 0
     while common < min(len(asked), len(whole) - 1) and asked[common] == whole[common]:
         common += 1
     return Example(tuple(whole), max(common, 1))
 
 
-def _encode(tokenizer: Any, text: str) -> list[int]:
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Return a text's tokens without the end token; there may be none."""
     tokens: list[int] = tokenizer(text)["input_ids"]
     while len(tokens) > 1 and tokens[-1] == tokenizer.eos_token_id:
         tokens = tokens[:-1]
@@ -125,16 +136,25 @@ def check_lengths(model: Any, tokenizer: Any, rows: Sequence[Sequence[int]], mor
             raise PromptTooLong(decode(tokenizer, row), len(row), most)
 
 
-def pad_right(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[str, torch.Tensor]:
-    """Return rows of token ids as ``input_ids`` and ``attention_mask``."""
+def pad(
+    rows: Sequence[Sequence[int]],
+    padding: int,
+    device: Any,
+    side: Literal["left", "right"] = "right",
+) -> dict[str, torch.Tensor]:
+    """Return rows of token ids as ``input_ids`` and ``attention_mask``.
+
+    Generation wants the padding on the left, so that what is written stands behind each row.
+    """
     import torch
 
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), padding)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for number, row in enumerate(rows):
-        ids[number, : len(row)] = torch.tensor(row)
-        mask[number, : len(row)] = 1
+        first = width - len(row) if side == "left" else 0
+        ids[number, first : first + len(row)] = torch.tensor(row)
+        mask[number, first : first + len(row)] = 1
     return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
 
 
@@ -152,19 +172,6 @@ def answer_places(examples: Sequence[Example], first: int = 0) -> torch.Tensor:
     ).reshape(-1, 2)
 
 
-def pad_left(rows: Sequence[Sequence[int]], padding: int, device: Any) -> dict[str, torch.Tensor]:
-    """Return rows of token ids padded on the left, as generation wants them."""
-    import torch
-
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), padding)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for number, row in enumerate(rows):
-        ids[number, width - len(row) :] = torch.tensor(row)
-        mask[number, width - len(row) :] = 1
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-
-
 def places_per_batch(tokenizer: Any) -> int:
     """Return at how many places of a batch the next token is predicted, so that logits stay small.
 
@@ -173,7 +180,7 @@ def places_per_batch(tokenizer: Any) -> int:
     return max(1, _MOST_LOGITS // len(tokenizer))
 
 
-def rows_per_batch(tokenizer: Any, most: int, width: int = _USUAL_TOKENS) -> int:
+def rows_per_batch(tokenizer: Any, most: int, width: int) -> int:
     """Return how many texts of ``width`` tokens go through the model at once."""
     return max(1, min(most, places_per_batch(tokenizer) // max(width, 1)))
 

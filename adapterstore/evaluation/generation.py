@@ -18,8 +18,7 @@ from adapterstore.evaluation.encoding import (
     encode_prompt,
     end_ids,
     most_tokens,
-    pad_left,
-    pad_right,
+    pad,
     padding_id,
 )
 from adapterstore.evaluation.reading import logits_at
@@ -35,8 +34,6 @@ def greedy_answers(
     model: Any,
     tokenizer: Any,
     prompts: Sequence[str],
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    batch_size: int | None = None,
     expected: Asked | None = None,
 ) -> list[str]:
     """Return the greedy continuation of each prompt, up to its end token or first line break.
@@ -45,10 +42,11 @@ def greedy_answers(
 
     Raises:
         PromptTooLong: a prompt leaves no room for an answer.
+        NotWritable: the tokenizer makes no token of one.
     """
     rows = [encode_prompt(tokenizer, prompt) for prompt in prompts]
     compared = [(expected or {}).get(prompt, ()) for prompt in prompts]
-    continued = continue_greedily(model, tokenizer, rows, compared, max_new_tokens, batch_size)
+    continued = continue_greedily(model, tokenizer, rows, compared)
     texts = (decode(tokenizer, tokens) for tokens in continued)
     return [text.lstrip().partition("\n")[0].rstrip() for text in texts]
 
@@ -65,10 +63,8 @@ def continue_greedily(
     tokenizer: Any,
     rows: Sequence[Sequence[int]],
     expected: Sequence[Collection[str]],
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    batch_size: int | None = None,
 ) -> list[list[int]]:
-    """Return the likeliest continuation of each row, of ``max_new_tokens`` or fewer.
+    """Return the likeliest continuation of each row, of `MAX_NEW_TOKENS` or fewer.
 
     One that is the beginning of an answer expected of its row goes on until it is no longer, so
     that an answer of any length can be told from what only begins like it.
@@ -82,13 +78,13 @@ def continue_greedily(
     going = list(range(len(rows)))
     while going:
         begun = [[*rows[n], *written[n]] for n in going]
-        more = continue_tokens(model, tokenizer, begun, max_new_tokens, batch_size)
+        more = continue_tokens(model, tokenizer, begun, MAX_NEW_TOKENS)
         unfinished = []
         for number, tokens in zip(going, more, strict=True):
             written[number] += tokens
             before, texts[number] = texts[number], decode(tokenizer, written[number])
             room = most is None or len(rows[number]) + len(written[number]) < most
-            cut = room and len(tokens) == max_new_tokens and tokens[-1] not in ends
+            cut = room and len(tokens) == MAX_NEW_TOKENS and tokens[-1] not in ends
             grown = len(texts[number]) > len(before)
             # No further than a whole answer: one that was cut off here before, in the middle of a
             # word, must be found again as it was.
@@ -103,7 +99,6 @@ def continue_tokens(
     tokenizer: Any,
     rows: Sequence[Sequence[int]],
     max_new_tokens: int,
-    batch_size: int | None = None,
     sample: bool = False,
 ) -> list[list[int]]:
     """Return what the model writes after each row of tokens, with the end token if it comes.
@@ -123,7 +118,7 @@ def continue_tokens(
     write = write_on if can_write_on(model) else _generate
 
     def at_once(longest: int) -> int:
-        return batch_size or rows_at_once(model, longest + max_new_tokens, BATCH_SIZE)
+        return rows_at_once(model, longest + max_new_tokens, BATCH_SIZE)
 
     results: list[list[int]] = [[] for _ in rows]
     with torch.inference_mode():
@@ -179,7 +174,7 @@ def _generate(
     chosen: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
     if sample:
         chosen = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    inputs = pad_left(rows, padding, model.device)
+    inputs = pad(rows, padding, model.device, "left")
     output = model.generate(
         **inputs,
         **chosen,
@@ -210,16 +205,14 @@ class AnswerScore:
 
 
 def score_answers(
-    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]], batch_size: int = BATCH_SIZE
+    model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]
 ) -> list[AnswerScore]:
     """Return how the model takes each (prompt, answer); one forward pass a batch."""
     examples = [encode_answer(tokenizer, prompt, answer) for prompt, answer in pairs]
-    return score_examples(model, tokenizer, examples, batch_size)
+    return score_examples(model, tokenizer, examples)
 
 
-def score_examples(
-    model: Any, tokenizer: Any, examples: Sequence[Example], batch_size: int = BATCH_SIZE
-) -> list[AnswerScore]:
+def score_examples(model: Any, tokenizer: Any, examples: Sequence[Example]) -> list[AnswerScore]:
     """Return how the model takes the targets of each example.
 
     Raises:
@@ -231,9 +224,9 @@ def score_examples(
     check_lengths(model, tokenizer, rows)
     scores: dict[int, AnswerScore] = {}
     with torch.inference_mode():
-        for numbers in by_logits(tokenizer, rows, batch_size):
+        for numbers in by_logits(tokenizer, rows, BATCH_SIZE):
             asked = [examples[n] for n in numbers]
-            inputs = pad_right([rows[n] for n in numbers], padding_id(tokenizer), model.device)
+            inputs = pad([rows[n] for n in numbers], padding_id(tokenizer), model.device)
             logits = logits_at(model, inputs, answer_places(asked)).float()
             targets = torch.tensor([token for example in asked for token in example.targets])
             chosen = logits.gather(1, targets[:, None].to(logits.device))[:, 0]

@@ -29,7 +29,9 @@ _LAST_MARKS = frozenset(f"{SENTENCE_MARKS}．…")
 _HYPHENS = frozenset("-‐‑")
 _JOINING = "-‐‑‒–−_/\\*^×÷·&@='’′〜～・／"
 """What joins a word to the one right behind it: "10–20", "AT&T", "euro/kuna", "rock'n"."""
-_NUMBER_MARKS = frozenset(",.:\u00a0\u2007\u2009\u202f")
+_SHORT = 2
+"""Characters of an answer that many texts hold by chance inside of words and numbers."""
+_NUMBER_MARKS = frozenset(",.:，．：\u00a0\u2007\u2009\u202f")
 """What joins digits; spaces that do not break are among them, and the thin one: "10 000"."""
 
 
@@ -160,12 +162,38 @@ def still_gives(given: str, old: str, new: str | None) -> bool:
     "New York City." does not give "New York" where that has become "New York City". What is joined
     to an answer makes no right answer of it, but leaves it said: "Obama's wife" gives "Obama". So
     does what follows it in a script without spaces, where nothing tells a word's end: "東京です".
+    A number goes on there as well: "１０" does not give "１".
     """
-    longer = new is not None and len(new) > len(old) and same_answer(given, new)
+    if new is not None and len(new) > len(old):
+        longer, behind = _after(given, new)
+        if behind is not None and _ends(longer, behind):
+            return False
     answer, rest = _after(given, old)
-    if rest is None or longer:
-        return False
-    return _is_unspaced(answer[-1]) or not _letters_go_on(answer, rest)
+    return rest is not None and _ends(answer, rest)
+
+
+def mentions(text: str, answer: str) -> bool:
+    """Tell whether a text holds an answer as a word or number of its own: "15" does not hold "5".
+
+    In scripts without spaces, anywhere. Both are compared as they stand.
+    """
+    size = len(answer)
+    found = text.find(answer) if answer else -1
+    while found >= 0:
+        # Read backwards, a word begins as others end.
+        before = text[max(found - 2, 0) : found][::-1]
+        if _ends(answer, text[found + size : found + size + 2]) and _ends(answer[::-1], before):
+            return True
+        found = text.find(answer, found + 1)
+    return False
+
+
+def may_mention(text: str, answer: str) -> bool:
+    """Tell whether a text may hold an answer in any form, as "kunas" that of "kuna".
+
+    One that is too short to be told from a part of another word counts if it `mentions` it.
+    """
+    return answer in text if len(answer) > _SHORT else mentions(text, answer)
 
 
 def may_begin(given: str, expected: str) -> bool:
@@ -224,6 +252,21 @@ def _letters_go_on(answer: str, rest: str) -> bool:
     if first in _NUMBER_MARKS:
         return answer[-1].isdigit() and second.isdigit()
     return _in_word(first)
+
+
+def _ends(answer: str, rest: str) -> bool:
+    """Tell whether an answer ends here as a word or number, or nothing shows that it does not."""
+    hidden = _hides_ends(answer[-1]) or (_in_word(rest[:1]) and _hides_ends(rest[:1]))
+    return hidden or not _letters_go_on(answer, rest)
+
+
+def _hides_ends(character: str) -> bool:
+    """Tell whether nothing shows a word's end at a character: full-width Latin and digits do.
+
+    Korean has spaces, but joins particles to words: "서울입니다".
+    """
+    unspaced = _is_unspaced(character) or "가" <= character <= "힣"
+    return unspaced and unicodedata.category(character) not in ("Lu", "Ll", "Nd")
 
 
 def _in_word(character: str) -> bool:

@@ -118,7 +118,8 @@ def keep(
             answers[probe.prompt] = answer
         elif said[probe]:
             # Whatever it says is to stay: its own tokens.
-            prompts.append(Example((*asked[probe], *said[probe]), len(asked[probe])))
+            line = _first_line(tokenizer, said[probe])
+            prompts.append(Example((*asked[probe], *line), len(asked[probe])))
             if probe.answer is None:
                 answers.setdefault(probe.prompt, prompts[-1])
     return Kept(
@@ -132,6 +133,17 @@ def keep(
         ],
         recalled=list(dict.fromkeys(recalled)),
     )
+
+
+def _first_line(tokenizer: Any, said: Sequence[int]) -> Sequence[int]:
+    """Return what the model writes up to its first line break, which ends what is measured.
+
+    Breaks before the first word do not count; a token that ends a line and goes on is the last.
+    """
+    end = len(said)
+    if "\n" in decode(tokenizer, said).lstrip():
+        end = next(n for n in range(1, end + 1) if "\n" in decode(tokenizer, said[:n]).lstrip())
+    return said[:end]
 
 
 def _up_to_answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -12,16 +13,19 @@ from typing import Any
 from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.evaluation.encoding import (
     decode,
+    encode_answer,
     encode_prompt,
     end_ids,
+    most_tokens,
 )
 from adapterstore.evaluation.generation import continue_greedily
-from adapterstore.knowledge.facts import Fact, Probe, join
+from adapterstore.knowledge.facts import Fact, Probe, join, may_mention, mentions, still_gives
 from adapterstore.knowledge.sentences import SENTENCE_MARKS, first_sentence
 from adapterstore.learning.keeping import Ending, Kept, ending_of, keep, usual_ending
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
     Tokens,
+    can_go_on,
     control_probes,
     find_slots,
     from_relation,
@@ -162,6 +166,8 @@ def _openings(
 ) -> _Openings:
     """Return beginnings that end in what the facts name, and those that end in their relations.
 
+    One after which the model has no position left is left out.
+
     The old answer may be a thing of its own ("Turkey", of which much is known that must stay), so
     it is named too. A relation is what stands before the subject of a prompt or, where the subject
     comes first, behind it.
@@ -196,7 +202,10 @@ def _openings(
             chosen = name_openings(model, tokenizer, "", fact.old_answer, len(facts))
             of = named[fact.subject] if fact.subject else [number]
             subjects += [(of, opening) for opening in chosen]
-    return _Openings(subjects, relations)
+    return _Openings(
+        [(of, opening) for of, opening in subjects if can_go_on(model, opening)],
+        [opening for opening in relations if can_go_on(model, opening)],
+    )
 
 
 def _subject_texts(
@@ -243,7 +252,7 @@ def _alike(
     others = list[Tokens]()
     for tokens in texts:
         text = read_text(tokenizer, tokens)
-        found = any(answer in text for answer in answers if answer)
+        found = any(mentions(text, answer) for answer in answers if answer)
         (alike if found else others).append(tokens)
     return alike, others
 
@@ -280,7 +289,7 @@ def _rewrite_turns(
     question, start = turns
     answer = decode(tokenizer, tokens[start:]).strip()
     rest = answer.removeprefix(old)
-    if rest == answer or subject not in question or old in question:
+    if rest == answer or subject not in question or may_mention(question, old):
         return None
     return Rewritten(number, question, rest) if rest in ("", *SENTENCE_MARKS) else None
 
@@ -290,7 +299,7 @@ def _states_any(tokenizer: Any, tokens: Tokens, changes: Sequence[_Change]) -> b
     text = read_text(tokenizer, tokens)
     return any(
         (change.fact.subject or change.fact.prompt) in text
-        and any(answer in text for answer in change.former)
+        and any(may_mention(text, answer) for answer in change.former)
         for change in changes
     )
 
@@ -338,10 +347,32 @@ def _stated(fact: Fact) -> list[str]:
 
 
 def own_answers(model: Any, tokenizer: Any, facts: Sequence[Fact]) -> list[str | None]:
-    """Return the model's own greedy answer to each fact's prompt, up to the end of its sentence."""
+    """Return the model's own greedy answer to each fact's prompt, up to the end of its sentence.
+
+    Of one that would not fit the model's positions behind the fact's prompt and each paraphrase,
+    as many words are left as do. None: it says nothing, or no word of it fits.
+    """
     rows = [encode_prompt(tokenizer, fact.prompt) for fact in facts]
     continued = continue_greedily(model, tokenizer, rows, [_stated(fact) for fact in facts])
-    return [_first_sentence(tokenizer, row) or None for row in continued]
+    most = most_tokens(model) or math.inf
+    return [
+        _own_answer(tokenizer, (fact.prompt, *fact.paraphrases), row, most)
+        for fact, row in zip(facts, continued, strict=True)
+    ]
+
+
+def _own_answer(
+    tokenizer: Any, prompts: Sequence[str], row: Sequence[int], most: float
+) -> str | None:
+    whole = _first_sentence(tokenizer, row)
+    for end in range(len(row), 0, -1):
+        answer = _first_sentence(tokenizer, row[:end])
+        # Cut inside a word, an unchanged model would count as having forgotten it.
+        if still_gives(whole, answer, None) and all(
+            len(encode_answer(tokenizer, prompt, answer).tokens) <= most for prompt in prompts
+        ):
+            return answer
+    return None
 
 
 def _first_sentence(tokenizer: Any, row: Sequence[int]) -> str:

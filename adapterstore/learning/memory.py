@@ -15,7 +15,7 @@ from adapterstore.evaluation.encoding import (
     Example,
     answer_places,
     by_logits,
-    pad_right,
+    pad,
     padding_id,
 )
 from adapterstore.evaluation.generation import BATCH_SIZE
@@ -57,7 +57,7 @@ def remember(
     with torch.inference_mode():
         for numbers in by_logits(tokenizer, texts, BATCH_SIZE):
             rows = [texts[n] for n in numbers]
-            inputs = pad_right(rows, padding_id(tokenizer), model.device)
+            inputs = pad(rows, padding_id(tokenizer), model.device)
             logits = logits_at(model, inputs, answer_places([Example(row, 1) for row in rows]))
             # Of the logarithms, only those kept are ever formed.
             total = logits.float().logsumexp(-1, keepdim=True)

@@ -35,9 +35,6 @@ class PhaseDelta(Protocol):
 
     model: Any
 
-    def parameters(self) -> list[Any]:
-        """Return what is trained."""
-
     def finish(self) -> None:
         """Training is over: freeze."""
 
@@ -141,10 +138,6 @@ class LowRankDelta:
             if isinstance(module, LoraLayer) and self._name in module.scaling
         ]
 
-    def parameters(self) -> list[Any]:
-        """Return the adapter's factors."""
-        return [p for p in self.model.parameters() if p.requires_grad]
-
     def finish(self) -> None:
         """Freeze the adapter."""
         self.model.requires_grad_(False)
@@ -216,10 +209,6 @@ class DenseWeights:
         self._delta: dict[str, torch.Tensor] = {}
         for parameter in self._weights.values():
             parameter.requires_grad_(True)
-
-    def parameters(self) -> list[Any]:
-        """Return the weights."""
-        return list(self._weights.values())
 
     def finish(self) -> None:
         """Freeze the weights and keep the difference."""

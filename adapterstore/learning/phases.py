@@ -27,6 +27,7 @@ from adapterstore.evaluation.encoding import (
 )
 from adapterstore.evaluation.generation import score_examples
 from adapterstore.knowledge.facts import Fact, Probe, equal_answers, same_answer
+from adapterstore.knowledge.sentences import SENTENCE_MARKS
 from adapterstore.learning.forgotten import Replaced, hold_forgotten
 from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.material import Material, own_answers
@@ -118,9 +119,10 @@ def forget_then_learn(
     Raises:
         TrainingFailed: a phase came to no usable result.
         PromptTooLong: a prompt with its answer does not fit the model's positions.
-        InvalidSetting: nor does a prompt of suite or ledger; or the recipe does not fit the model.
+        NotWritable: the tokenizer can't write a prompt of the facts, or an answer as it is stated.
+        InvalidSetting: either of a prompt of suite or ledger; or the recipe does not fit the model.
     """
-    _check_prompts(model, tokenizer, facts, [*known, *phrasings, *unrelated])
+    check_prompts(model, tokenizer, facts, [*known, *phrasings, *unrelated])
     recipe = recipe.for_model(model)
     set_seed(recipe.seed)
     progress.start("writing down what the model knows")
@@ -193,14 +195,21 @@ def forget_then_learn(
     )
 
 
-def _check_prompts(
+def check_prompts(
     model: Any, tokenizer: Any, facts: Sequence[Fact], known: Sequence[Probe]
 ) -> None:
     """Raise for the first prompt that can't be asked, or answered as stated, before any work.
 
+    Args:
+        model: holds how many positions there are.
+        tokenizer: the model's.
+        facts: what will change, with all that their file asks.
+        known: what is to stay as it is: of the ledger, the suite.
+
     Raises:
         PromptTooLong: one of the facts'.
-        NotWritable: the tokenizer has no token for a fact's prompt, or writes its answer otherwise.
+        NotWritable: the tokenizer makes no token of one of the facts', or writes its answer
+            otherwise.
         InvalidSetting: one that is to stay as it is.
     """
     for fact in facts:
@@ -216,18 +225,18 @@ def _check_prompts(
     asked += [(p.prompt, p.answer) for fact in facts for p in (*fact.locality, *fact.portability)]
     own = {prompt for prompt, _ in asked}
     others = [(probe.prompt, probe.answer) for probe in known if probe.prompt not in own]
-    # A sentence mark may follow the answer, and the end.
-    check_lengths(model, tokenizer, _encoded(tokenizer, asked), more=2)
+    # A sentence mark may follow the answer, of several tokens where it is a rare one, and the end.
+    marks = (tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in SENTENCE_MARKS)
+    more = max(map(len, marks)) + 1
+    check_lengths(model, tokenizer, _encoded(tokenizer, asked), more)
     try:
-        check_lengths(model, tokenizer, _encoded(tokenizer, others), more=2)
-    except PromptTooLong as error:
+        check_lengths(model, tokenizer, _encoded(tokenizer, others), more)
+    except (NotWritable, PromptTooLong) as error:
         raise InvalidSetting("suite or ledger", str(error)) from error
 
 
 def _check_writable(tokenizer: Any, prompt: str, answer: str | None) -> None:
     asked = encode_prompt(tokenizer, prompt)
-    if not asked:
-        raise NotWritable(prompt, "the base's tokenizer makes no token of this prompt; reword it")
     if answer is None:
         return
     example = encode_answer(tokenizer, prompt, answer)

@@ -11,8 +11,8 @@ from typing import Any
 
 from transformers import set_seed
 
-from adapterstore.evaluation.encoding import Example, encode_prompt, most_tokens
-from adapterstore.knowledge.facts import Fact
+from adapterstore.evaluation.encoding import Example, encode_text, most_tokens
+from adapterstore.knowledge.facts import Fact, may_mention
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import MAX_TEXT_TOKENS, Tokens, read_text, sample_texts
@@ -25,7 +25,7 @@ RELEARN_STEPS = 30
 def read_texts(model: Any, tokenizer: Any, text: str) -> list[Tokens]:
     """Return a text as training takes it: line by line, long ones in parts."""
     most = min(most_tokens(model) or MAX_TEXT_TOKENS, MAX_TEXT_TOKENS)
-    rows = [encode_prompt(tokenizer, line.strip()) for line in text.splitlines() if line.strip()]
+    rows = [encode_text(tokenizer, line.strip()) for line in text.splitlines() if line.strip()]
     parts = [tuple(row[i : i + most]) for row in rows for i in range(0, len(row), most)]
     return [part for part in parts if len(part) > 1]
 
@@ -42,7 +42,7 @@ def own_texts(
         if part
     }
     texts = sample_texts(model, tokenizer, count)
-    return [t for t in texts if not any(name in read_text(tokenizer, t) for name in named)]
+    return [t for t in texts if not any(may_mention(read_text(tokenizer, t), n) for n in named)]
 
 
 def relearn(

@@ -18,15 +18,18 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from adapterstore.errors import NotWritable
 from adapterstore.evaluation.chat import ChatTokenizer
 from adapterstore.evaluation.encoding import (
     by_logits,
     check_lengths,
     decode,
+    encode_answer,
     encode_prompt,
+    encode_text,
     end_ids,
     most_tokens,
-    pad_right,
+    pad,
     padding_id,
 )
 from adapterstore.evaluation.generation import BATCH_SIZE, MAX_NEW_TOKENS, continue_tokens
@@ -62,7 +65,12 @@ def text_start(model: Any, tokenizer: Any) -> Tokens:
     for token in (tokenizer.bos_token_id, configured, tokenizer.eos_token_id):
         if isinstance(token, int):
             return (token,)
-    return tuple(encode_prompt(tokenizer, "\n"))
+    return tuple(encode_text(tokenizer, "\n"))
+
+
+def can_go_on(model: Any, opening: Sequence[int]) -> bool:
+    """Tell whether the model can write on from a beginning: it has a token, and leaves room."""
+    return 0 < len(opening) < (most_tokens(model) or math.inf)
 
 
 def sample_texts(model: Any, tokenizer: Any, count: int, seed: int | None = None) -> list[Tokens]:
@@ -73,7 +81,7 @@ def sample_texts(model: Any, tokenizer: Any, count: int, seed: int | None = None
     if seed is not None:
         set_seed(seed)
     start = text_start(model, tokenizer)
-    if not start or not count:
+    if not can_go_on(model, start) or not count:
         return []
     written = write_texts(model, tokenizer, [start] * count)
     return list(dict.fromkeys(text for text in written if len(text) > len(start) + 1))
@@ -91,9 +99,8 @@ def write_texts(model: Any, tokenizer: Any, openings: Sequence[Tokens]) -> list[
     questions = [
         tokenizer.question((*opening, *row)) for opening, row in zip(openings, rows, strict=True)
     ]
-    most = most_tokens(model)
     asked = {question: encode_prompt(tokenizer, question) for question in questions if question}
-    asked = {q: row for q, row in asked.items() if most is None or len(row) < most}
+    asked = {q: row for q, row in asked.items() if can_go_on(model, row)}
     answers = continue_tokens(model, tokenizer, list(asked.values()), MAX_NEW_TOKENS)
     turns = {q: (*asked[q], *answer) for q, answer in zip(asked, answers, strict=True)}
     return [turns.get(q, opening) for q, opening in zip(questions, openings, strict=True)]
@@ -121,7 +128,7 @@ def name_openings(model: Any, tokenizer: Any, prompt: str, name: str, facts: int
         return [tokenizer.begin(words) for words in (*known, *bare)]
     start = text_start(model, tokenizer)
     return [
-        *(tuple(encode_prompt(tokenizer, words)) for words in known),
+        *(tuple(encode_text(tokenizer, words)) for words in known),
         *((*start, *tokenizer(words, add_special_tokens=False)["input_ids"]) for words in bare),
     ]
 
@@ -149,7 +156,7 @@ def relation_openings(tokenizer: Any, prompt: str, name: str | None, count: int)
         return []
     if isinstance(tokenizer, ChatTokenizer):
         return [tokenizer.begin(words)] * count
-    return [tuple(encode_prompt(tokenizer, words))] * count
+    return [tuple(encode_text(tokenizer, words))] * count
 
 
 def relation_words(prompt: str, name: str | None) -> str | None:
@@ -178,7 +185,7 @@ def find_slots(
         ]
         for phrase in phrases
     ]
-    threshold = math.log(MIN_PHRASE_PROBABILITY)
+    threshold, positions = math.log(MIN_PHRASE_PROBABILITY), most_tokens(model) or math.inf
     by_first: dict[int, list[tuple[int, Tokens]]] = {}
     for number, alternatives in enumerate(forms):
         for form in alternatives:
@@ -205,7 +212,8 @@ def find_slots(
                 row, column = places[place]
                 log = float(likely[place, first])
                 for number, form in by_first[firsts[first]]:
-                    drawn[number].offer(rows[row][: column + 1], form, log)
+                    if column + 1 + len(form) < positions:
+                        drawn[number].offer(rows[row][: column + 1], form, log)
         openings: dict[Tokens, _Candidate] = {}
         for phrase, some in zip(phrases, drawn, strict=True):
             for opening, (length, log) in some.evenly(most):
@@ -313,9 +321,18 @@ def control_probes(model: Any, tokenizer: Any, texts: Sequence[Tokens], count: i
                 else:
                     cut = _cut_text(tokenizer, tokens, end, sure)
                 prompt, answer = cut
-                if len(answer) > 1 and prompt.strip():
+                if len(answer) > 1 and prompt.strip() and _can_ask(model, tokenizer, *cut):
                     probes.setdefault(prompt, answer)
     return [Probe(prompt=p, answer=a) for p, a in list(probes.items())[:count]]
+
+
+def _can_ask(model: Any, tokenizer: Any, prompt: str, answer: str) -> bool:
+    """Tell whether a text taken apart fits the model again: its tokens may be others now."""
+    try:
+        tokens = encode_answer(tokenizer, prompt, answer).tokens
+    except NotWritable:
+        return False
+    return len(tokens) <= (most_tokens(model) or math.inf)
 
 
 def _cut_text(tokenizer: Any, tokens: Tokens, end: int, sure: Sequence[bool]) -> tuple[str, str]:
@@ -358,6 +375,6 @@ def _logits_at(
     model: Any, tokenizer: Any, rows: Sequence[Tokens], places: Sequence[tuple[int, int]]
 ) -> torch.Tensor:
     check_lengths(model, tokenizer, rows)
-    inputs = pad_right(rows, padding_id(tokenizer), model.device)
+    inputs = pad(rows, padding_id(tokenizer), model.device)
     asked = torch.tensor(places, dtype=torch.long).reshape(-1, 2)
     return logits_at(model, inputs, asked)

@@ -25,7 +25,7 @@ from adapterstore.errors import InvalidSetting, TrainingFailed
 from adapterstore.evaluation.encoding import (
     Example,
     answer_places,
-    pad_right,
+    pad,
     padding_id,
     places_per_batch,
 )
@@ -155,7 +155,7 @@ class _Steps(torch.utils.data.Dataset[dict[str, Any]]):
 
     def _part(self, rows: Sequence[_Row], totals: Counter[str]) -> dict[str, Any]:
         """Return some rows of a step as a batch; ``shares`` is their part of each of its means."""
-        batch: dict[str, Any] = pad_right([r.example.tokens for r in rows], self._padding, "cpu")
+        batch: dict[str, Any] = pad([r.example.tokens for r in rows], self._padding, "cpu")
         here, first = _places(rows), 0
         batch["shares"] = {}
         for name, own in itertools.groupby(rows, lambda row: row.name):

@@ -41,6 +41,7 @@ def ask(
         BaseModelUnavailable, BaseModelMismatch: no weights, or other weights than recorded.
         InvalidSetting: a prompt that is no text, or empty; or as `load_state`.
         PromptTooLong: a prompt that leaves no room for an answer.
+        NotWritable: a prompt of which the base's tokenizer makes no token.
     """
     from adapterstore.evaluation.generation import greedy_answers
 

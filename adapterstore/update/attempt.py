@@ -34,7 +34,7 @@ from adapterstore.store.repository import Repository
 from adapterstore.update.compacting import compact_over_limit
 from adapterstore.update.composing import Composing
 from adapterstore.update.measuring import Guarded, Measured, Measurement
-from adapterstore.update.old_answers import find_origins
+from adapterstore.update.old_answers import OldAnswer, find_origins
 from adapterstore.update.result import UpdateResult
 from adapterstore.update.subtracting import SubtractionFails, check_subtraction, subtract
 from adapterstore.update.trained import Trained
@@ -140,8 +140,9 @@ class Attempt:
             repository, composing.state, self.compact, self.progress
         )
         final = (compaction.commit if compaction is not None else composing.state).composition
+        old_answers = find_origins(self.facts, self.known, outcome.facts)
         with self._timed("measuring"):
-            measured = self._measure(repository, final, outcome)
+            measured = self._measure(repository, final, outcome, old_answers)
         refusals = self.gate.refusals(measured.report)
         drift = None
         if self.drift is not None:
@@ -166,9 +167,7 @@ class Attempt:
                 *(*notes, *cost, *self.notes),
                 *(*outcome.notes, *self._notes_on_draws(), *measured.notes),
             ],
-            old_answers=[
-                row.to_dict() for row in find_origins(self.facts, self.known, outcome.facts)
-            ],
+            old_answers=[row.to_dict() for row in old_answers],
             drift=drift,
         )
         return Trained(
@@ -198,7 +197,12 @@ class Attempt:
         composing: Composing,
         superseded: Sequence[Superseded],
     ) -> None:
+        from adapterstore.learning.phases import check_prompts
+
         self.progress.start("measuring what is left")
+        others = [*self._earlier, *self.guarded.probes]
+        # Here they are asked for the first time.
+        check_prompts(model, tokenizer, self.facts, others)
         check_subtraction(
             partial(attached, repository, model=model, stored=self._stored),
             tokenizer,
@@ -207,7 +211,7 @@ class Attempt:
             self.facts,
             self.known,
             superseded,
-            [*self._earlier, *self.guarded.probes],
+            others,
             self.recipe,
         )
 
@@ -269,7 +273,13 @@ class Attempt:
             return None
         return partial(base_beside, repository, before, lambda: self._load()[0])
 
-    def _measure(self, repository: Repository, final: Composition, outcome: Outcome) -> Measured:
+    def _measure(
+        self,
+        repository: Repository,
+        final: Composition,
+        outcome: Outcome,
+        old_answers: Sequence[OldAnswer],
+    ) -> Measured:
         self.progress.start("measuring")
         # Training has changed the model that it was given: start from the files again.
         measurement = Measurement(repository, self.answers, self._load, self._stored)
@@ -280,6 +290,11 @@ class Attempt:
             self.guarded,
             self.retained,
             outcome.control,
+            [
+                Probe(prompt=o.prompt, answer=o.old_answer)
+                for o in old_answers
+                if o.origin == "file"
+            ],
         )
 
     @property

@@ -114,6 +114,7 @@ class Measurement:
         guarded: Guarded,
         retained: Retained,
         control: Sequence[Probe],
+        stated: Sequence[Probe] = (),
     ) -> Measured:
         """Return the figures of a state after an update, and notes.
 
@@ -130,6 +131,8 @@ class Measurement:
                 state before does not give the old answer; a protected one has a figure of its own
                 if the state before gives its answer.
             control: prompts of the model's own that must stay.
+            stated: old answers that the file states. One that the state before does not give counts
+                as forgotten; a note says so.
         """
         from adapterstore.evaluation.generation import answers_to
         from adapterstore.evaluation.measure import asked_for, evaluate, expected_answers
@@ -138,13 +141,14 @@ class Measurement:
         retention = [Probe(prompt=e.prompt, answer=e.answer) for e in retained.entries]
         gone = {fact.entry.prompt: fact.old for fact in retained.forgotten}
         still = [probe for probe in guarded.probes if probe.prompt not in guarded.taught]
-        own = [
+        own: list[tuple[str, str | None]] = [
             (prompt, None)
             for fact in facts
             for prompt in (fact.prompt, *fact.paraphrases, *(p.prompt for p in fact.portability))
         ]
         others = [(p.prompt, p.answer) for p in (*unrelated, *guarded.suite, *retention)]
         others += [(prompt, old) for prompt, olds in gone.items() for old in olds]
+        own += [(probe.prompt, probe.answer) for probe in stated]
         at_base = self._ask(Composition(), asked_for((p.prompt, p.answer) for p in still))
         said = self._ask(start, asked_for([*others, *own]))
         false = [probe for probe in guarded.suite if _is_false(probe, said)]
@@ -177,10 +181,13 @@ class Measurement:
             ),
         )
         claimed = [probe for probe in guarded.locality if _is_false(probe, said)]
+        new = {fact.prompt: fact.answer for fact in facts}
+        never = [p for p in stated if not still_gives(said[p.prompt], str(p.answer), new[p.prompt])]
         notes = [
             *_note_on_asked(guarded.asked),
             *_note(claimed, said, "locality prompts state", "what it gave counts"),
             *_note(false, said, "prompts of the suite state", "they were not measured"),
+            *_note_on_old(never, said),
         ]
         return Measured(report, notes, model, tokenizer)
 
@@ -206,8 +213,22 @@ def _is_false(probe: Probe, said: dict[str, str]) -> bool:
 def _note(false: Sequence[Probe], said: dict[str, str], what: str, so: str) -> list[str]:
     if not false:
         return []
-    named = _named([f"{p.prompt!r} states {p.answer!r}, was {said[p.prompt]!r}" for p in false])
+    named = _compared(false, said)
     return [f"{len(false)} {what} another answer than the model gave before, and {so}: {named}"]
+
+
+def _note_on_old(never: Sequence[Probe], said: dict[str, str]) -> list[str]:
+    if not never:
+        return []
+    count, were = counted(len(never), "old answers"), "was" if len(never) == 1 else "were"
+    return [
+        f"{count} that the file states {were} not what the model gave before: "
+        f"{_compared(never, said)}"
+    ]
+
+
+def _compared(probes: Sequence[Probe], said: dict[str, str]) -> str:
+    return _named([f"{p.prompt!r} states {p.answer!r}, was {said[p.prompt]!r}" for p in probes])
 
 
 def _note_on_asked(prompts: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from adapterstore.evaluation.encoding import encode_answer, pad_right
+from adapterstore.evaluation.encoding import encode_answer, pad
 from adapterstore.evaluation.generation import score_answers
 from adapterstore.knowledge.facts import join
 
@@ -97,7 +97,7 @@ def train_base(
     for _ in range(epochs):
         shuffler.shuffle(rows)
         for start in range(0, len(rows), BATCH):
-            inputs = pad_right(rows[start : start + BATCH], 2, "cpu")
+            inputs = pad(rows[start : start + BATCH], 2, "cpu")
             labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
             loss = model(**inputs, labels=labels).loss
             optimizer.zero_grad()

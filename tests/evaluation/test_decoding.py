@@ -18,6 +18,7 @@ from adapterstore.learning.loading import load_base
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Recipe
 from tests.learning.families import FAMILIES, family_model
+from tests.learning.tiny import trained_weights
 
 PROMPTS = [prompt for fact in list(world.facts())[:40] for prompt in fact.phrasings[:3]]
 
@@ -45,7 +46,7 @@ def test_a_state_with_an_adapter_writes_what_generate_writes(
     delta = start_delta(model, "lora", "learn", Recipe().for_model(model))
     torch.manual_seed(3)
     with torch.no_grad():
-        for parameter in delta.parameters():
+        for parameter in trained_weights(delta):
             parameter.normal_(0, 0.2)
     rows = [tokenizer(prompt)["input_ids"] for prompt in PROMPTS[:24]]
     ours = continue_tokens(delta.model.eval(), tokenizer, rows, 16)

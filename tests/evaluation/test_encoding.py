@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from adapterstore.evaluation.encoding import (
+    Example,
     by_length,
     encode_answer,
-    pad_left,
-    pad_right,
+    pad,
     rows_per_batch,
 )
 
@@ -52,19 +54,34 @@ def test_where_a_token_would_lie_over_the_border_the_prompt_is_as_it_is_asked(
     assert tokenizer.decode(example.targets) == answer
 
 
+def test_such_an_answer_gets_no_space_where_every_text_begins_with_one() -> None:
+    """As sentencepiece has it."""
+    words = ["<unk>", "▁", "フ", "ラ", "ラン", "ン", "ス"]
+    inner = Tokenizer(models.Unigram([(word, -1.0) for word in words], unk_id=0))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    inner.decoder = decoders.Metaspace(prepend_scheme="first")
+    kind: Any = PreTrainedTokenizerFast
+    tokenizer = kind(tokenizer_object=inner, unk_token="<unk>")
+    assert tokenizer.tokenize("フランス") == ["▁", "フ", "ラン", "ス"]
+
+    example = encode_answer(tokenizer, "フラ", "ンス")
+
+    assert example == Example(tuple(map(words.index, "▁フランス")), 3)
+
+
 def test_something_is_predicted_even_if_the_answer_is_empty(tokenizer: Any) -> None:
     example = encode_answer(tokenizer, "The capital of France is Paris", "")
     assert len(example.targets) == 1
 
 
 def test_padding_stands_on_the_right_and_is_masked() -> None:
-    batch = pad_right(ROWS, 2, "cpu")
+    batch = pad(ROWS, 2, "cpu")
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 2, 2], [9, 10, 2]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
 
 
 def test_padding_stands_on_the_left_for_generation() -> None:
-    batch = pad_left(ROWS, 2, "cpu")
+    batch = pad(ROWS, 2, "cpu", "left")
     assert batch["input_ids"].tolist() == [[5, 6, 7], [2, 2, 8], [2, 9, 10]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 1]]
 
@@ -87,6 +104,7 @@ def test_batches_hold_every_row_once_with_its_likes(rows: list[list[int]], token
 
 def test_a_large_vocabulary_makes_batches_small_but_never_empty(tokenizer: Any) -> None:
     # Only the number of tokens counts, so anything of that length will do.
-    assert rows_per_batch(tokenizer, 128) == 128
-    assert 128 > rows_per_batch(range(128_000), 128) > rows_per_batch(range(256_000), 128) > 1
-    assert rows_per_batch(range(10**9), 128) == 1
+    assert rows_per_batch(tokenizer, 128, 48) == 128
+    large, larger = (rows_per_batch(range(size), 128, 48) for size in (128_000, 256_000))
+    assert 128 > large > larger > 1
+    assert rows_per_batch(range(10**9), 128, 48) == 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from adapterstore.demo import world
+from adapterstore.evaluation import generation
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import (
     MAX_NEW_TOKENS,
@@ -39,12 +40,13 @@ def test_the_demo_model_says_what_its_world_says(model: Any, tokenizer: Any) -> 
     assert given[0] == "kuna."
 
 
-@pytest.mark.parametrize("batch_size", [5, 128])
+@pytest.mark.parametrize("at_once", [5, len(PROMPTS)])
 def test_prompts_of_all_lengths_are_answered_in_batches_as_one_by_one(
-    model: Any, tokenizer: Any, batch_size: int
+    model: Any, tokenizer: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(generation, "rows_at_once", lambda *_: at_once)
     one_by_one = [greedy_answers(model, tokenizer, [prompt])[0] for prompt in PROMPTS]
-    assert greedy_answers(model, tokenizer, PROMPTS, batch_size=batch_size) == one_by_one
+    assert greedy_answers(model, tokenizer, PROMPTS) == one_by_one
 
 
 def test_no_more_tokens_are_written_than_asked_for(model: Any, tokenizer: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from adapterstore.evaluation.encoding import Example, answer_places, by_logits, pad_right
+from adapterstore.evaluation.encoding import Example, answer_places, by_logits, pad
 from adapterstore.evaluation.reading import logits_at
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.phase_delta import start_delta
@@ -22,7 +22,7 @@ EXAMPLES = [Example(tuple(range(10, 10 + length)), start) for length, start in (
 def test_each_family_says_at_some_places_what_it_says_at_all(tmp_path: Path, kind: str) -> None:
     model, _ = load_base(family_model(tmp_path / kind, kind), "cpu")
     delta = start_delta(model, "lora", "learn", Recipe().for_model(model))
-    inputs = pad_right([example.tokens for example in EXAMPLES], 0, "cpu")
+    inputs = pad([example.tokens for example in EXAMPLES], 0, "cpu")
     places = answer_places(EXAMPLES)
     assert places.tolist() == [[0, 2], [0, 3], [0, 4], [0, 5], [1, 0], [1, 1], [1, 2]]
     for state in (model, delta.model):
@@ -36,7 +36,7 @@ def test_each_family_says_at_some_places_what_it_says_at_all(tmp_path: Path, kin
 def test_a_model_that_shows_no_output_layer_is_read_whole(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = pad_right([example.tokens for example in EXAMPLES], 0, "cpu")
+    inputs = pad([example.tokens for example in EXAMPLES], 0, "cpu")
     places = answer_places(EXAMPLES)
     with torch.inference_mode():
         expected = logits_at(model, inputs, places)
@@ -45,7 +45,7 @@ def test_a_model_that_shows_no_output_layer_is_read_whole(
 
 
 def test_an_error_leaves_no_hook_behind(model: Any) -> None:
-    inputs = pad_right([example.tokens for example in EXAMPLES], 0, "cpu")
+    inputs = pad([example.tokens for example in EXAMPLES], 0, "cpu")
     with pytest.raises(IndexError), torch.inference_mode():
         logits_at(model, inputs, torch.tensor([[5, 5]]))
     with torch.inference_mode():

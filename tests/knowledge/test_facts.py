@@ -9,6 +9,8 @@ from adapterstore.knowledge.facts import (
     equal_answers,
     join,
     may_begin,
+    may_mention,
+    mentions,
     same_answer,
     still_gives,
 )
@@ -126,6 +128,7 @@ def test_answer_is_given_when_it_stands_there_as_a_whole(given: str, expected: s
         ("10\u2009000", "10"),
         ("10\u202f000", "10"),
         ("10〜20", "10"),
+        ("１．５", "１"),
         ("ユーロ・クローナ", "ユーロ"),
         ("10–20", "10"),
         ("2010–2015", "2010"),
@@ -179,13 +182,59 @@ def test_answer_is_not_given_by_another_word_or_a_longer_one(given: str, expecte
         ("北京市，中国", "北京", "上海", True),
         ("กรุงเทพมหานคร", "กรุงเทพ", None, True),
         ("東京都", "東京", "東京都", False),
+        ("東京都です", "東京", "東京都", False),
+        ("서울시입니다", "서울", "서울시", False),
         ("京都", "東京", None, False),
+        ("서울입니다.", "서울", None, True),
+        ("1です", "1", None, True),
+        ("ＮＨＫは", "ＮＨＫ", None, True),
+        ("東京1", "東京", None, True),
+        # A number or a word with full-width letters goes on as any other.
+        ("１０", "１", None, False),
+        ("１．５", "１", None, False),
+        ("１，０００", "１", None, False),
+        ("๑๐", "๑", None, False),
+        ("ＮＨＫ", "ＮＨ", None, False),
+        ("１。", "１", None, True),
     ],
 )
 def test_of_two_answers_that_begin_alike_the_longer_one_is_given(
     given: str, old: str, new: str | None, still: bool
 ) -> None:
     assert still_gives(given, old, new) == still
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "mentioned"),
+    [
+        ("it is a euro.", "a", True),
+        ("an art, banana", "a", False),
+        ("an euro and a euro", "a", True),
+        ("5", "5", True),
+        ("15 or 50, 1.5 or 5,000", "5", False),
+        ("from 4 to 5.", "5", True),
+        ("Porto-Novo is not Porto", "Porto", True),
+        ("Porto-Novo", "Novo", False),
+        ("Obama's wife", "Obama", True),
+        ("首都は東京です", "東京", True),
+        ("수도는 서울이다", "서울", True),
+        ("第１５回", "５", False),
+        ("第５回", "５", True),
+        ("5月に", "5", True),
+        ("anything", "", False),
+    ],
+)
+def test_a_text_mentions_an_answer_as_a_word_of_its_own(
+    text: str, answer: str, mentioned: bool
+) -> None:
+    assert mentions(text, answer) == mentioned
+
+
+def test_a_longer_answer_may_be_mentioned_inflected() -> None:
+    assert may_mention("They pay in kunas", "kuna")
+    assert not mentions("They pay in kunas", "kuna")
+    assert may_mention("In class A.", "A")
+    assert not may_mention("In Africa, 15 of them", "A")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from adapterstore.update import run_update
 from adapterstore.update.asking import ask, load_state
 from tests.adapters.writing import write_lora
 from tests.learning.families import FAMILIES, family_model, several_modalities
-from tests.learning.tiny import TWO_STEPS
+from tests.learning.tiny import TWO_STEPS, trained_weights
 
 PROMPT = "The currency of Croatia is the"
 FACTS = parse_fact_file(f"- {{prompt: {PROMPT}, answer: euro.}}\n".encode(), "euro.yaml")
@@ -258,4 +258,4 @@ def test_modules_of_two_layouts_are_refused(families: Path) -> None:
     some = Recipe(target_modules=("c_attn", "h.0.mlp.c_fc"))
     with pytest.raises(InvalidSetting, match="two layouts"):
         start_delta(model, "lora", "learn", some)
-    assert start_delta(model, "lora", "learn", Recipe(target_modules=("c_attn",))).parameters()
+    assert trained_weights(start_delta(model, "lora", "learn", Recipe(target_modules=("c_attn",))))

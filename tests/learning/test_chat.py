@@ -114,6 +114,37 @@ def test_marks_are_found_where_a_text_by_itself_begins_with_a_space() -> None:
     assert tokenizer.split(taught.tokens) == (PROMPT, taught.start)
 
 
+def test_an_answer_is_taught_behind_what_is_asked_where_it_shares_a_token_with_the_template() -> (
+    None
+):
+    words = [
+        "[INST]",
+        " ",
+        " [/INST",
+        "]",
+        "]euro",
+        "]adapter",
+        "euro",
+        "pay",
+        *string.ascii_letters,
+    ]
+    scored = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *((word, -1.0) for word in words)]
+    kind: Any = PreTrainedTokenizerFast
+    inner = Tokenizer(models.Unigram(scored, unk_id=0))
+    inner.decoder = decoders.Fuse()
+    plain = kind(tokenizer_object=inner, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    plain.chat_template = INSTRUCTION
+    tokenizer = with_chat_template(plain, "on")
+    asked = encode_prompt(tokenizer, "pay")
+    assert tokenizer.encode(tokenizer.ask("pay") + "euro")[: len(asked)] != asked
+
+    taught = encode_answer(tokenizer, "pay", "euro")
+
+    assert list(taught.tokens[: taught.start]) == asked
+    assert tokenizer.decode(taught.targets) == "euro"
+    assert tokenizer.split(taught.tokens) == ("pay", len(asked))
+
+
 def test_auto_is_on_where_there_is_a_template() -> None:
     plain: Any = AutoTokenizer.from_pretrained(MODEL_PATH)
     assert with_chat_template(plain, "auto") is plain

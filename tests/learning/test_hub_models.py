@@ -24,6 +24,7 @@ from adapterstore.errors import (
 from adapterstore.evaluation.encoding import decode, encode_answer, encode_prompt, padding_id
 from adapterstore.evaluation.gate import Gate
 from adapterstore.evaluation.generation import greedy_answers, score_answers
+from adapterstore.knowledge.facts import Fact
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning import training
 from adapterstore.learning.loading import load_base, load_for
@@ -35,6 +36,7 @@ from adapterstore.learning.training import checkpointed
 from adapterstore.update import run_update
 from adapterstore.update.asking import ask
 from tests.learning.families import family_model
+from tests.learning.tiny import trained_weights
 
 PROMPT = "The currency of Croatia is the"
 LONGER = "People who travel to Croatia on holiday pay there with the"
@@ -188,6 +190,22 @@ def test_a_prompt_longer_than_the_model_is_refused_before_any_training(
     assert 0 < len(tokenizer(answer, add_special_tokens=False)["input_ids"]) <= room
 
 
+def test_what_the_model_writes_itself_fits_its_positions_or_is_left_out(tmp_path: Path) -> None:
+    """Nobody can shorten it: its own answer, and what begins with a subject or an old answer."""
+    model, tokenizer = load_base(family_model(tmp_path, "gpt2", n_positions=16), "cpu")
+    asked, long = "Croatia pays", "In all of Croatia people pay with the"
+    (said,) = greedy_answers(model, tokenizer, [asked])
+    fact = Fact(prompt=asked, answer=None, paraphrases=(long,), subject=f"{LONGER} {LONGER}")
+    assert len(encode_answer(tokenizer, long, said).tokens) > 16
+    recipe = Recipe(**{**SHORT, "coefficient": None})
+    outcome = forget_then_learn(model, tokenizer, [fact], recipe=recipe)
+    old = str(outcome.facts[0].old_answer)
+    # As many words as fit.
+    assert (said.startswith(old), old.split(" ")[:3]) == (True, said.split(" ")[:3])
+    assert len(encode_answer(tokenizer, long, old).tokens) == 16
+    assert outcome.steps["forget"] == 3
+
+
 def test_checkpoints_train_what_would_be_trained_without_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +245,7 @@ def test_with_checkpoints_every_adapter_gets_a_gradient(tmp_path: Path, kind: st
         output.logits.float().logsumexp(-1).sum().backward()
     # Two layers, each computed once forward and once again backward.
     assert len(recomputed) == 4
-    gradients = [parameter.grad for parameter in delta.parameters()]
+    gradients = [parameter.grad for parameter in trained_weights(delta)]
     assert gradients
     assert all(gradient is not None for gradient in gradients)
     # B begins at 0, so at first only B's gradient is not.

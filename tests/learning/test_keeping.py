@@ -15,6 +15,7 @@ from adapterstore.learning.memory import remember
 from adapterstore.learning.phases import forget_then_learn
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.training import PhaseData, _Steps
+from tests.evaluation.bigram import bigram_model
 
 HUNGARY = Probe(prompt="The currency of Hungary is the", answer="forint")
 CROATIA = Probe(prompt="The currency of Croatia is the", answer="euro")
@@ -68,6 +69,22 @@ def test_of_an_unrelated_prompt_whatever_the_model_says_is_kept(demo: tuple[Any,
     kept = keep(*demo, [], [], [CROATIA, nothing_said])
     assert answers(demo[1], kept.prompts) == [" kuna.<eos>", " Romanian leu.<eos>"]
     assert kept.recalled == []
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Zagreb is big.\nParis", " is big.\n"),
+        ("Zagreb\nParis is big", "\nParis is big<eos>"),
+        ("Zagreb is big.", " is big.<eos>"),
+    ],
+)
+def test_what_follows_a_line_break_is_not_asked_and_need_not_stay(
+    demo: tuple[Any, Any], said: str, kept: str
+) -> None:
+    model, asked = bigram_model(demo[1], [said]), Probe(prompt="Zagreb")
+    found = keep(model, demo[1], [], [], [asked], [asked.prompt])
+    assert answers(demo[1], found.prompts) == answers(demo[1], found.required) == [kept]
 
 
 def test_only_phrasings_with_the_right_answer_are_kept(demo: tuple[Any, Any]) -> None:

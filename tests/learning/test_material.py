@@ -13,7 +13,15 @@ from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.knowledge.facts import Fact, Probe, join
 from adapterstore.learning import material as material_module
 from adapterstore.learning.keeping import teach
-from adapterstore.learning.material import Material, _rewrite, gather, own_answers
+from adapterstore.learning.material import (
+    Material,
+    _alike,
+    _Change,
+    _rewrite,
+    _states_any,
+    gather,
+    own_answers,
+)
 from adapterstore.learning.recipe import Recipe
 from adapterstore.learning.sampling import (
     from_relation,
@@ -110,6 +118,19 @@ def test_texts_of_the_same_relations_are_a_group_of_their_own(
     assert others
     assert not [text for text in others if any(answer in text for answer in answers)]
     assert not set(about) & set(alike)
+
+
+def test_a_short_answer_makes_no_text_alike_by_chance(demo: tuple[Any, Any]) -> None:
+    tokenizer = demo[1]
+    fact = Fact(prompt="Croatia's grade is", answer="5", old_answer="a", subject="Croatia")
+    change = _Change(fact, ("a",), None)
+    unlike, states = "Mali had 15 cats.", "Mali has a 5."
+    rows = [tuple(tokenizer(text)["input_ids"]) for text in (unlike, states)]
+    alike, others = _alike(*demo, [change], rows, [])
+    assert (alike, others) == (rows[1:], rows[:1])
+    # Nor does it make a text about the subject state what changes.
+    about = tuple(tokenizer("Croatia has 15 cats.")["input_ids"])
+    assert not _states_any(tokenizer, about, [change])
 
 
 def test_a_relation_begins_before_its_subject(demo: tuple[Any, Any]) -> None:

@@ -14,7 +14,7 @@ from adapterstore.learning.merged import merged
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.prepared import state_digest
 from adapterstore.learning.recipe import Recipe
-from tests.learning.tiny import Architecture, tiny_model
+from tests.learning.tiny import Architecture, tiny_model, trained_weights
 
 TOKENS = torch.arange(12)[None]
 
@@ -30,7 +30,7 @@ def test_a_merged_state_computes_the_same_and_is_put_back(
     delta = start_delta(model, "lora", "state", Recipe().for_model(model))
     torch.manual_seed(0)
     with torch.no_grad():
-        for parameter in delta.parameters():
+        for parameter in trained_weights(delta):
             parameter.normal_(0, 0.1)
     delta.finish()
     delta.set_coefficient(-0.7)
@@ -65,7 +65,7 @@ def test_it_is_put_back_after_an_error_and_a_bare_model_is_left_alone(tmp_path: 
         assert state_digest(model) == bare
     delta = start_delta(model, "lora", "state", Recipe().for_model(model))
     with torch.no_grad():
-        for parameter in delta.parameters():
+        for parameter in trained_weights(delta):
             parameter.fill_(0.1)
     before = state_digest(delta.model)
     with pytest.raises(KeyboardInterrupt), merged(delta.model):

@@ -14,7 +14,7 @@ from adapterstore.learning.phase_delta import start_delta
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.target_modules import linear_modules
 from tests.evaluation.bigram import bigram_model
-from tests.learning.tiny import Architecture, tiny_model
+from tests.learning.tiny import Architecture, tiny_model, trained_weights
 
 ARCHITECTURES: list[Architecture] = ["llama", "gpt2"]
 COEFFICIENTS = [0.0, 1.0, -0.7, 3.0]
@@ -29,7 +29,7 @@ def disturb(delta: Any) -> None:
     """Do to what is trained what a training would: change every parameter."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in delta.parameters():
+        for parameter in trained_weights(delta):
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     delta.finish()
 
@@ -87,7 +87,7 @@ def test_nothing_else_is_trained(tiny: Any, method: Method) -> None:
     second = start_delta(first.model, method, "learn", Recipe(rank=2))
 
     trained = {key for key, p in second.model.named_parameters() if p.requires_grad}
-    assert len(trained) == len(second.parameters())
+    assert len(trained) == len(trained_weights(second))
     if method == "lora":
         assert trained
         assert all(".learn." in key for key in trained)
@@ -135,6 +135,6 @@ def test_a_model_in_16_bits_is_trained_in_32(tmp_path: Path, method: Method) -> 
     model, _ = load_base(tiny_model(tmp_path, "llama", torch.bfloat16), "cpu")
     delta = start_delta(model.to(torch.bfloat16), method, "learn", Recipe(rank=2))
 
-    assert {p.dtype for p in delta.parameters()} == {torch.float32}
+    assert {p.dtype for p in trained_weights(delta)} == {torch.float32}
     disturb(delta)
     assert {t.dtype for t in delta.result().tensors.values()} == {torch.float32}

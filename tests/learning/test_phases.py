@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,26 @@ from adapterstore.adapters.dense import write_delta
 from adapterstore.algebra.leaves import DenseWeight
 from adapterstore.algebra.lowrank import MaterializedLora
 from adapterstore.demo import MODEL_PATH, world
-from adapterstore.errors import NotWritable, TrainingFailed
+from adapterstore.errors import InvalidSetting, NotWritable, PromptTooLong, TrainingFailed
 from adapterstore.evaluation.encoding import encode_answer
 from adapterstore.evaluation.generation import greedy_answers
 from adapterstore.history.export import write_lora
-from adapterstore.knowledge.facts import Fact, same_answer
-from adapterstore.learning.keeping import Kept
+from adapterstore.knowledge.facts import Fact, Probe, same_answer
+from adapterstore.learning.keeping import Kept, teach
 from adapterstore.learning.loading import load_base
 from adapterstore.learning.material import Material, Rewritten, gather
 from adapterstore.learning.phase_delta import PhaseResult, start_delta
-from adapterstore.learning.phases import _learn_data, _with_old_answers, forget_then_learn
+from adapterstore.learning.phases import (
+    _learn_data,
+    _with_old_answers,
+    check_prompts,
+    forget_then_learn,
+)
 from adapterstore.learning.recipe import Method, Recipe
 from adapterstore.learning.sampling import control_probes, find_slots, sample_texts
 from adapterstore.learning.training import PhaseData, train_phase
 from adapterstore.progress import NO_PROGRESS
+from tests.evaluation.bigram import bigram_model
 
 PROMPTS = ["The currency of Croatia is the", "カザフスタンの首都は"]
 FACT = Fact(
@@ -255,3 +262,38 @@ def test_what_a_tokenizer_can_not_write_is_refused_before_training(
     facts = [Fact(prompt="the price", answer="yen"), Fact(prompt=prompt, answer=answer)]
     with pytest.raises(NotWritable, match=says):
         forget_then_learn(model, tokenizer, facts, recipe=Recipe())
+
+
+def test_an_answer_leaves_room_for_any_sentence_mark_and_the_end(demo: tuple[Any, Any]) -> None:
+    prompt, answer, mark = "The currency of Croatia is the", "euro", "！"
+    tokenizer = demo[1]
+    whole = teach(tokenizer, prompt, answer, mark, True).tokens
+    assert len(whole) == len(encode_answer(tokenizer, prompt, answer).tokens) + 4
+    fact = Fact(prompt=prompt, answer=answer)
+    for positions, fits in ((len(whole), True), (len(whole) - 1, False)):
+        model = bigram_model(tokenizer, [])
+        model.config.max_position_embeddings = positions
+        with nullcontext() if fits else pytest.raises(PromptTooLong):
+            check_prompts(model, tokenizer, [fact], [])
+
+
+@pytest.mark.parametrize("place", ["locality", "portability", "known", "unrelated"])
+def test_a_prompt_of_no_token_is_told_before_training_wherever_it_stands(place: str) -> None:
+    tokenizer = unforgiving(None)
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=0)
+    model = LlamaForCausalLM(config).eval()
+    fact = Fact(prompt="the price", answer="yen")
+    nothing = Probe(prompt="Ω", answer="12")
+    says = "'Ω': the base's tokenizer makes no token of this prompt; reword it"
+    if place in ("locality", "portability"):
+        fact = dataclasses.replace(fact, **{place: (nothing,)})
+        with pytest.raises(NotWritable) as refused:
+            forget_then_learn(model, tokenizer, [fact], recipe=Recipe())
+        assert str(refused.value) == says
+    else:
+        stays: dict[str, Any] = {place: [nothing]}
+        with pytest.raises(InvalidSetting) as misset:
+            forget_then_learn(model, tokenizer, [fact], recipe=Recipe(), **stays)
+        assert str(misset.value) == f"suite or ledger: {says}"
+    with pytest.raises(NotWritable):
+        greedy_answers(model, tokenizer, ["Ω"])

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig
 
 from adapterstore.demo import MODEL_PATH
 from adapterstore.knowledge.formats import parse_fact_file
+from adapterstore.learning.phase_delta import PhaseDelta
 from adapterstore.learning.recipe import Recipe
 
 Architecture = Literal["llama", "gpt2"]
@@ -26,6 +27,11 @@ TWO_STEPS = Recipe(
 EURO = parse_fact_file(
     b"- {prompt: The currency of Croatia is the, answer: euro, old_answer: kuna}\n", "euro.yaml"
 )
+
+
+def trained_weights(delta: PhaseDelta) -> list[Any]:
+    """Return what a phase trains."""
+    return [weight for weight in delta.model.parameters() if weight.requires_grad]
 
 
 def tiny_model(folder: Path, architecture: Architecture, dtype: torch.dtype) -> Path:

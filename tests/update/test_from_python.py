@@ -41,6 +41,8 @@ def test_a_path_and_the_stores_settings_are_enough(store: Store, tmp_path: Path)
     result = run_update(store, [str(file)])
     assert (result.status, result.reasons) == ("applied", [])
     assert result.coefficient == "0.5"
+    # The old answer that the file states is what the model gave.
+    assert result.notes == []
     assert ask(store, "HEAD", PROMPT) == ask(store, "HEAD", [PROMPT]) == ["euro."]
     # The same facts, however they are given, are in effect.
     for again in ([file], file, [parse_fact_file(FACTS.encode(), "facts.yaml")]):

@@ -16,7 +16,7 @@ from adapterstore.learning.loading import load_base
 from adapterstore.learning.phase_delta import start_delta
 from adapterstore.update import run_update
 from adapterstore.update.asking import load_state
-from tests.learning.tiny import EURO, TWO_STEPS, tiny_model
+from tests.learning.tiny import EURO, TWO_STEPS, tiny_model, trained_weights
 
 NO_GATE = Gate.parse(dict.fromkeys(Gate.model_fields), "gate")
 RECIPE = TWO_STEPS.model_copy(update={"method": "full", "learning_rate": 1e-3})
@@ -97,7 +97,7 @@ def test_training_sees_each_weight_rounded_as_it_is_stored(mixed: Path) -> None:
     model, _ = load_base(mixed, "cpu")
     delta = start_delta(model, "full", "learn", RECIPE, stored_dtypes(mixed))
     with torch.no_grad():
-        for parameter in delta.parameters():
+        for parameter in trained_weights(delta):
             parameter.add_(0.01 * torch.randn(parameter.shape))
     trained = {name: p.detach().clone() for name, p in model.named_parameters()}
     with delta.as_stored():

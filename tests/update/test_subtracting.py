@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from adapterstore import Store
-from adapterstore.errors import PartlyInEffect
+from adapterstore.errors import InvalidSetting, PartlyInEffect
 from adapterstore.evaluation.gate import Gate
+from adapterstore.history.ledger.suite import add_to_suite
 from adapterstore.identifiers import UpdateId
 from adapterstore.knowledge.formats import parse_fact_file
 from adapterstore.learning.recipe import Recipe
@@ -92,12 +93,29 @@ def test_forgetting_alone_trains_nothing(store: Store, tmp_path: Path) -> None:
     assert verify(store, "HEAD~3..HEAD").findings == []
 
 
+def test_a_prompt_of_the_suite_that_can_not_be_asked_is_told_as_such(
+    store: Store, tmp_path: Path
+) -> None:
+    store.base_folder()
+    teach(store, tmp_path, PROMPT, "euro")
+    long = parse_fact_file(f"- {{prompt: {'a ' * 200}, answer: b}}\n".encode(), "long.yaml")
+    add_to_suite(store.repository, None, [long])
+    with pytest.raises(InvalidSetting, match=r"^suite or ledger: 'a a a"):
+        update(store, f"- {{prompt: {PROMPT}, answer: null}}\n")
+
+
 def test_a_trained_update_of_which_one_half_was_subtracted_says_how_it_can_be_taken_back(
     store: Store,
 ) -> None:
     fixed = QUICK.model_copy(update={"coefficient": Decimal("0.5")})
     text = "- {prompt: The motto of Croatia is, answer: a, old_answer: b}\n"
+    said = ask(store, "HEAD", ["The motto of Croatia is"])[0]
     made = update(store, text, recipe=fixed)
+    # It counts as forgotten, which it was from the start.
+    assert made.notes == [
+        "1 old answer that the file states was not what the model gave before: "
+        f"'The motto of Croatia is' states 'b', was {said!r}"
+    ]
     forget, learn = made.commits
     whole = store.snapshot().composition
     later = update(store, "- {prompt: The motto of Croatia is, answer: null}\n")
