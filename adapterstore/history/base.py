@@ -74,11 +74,14 @@ def base_folders(base: BaseModel, settings: Settings) -> list[Path]:
 
 
 def name_for_peft(base: BaseModel, settings: Settings) -> str | None:
-    """Return by what peft can load the base: its name on the Hub; of a local one, its folder."""
-    if base.name is None or _HUB_NAME.fullmatch(base.name):
+    """Return by what peft can load the base: its name on the Hub; of a local one, its folder.
+
+    The demo model keeps its name, so that its exports are the same bytes on every machine.
+    """
+    path = settings.base_path
+    if base.name is None or _HUB_NAME.fullmatch(base.name) or path is None:
         return base.name
-    folders = base_folders(base, settings)
-    return str(folders[0].absolute()) if folders else base.name
+    return str(path.absolute())
 
 
 def _find_in_hub_cache(name: str, revision: str | None) -> Path:
