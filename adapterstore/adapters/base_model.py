@@ -26,7 +26,7 @@ from adapterstore.errors import (
 FORMAT = 1
 Alias = str | PurePath
 """Another name of a base model, or the folder with its weights."""
-_TOKENIZER_FILES = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -137,7 +137,7 @@ def describe_base(
             "weights": _digest((f.path for f in model.files.values()), digest),
         }
         for role, names in (
-            ("tokenizer", _TOKENIZER_FILES),
+            ("tokenizer", TOKENIZER_FILES),
             ("chat_template", _CHAT_TEMPLATE_FILES),
         ):
             found = [folder / file for file in names if (folder / file).is_file()]

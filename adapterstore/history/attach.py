@@ -21,7 +21,12 @@ from adapterstore.algebra.dense import (
     weight_shapes,
 )
 from adapterstore.algebra.leaves import DenseWeight
-from adapterstore.algebra.lowrank import LoraTerm, MaterializedLora, materialize_lora
+from adapterstore.algebra.lowrank import (
+    LoraTerm,
+    MaterializedLora,
+    check_terms_agree,
+    materialize_lora,
+)
 from adapterstore.errors import AdapterStoreError, BaseModelMismatch, CannotExport, ShapeMismatch
 from adapterstore.history.leaves import Leaves, open_leaves, summarize_delta
 from adapterstore.progress import NO_PROGRESS, Progress
@@ -113,14 +118,15 @@ def _check_first_rows(model: Any, leaves: Leaves, base_folder: Path) -> None:
         return
     if folder.config.get("quantization_config") is not None:
         return
-    stored, parameters = folder.weights, dict(model.named_parameters(remove_duplicate=False))
-    changed = {f"{name}.weight" for _, leaf in leaves.lora for name in leaf.modules}
-    changed |= {name for _, leaf in leaves.dense for name in leaf.weights}
+    stored, weights = folder.weights, LiveWeights(model)
+    changed = {name for _, leaf in leaves.terms for name, _ in weight_shapes(leaf)}
     for name in sorted(changed):
-        held, file = match_weight(name, parameters), match_weight(name, stored)
-        if held is None or file is None or type(parameters[held]) is not torch.nn.Parameter:
+        live, file = weights.find(name), match_weight(name, stored)
+        if live is None or live.part is not None or file is None:
             continue
-        here, there = parameters[held].detach(), stored[file]
+        if type(live.parameter) is not torch.nn.Parameter:
+            continue
+        here, there = live.parameter.detach(), stored[file]
         floats = here.is_floating_point() and there.info.dtype in FLOAT_DTYPES
         alike = here.dim() > 0 and tuple(here.shape) == there.info.shape
         if here.is_meta or not floats or not alike:
@@ -131,8 +137,8 @@ def _check_first_rows(model: Any, leaves: Leaves, base_folder: Path) -> None:
             raise BaseModelMismatch(
                 kind,
                 kind,
-                f"{kind}: its weight {held!r} is not the one of the base in {base_folder} (was "
-                "another state merged into it?); a state is put on the base: load it anew",
+                f"{kind}: its weight {live.name!r} is not the one of the base in {base_folder} "
+                "(was another state merged into it?); a state is put on the base: load it anew",
             )
 
 
@@ -171,6 +177,8 @@ def _place(
     beside: list[LoraTerm] = []
     into: list[tuple[Decimal, Leaf]] = [*leaves.dense]
     for coefficient, leaf in leaves.lora:
+        # Two names of one module would become one below.
+        check_terms_agree([(coefficient, leaf)])
         fused, own = {}, {}
         for name, factors in leaf.modules.items():
             weight = weights.find(f"{name}.weight") if name not in modules else None

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapterstore.adapters.base_model import TOKENIZER_FILES
 from adapterstore.errors import BaseModelUnavailable, InvalidSetting
 from adapterstore.evaluation.chat import with_chat_template
 from adapterstore.learning.warm_base import warm
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _DROPOUTS = ("dropout", "drop", "pdrop", "dropout_prob", "dropout_rate")
 _MOST_REASON = 300
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
-_TOKENIZER_FILES = ("*token*", "vocab*", "*.model")
 _NO_TOKENIZER = "its folder holds no tokenizer; copy the tokenizer's files beside its weights"
 
 
@@ -104,7 +104,7 @@ def _load_tokenizer(folder: Path) -> Any:
         with _told_as_unavailable(folder):
             tokenizer = AutoTokenizer.from_pretrained(folder, **_LOCAL)
     except BaseModelUnavailable as error:
-        if any(found for pattern in _TOKENIZER_FILES for found in folder.glob(pattern)):
+        if any((folder / name).is_file() for name in TOKENIZER_FILES):
             raise
         # transformers lists which libraries it would take for files that are not there.
         raise BaseModelUnavailable(folder.name, _NO_TOKENIZER) from error

@@ -250,6 +250,17 @@ def test_adapters_of_two_classes_of_a_model_are_not_summed_silently(
     assert max(both.get_submodule(name).weight.shape[0] for name in names) == 4
 
 
+def test_two_names_of_one_module_in_one_adapter_are_not_taken_for_one(
+    tmp_path: Path, store: Store
+) -> None:
+    shape = {"rows": 16, "columns": 16}
+    twice = lora_tensors("model.layers.0.self_attn.k_proj", **shape)
+    twice |= lora_tensors("layers.0.self_attn.k_proj", **shape)
+    store.add("main", write_lora(tmp_path / "twice", twice, base_model_name_or_path=None))
+    with pytest.raises(NotLinear, match="they seem to be one module"):
+        store.load("main", base())
+
+
 def test_a_store_stays_where_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = lora_folder(tmp_path / "a")
     for name in ("p1", "p2"):
